@@ -1,0 +1,98 @@
+//! What is owed to a destination, and what the destination answered.
+//!
+//! The common language of `journal/` (which keeps the debt) and `sink/` (which pays it), so that neither knows the other.
+//! Must never: let an item leave without a receipt, a reject with its reason, or a new due time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::alarm::AlertEvent;
+use crate::reading::Reading;
+
+/// One debt: a reading or an alert event, by its row in the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ItemId {
+    /// Row of a reading.
+    Reading(i64),
+    /// Row of an alert event.
+    Alert(i64),
+}
+
+/// Something to deliver.
+#[derive(Clone, Debug)]
+pub struct Item {
+    /// Its row.
+    pub id: ItemId,
+    /// What it is.
+    pub what: Payload,
+    /// Attempts made so far.
+    pub attempts: u32,
+}
+
+/// What an item carries.
+#[derive(Clone, Debug)]
+pub enum Payload {
+    /// An attributed reading.
+    Reading(Arc<Reading>),
+    /// An alert event.
+    Alert(Arc<AlertEvent>),
+}
+
+/// Which queue: alerts first, then fresh readings, which overtake the backlog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Lane {
+    /// Alert events.
+    Alert,
+    /// Readings, newest arrivals (committed after the last outage ended).
+    Fresh,
+    /// Readings that waited through an outage.
+    Backlog,
+}
+
+/// A destination's answer for one item.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is there.
+    Delivered(Receipt),
+    /// Not yet, or not known (a lost answer): safe to send again because of the identity.
+    Retry {
+        /// The destination said when.
+        after: Option<Duration>,
+        /// Stable code and sentence.
+        why: Why,
+        /// The destination as a whole is unwell (breaker), rather than this one item.
+        destination: bool,
+    },
+    /// The destination refuses it for good: a person must look.
+    Reject(Why),
+}
+
+/// What proves a delivery.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// Where it is: `Observation/123/_history/1`, or a file and line.
+    pub location: Arc<str>,
+    /// The destination had it already.
+    #[serde(default)]
+    pub known: bool,
+}
+
+/// Why an item was not delivered. Holds no patient data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Why {
+    /// Stable code, `WL-F…`.
+    pub code: std::borrow::Cow<'static, str>,
+    /// One sentence.
+    pub text: String,
+}
+
+impl Why {
+    /// A code with a sentence.
+    pub fn new(code: &'static str, text: impl Into<String>) -> Self {
+        Self { code: code.into(), text: text.into() }
+    }
+}

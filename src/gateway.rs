@@ -1,0 +1,1 @@
+//! The wiring: channels, tasks, order of shutdown.

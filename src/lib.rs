@@ -1,0 +1,35 @@
+//! Wardline: an edge gateway for remote patient monitoring.
+//!
+//! The modules stand in the order in which data flows; `ARCHITECTURE.md` is the map.
+
+// Leaves: know nobody but each other.
+pub mod alarm;
+pub mod clock;
+pub mod custody;
+pub mod decimal;
+pub mod fault;
+pub mod limits;
+pub mod reading;
+pub mod unit;
+pub mod vital;
+
+pub mod config;
+
+// The way of a reading.
+pub mod alert;
+pub mod codec;
+pub mod fhir;
+pub mod intake;
+pub mod journal;
+pub mod profile;
+pub mod sink;
+pub mod source;
+
+// Around it.
+pub mod control;
+pub mod gateway;
+pub mod lab;
+pub mod page;
+pub mod telemetry;
+
+pub mod cli;

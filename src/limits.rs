@@ -1,0 +1,36 @@
+//! Every queue length, time-out and cap, with its reason. Nothing elsewhere is unbounded.
+
+use std::time::Duration;
+
+/// Frames between the sources and the pipeline. Full: the source stops reading, the broker keeps the rest.
+pub const FRAMES_WAITING_MAX: usize = 2_048;
+/// Frames decoded and committed as one group at most (design §4).
+pub const COMMIT_GROUP_MAX: usize = 1_000;
+/// Groups handed to the journal and not yet synced. Beyond it the pipeline stops taking frames.
+pub const COMMITS_IN_FLIGHT_MAX: usize = 4;
+/// Commands waiting for the journal's thread.
+pub const JOURNAL_COMMANDS_MAX: usize = 64;
+/// Answers waiting for a source: at least its in-flight window, so that telling never blocks.
+pub const TOLD_WAITING_MAX: usize = 4_096;
+/// The largest payload decoded. Larger ones are kept as rejects by their first bytes.
+pub const PAYLOAD_BYTES_MAX: usize = 64 * 1024;
+/// How much of an oversized payload is kept as evidence.
+pub const OVERSIZED_KEPT_BYTES: usize = 1_024;
+/// Readings that one frame may hold: an array payload larger than this is rejected whole.
+pub const READINGS_PER_FRAME_MAX: usize = 1_000;
+/// Nesting of JSON and CBOR payloads.
+pub const PAYLOAD_DEPTH_MAX: usize = 16;
+/// The longest text taken from a payload (ids, units).
+pub const TEXT_CHARS_MAX: usize = 128;
+/// MQTT publishes unacknowledged at once.
+pub const MQTT_IN_FLIGHT_MAX: u16 = 1_000;
+/// An answer of a destination is read this far; an endless body ends here.
+pub const RESPONSE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Orderly shutdown: whatever is not done by then is done after the restart.
+pub const SHUTDOWN_MAX: Duration = Duration::from_secs(5);
+/// Open and recent alerts kept in memory.
+pub const ALERTS_IN_MEMORY_MAX: usize = 10_000;
+/// Readings shown by one request of the page or the CLI.
+pub const READINGS_LISTED_MAX: usize = 1_000;
+/// A request body on the control socket.
+pub const CONTROL_BODY_BYTES_MAX: usize = 256 * 1024;

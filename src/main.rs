@@ -1,0 +1,3 @@
+//! Arguments, runtime, exit codes.
+
+fn main() {}

@@ -1,0 +1,364 @@
+//! What travels through the gateway: [`Frame`] (bytes as they came), [`Draft`] (what they mean),
+//! [`Reading`] (whose it is and when), [`Reject`] (why bytes became nothing).
+//!
+//! Must never: print patient data. Ids of patients and measured values redact themselves in `Debug`.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Stamp;
+use crate::decimal::Decimal;
+use crate::unit::Unit;
+use crate::vital::{Role, Site, Vital};
+
+/// The device as the gateway knows it: `link:address`, e.g. `ble:C0:26:DF:00:11:22`, `mqtt:cuff-17`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct DeviceId(pub Arc<str>);
+
+impl fmt::Display for DeviceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Pseudonymous reference to the patient at the centre, e.g. `Patient/8f2c`. Redacts itself.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PatientId(Arc<str>);
+
+impl PatientId {
+    /// From configuration or the journal.
+    pub fn new(reference: &str) -> Self {
+        Self(reference.into())
+    }
+    /// The reference itself: for destinations and the journal, never for a log.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for PatientId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("patient:…")
+    }
+}
+
+/// Bytes from the world with what the link said about them.
+#[derive(Clone)]
+pub struct Frame {
+    /// Name of the source in the configuration.
+    pub source: Arc<str>,
+    /// Which device and what kind of bytes, as far as the link tells.
+    pub path: Path,
+    /// The bytes, at most `limits::PAYLOAD_BYTES_MAX`.
+    pub bytes: Bytes,
+    /// When we got them.
+    pub received: Stamp,
+    /// How the source knows this frame again when it is told that the frame is kept.
+    pub ticket: u64,
+    /// The source's in-flight window is full: commit at once.
+    pub pressing: bool,
+    /// For MQTT: what tells a redelivery from a new message.
+    pub redelivery: Option<Redelivery>,
+}
+
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Frame({}, {:?}, {} bytes)", self.source, self.path, self.bytes.len())
+    }
+}
+
+/// Where bytes came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Path {
+    /// A GATT value: 16-bit UUID in capitals (`2A35`), or a 128-bit one.
+    Characteristic {
+        /// The peripheral.
+        device: DeviceId,
+        /// UUID.
+        uuid: Arc<str>,
+        /// Advertised local name and model, where known: profiles match on it.
+        name: Option<Arc<str>>,
+    },
+    /// Service data of an advertisement: `FCD2`.
+    Advertisement {
+        /// The broadcaster.
+        device: DeviceId,
+        /// Service UUID.
+        service: Arc<str>,
+    },
+    /// An MQTT topic; the device's id is in it or in the payload.
+    Topic(Arc<str>),
+}
+
+impl Path {
+    /// The last part: UUID or topic.
+    pub fn channel(&self) -> &str {
+        match self {
+            Self::Characteristic { uuid, .. } => uuid,
+            Self::Advertisement { service, .. } => service,
+            Self::Topic(topic) => topic,
+        }
+    }
+}
+
+/// MQTT's own marks. Packet ids are reused, so a redelivery needs DUP, the id, the connection and the content together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Redelivery {
+    /// The DUP flag.
+    pub dup: bool,
+    /// Packet identifier.
+    pub packet_id: u16,
+    /// Counts connections within this run of the process, from 1.
+    pub connection: u32,
+    /// Counts frames within this connection, from 1.
+    pub count: u64,
+}
+
+/// Why bytes, or one of their fields, became nothing. Kept beside the bytes; holds none of their content.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {reason}")]
+pub struct Reject {
+    /// Stable code, `WL-D…`.
+    pub code: &'static str,
+    /// One sentence.
+    pub reason: std::borrow::Cow<'static, str>,
+}
+
+impl Reject {
+    /// A reject with a fixed reason.
+    pub const fn new(code: &'static str, reason: &'static str) -> Self {
+        Self { code, reason: std::borrow::Cow::Borrowed(reason) }
+    }
+}
+
+/// One number of a reading.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// Which component.
+    pub role: Role,
+    /// The number, or why there is none.
+    pub value: Value,
+    /// Its unit, as the device said.
+    pub unit: Unit,
+}
+
+impl fmt::Debug for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Part({:?}, …)", self.role)
+    }
+}
+
+/// A measured number, or the reason for its absence.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Value {
+    /// With the device's own decimals.
+    Number(Decimal),
+    /// No number.
+    Absent(Absence),
+}
+
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Value(…)")
+    }
+}
+
+/// Why there is no number. Maps to FHIR `dataAbsentReason` (dossier §1.1, §7.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Absence {
+    /// NaN.
+    NotANumber,
+    /// +INF.
+    PositiveInfinity,
+    /// −INF.
+    NegativeInfinity,
+    /// NRes, reserved codes, "measurement unsuccessful", a device's error frame.
+    Error,
+    /// The device did not measure it.
+    NotPerformed,
+    /// The device gave none and no reason.
+    Unknown,
+}
+
+/// A label on a reading: doubt is said, never guessed away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Quality {
+    /// The device says questionable (position, movement, contact, poor signal).
+    Questionable,
+    /// The device says invalid: never a plain vital.
+    Invalid,
+    /// Early estimate: preliminary.
+    Early,
+    /// Calibration going on.
+    Calibrating,
+    /// Demo, test or control solution: never a patient's result.
+    Test,
+    /// Outside the plausible range of `vital.rs`.
+    Implausible,
+    /// The device reports beyond its upper range ("too high", result > device range): counts as beyond any upper limit.
+    AboveRange,
+    /// The device reports beyond its lower range.
+    BelowRange,
+    /// The device doubts its own clock.
+    TimeDoubtful,
+    /// A device's quirk was tolerated while decoding.
+    Quirk,
+}
+
+/// What a frame says, before anyone asks whose it is: one per Observation to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Draft {
+    /// Which vital sign.
+    pub vital: Vital,
+    /// Its numbers.
+    pub parts: Vec<Part>,
+    /// User slot of a shared device.
+    pub slot: Option<u8>,
+    /// The device's record number or the message's id.
+    pub sequence: Option<u64>,
+    /// What the device's clock said.
+    pub device_time: Option<DeviceTime>,
+    /// Labels.
+    pub quality: Vec<Quality>,
+    /// Where on the body.
+    pub site: Option<Site>,
+    /// From the device's memory rather than measured just now.
+    pub stored: bool,
+}
+
+/// A device's clock reading, in the form it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeviceTime {
+    /// Local time without a zone (2A08). Resolved in the site's zone.
+    Civil(jiff::civil::DateTime),
+    /// An instant: epoch, or ISO 8601 with an offset.
+    Instant(jiff::Timestamp),
+}
+
+/// What arrived, by content: no patient in it (that may be unknown yet, or change). 16 octets of SHA-256.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ReadingKey(pub [u8; 16]);
+
+impl fmt::Display for ReadingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+    }
+}
+
+impl std::str::FromStr for ReadingKey {
+    type Err = ();
+    fn from_str(s: &str) -> Result<Self, ()> {
+        if s.len() != 32 || !s.is_ascii() {
+            return Err(());
+        }
+        let mut key = [0; 16];
+        for (i, octet) in key.iter_mut().enumerate() {
+            *octet = u8::from_str_radix(s.get(2 * i..2 * i + 2).ok_or(())?, 16).map_err(|_| ())?;
+        }
+        Ok(Self(key))
+    }
+}
+
+impl Serialize for ReadingKey {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+impl<'de> Deserialize<'de> for ReadingKey {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(d)?;
+        text.parse().map_err(|()| serde::de::Error::custom("a reading id has 32 hex digits"))
+    }
+}
+
+/// When a reading was taken: three kinds of time, and how the instant was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Taken {
+    /// What the device said.
+    pub device: Option<DeviceTime>,
+    /// When we got it.
+    pub received: Stamp,
+    /// The resolved instant, milliseconds since 1970. `None`: no clock could be trusted yet.
+    pub at_ms: Option<i64>,
+    /// ± this many milliseconds.
+    pub uncertainty_ms: u32,
+    /// How.
+    pub method: TimeMethod,
+}
+
+/// How the resolved instant was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TimeMethod {
+    /// The device stated an instant.
+    DeviceInstant,
+    /// The device's local time in the site's zone.
+    DeviceCivil,
+    /// A live value without a device time: the time of receipt.
+    Received,
+    /// Neither clock can be trusted.
+    Unresolved,
+}
+
+/// A reading: one Observation to be. What is committed, evaluated, delivered and settled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reading {
+    /// Identity in the journal.
+    pub key: ReadingKey,
+    /// Which device.
+    pub device: DeviceId,
+    /// The device's type: the id of its profile.
+    pub profile: Arc<str>,
+    /// User slot of a shared device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<u8>,
+    /// Whose. `None`: unassigned, kept and never sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patient: Option<PatientId>,
+    /// Which vital sign.
+    pub vital: Vital,
+    /// Its numbers.
+    pub parts: Vec<Part>,
+    /// The device's record number or the message's id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<u64>,
+    /// When.
+    pub taken: Taken,
+    /// Labels.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quality: Vec<Quality>,
+    /// Where on the body.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<Site>,
+    /// From the device's memory: may be old, never pages as "now".
+    #[serde(default)]
+    pub stored: bool,
+}
+
+impl Reading {
+    /// The number in this role, with its unit.
+    pub fn number(&self, role: Role) -> Option<(Decimal, Unit)> {
+        self.parts.iter().find(|p| p.role == role).and_then(|p| match p.value {
+            Value::Number(n) => Some((n, p.unit)),
+            Value::Absent(_) => None,
+        })
+    }
+}
+
+/// A frame with what became of it: the unit of commitment.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    /// The bytes.
+    pub frame: Frame,
+    /// Readings, or the reason why there are none. An empty list: decoded, nothing to keep but the bytes (device information).
+    pub outcome: Result<Vec<Reading>, Reject>,
+}
