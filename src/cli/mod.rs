@@ -1,1 +1,72 @@
-//! One file per subcommand.
+//! One file per subcommand: arguments in, exit code out. The only place that prints.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod alerts;
+mod check;
+mod decode;
+mod demo;
+mod explain;
+mod generate;
+mod lab;
+mod outbox;
+mod profile;
+mod readings;
+mod run;
+mod status;
+
+/// Edge gateway for remote patient monitoring.
+#[derive(Parser)]
+#[command(name = "wardline", version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the gateway.
+    Run(run::Args),
+    /// Check configuration, profiles and rules.
+    Check(check::Args),
+    /// What the gateway is doing now.
+    Status(status::Args),
+    /// List stored readings.
+    Readings(readings::Args),
+    /// Everything about one reading: bytes, rule, resource, attempts, receipt.
+    Explain(explain::Args),
+    /// List and acknowledge alerts.
+    Alerts(alerts::Args),
+    /// What waits for each destination, and why.
+    Outbox(outbox::Args),
+    /// Firmware profiles: list, show, test.
+    Profile(profile::Args),
+    /// Decode bytes of a characteristic, or check a file of vectors.
+    Decode(decode::Args),
+    /// Virtual devices, patients and servers with bad manners.
+    Lab(lab::Args),
+    /// Virtual patients through an outage: nothing lost.
+    Demo(demo::Args),
+    /// Shell completions and man pages.
+    Generate(generate::Args),
+}
+
+/// Runs the chosen subcommand.
+pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    match cli.command {
+        Command::Run(args) => run::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Readings(args) => readings::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Alerts(args) => alerts::run(&args),
+        Command::Outbox(args) => outbox::run(&args),
+        Command::Profile(args) => profile::run(&args),
+        Command::Decode(args) => decode::run(&args),
+        Command::Lab(args) => lab::run(&args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Generate(args) => generate::run(&args),
+    }
+}

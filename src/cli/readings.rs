@@ -1,0 +1,12 @@
+//! `wardline readings`: list stored readings.
+
+use std::process::ExitCode;
+
+/// Arguments of `wardline readings`.
+#[derive(clap::Args)]
+pub struct Args {}
+
+/// Runs it.
+pub fn run(_args: &Args) -> anyhow::Result<ExitCode> {
+    anyhow::bail!("not there yet")
+}
