@@ -66,6 +66,22 @@ pub struct Frame {
     pub redelivery: Option<Redelivery>,
 }
 
+impl Frame {
+    /// A frame with neither marks nor path details: the starting point of sources and tests.
+    pub fn new(source: &str, bytes: impl Into<Bytes>, received: Stamp) -> Self {
+        let path = Path::Topic("".into());
+        Self {
+            source: source.into(),
+            path,
+            bytes: bytes.into(),
+            received,
+            ticket: 0,
+            pressing: false,
+            redelivery: None,
+        }
+    }
+}
+
 impl fmt::Debug for Frame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Frame({}, {:?}, {} bytes)", self.source, self.path, self.bytes.len())
@@ -359,6 +375,8 @@ impl Reading {
 pub struct Arrival {
     /// The bytes.
     pub frame: Frame,
+    /// The readings' keys came from the arrival itself: only `frame.redelivery` tells a redelivery from a new reading.
+    pub undated: bool,
     /// Readings, or the reason why there are none. An empty list: decoded, nothing to keep but the bytes (device information).
     pub outcome: Result<Vec<Reading>, Reject>,
 }

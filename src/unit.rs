@@ -7,6 +7,7 @@ use crate::decimal::Decimal;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// What a unit measures; only units of one dimension convert.
+#[allow(missing_docs, reason = "the names say it")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dimension {
     Ratio,
