@@ -34,3 +34,5 @@ pub const ALERTS_IN_MEMORY_MAX: usize = 10_000;
 pub const READINGS_LISTED_MAX: usize = 1_000;
 /// A request body on the control socket.
 pub const CONTROL_BODY_BYTES_MAX: usize = 256 * 1024;
+/// An answer of the control socket, as the command line reads it: 1,000 readings with their standings fit.
+pub const CONTROL_ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;

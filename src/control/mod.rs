@@ -1,1 +1,98 @@
 //! HTTP on Unix sockets: commands on one, health and metrics on the other. The handlers that CLI and page share.
+//!
+//! Promises: who may do what is decided by the kernel's word about the peer ([`access`]); every body is bounded; every
+//! refusal has a code, a cause and a remedy. Must never: change state itself (commands go to the pipeline and are
+//! answered after the commit), or show patient data on the status socket.
+
+use std::sync::Arc;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::alarm::{Alert, AlertId};
+use crate::clock::{Clock, Stamp};
+use crate::config::DeviceSettings;
+use crate::reading::ReadingKey;
+use crate::telemetry::Watchdog;
+
+pub mod access;
+pub mod client;
+mod health;
+mod problem;
+mod routes;
+pub mod serve;
+#[cfg(test)]
+mod tests;
+pub mod view;
+
+pub use access::Role;
+pub use health::router as health_router;
+pub use problem::{Fault, Problem};
+pub use routes::router;
+
+/// What the handlers need of the running gateway.
+pub struct Desk {
+    /// Name of the box.
+    pub gateway: Arc<str>,
+    /// When the process started.
+    pub started: Stamp,
+    /// Time.
+    pub clock: Clock,
+    /// What the journal holds.
+    pub records: Arc<dyn Records>,
+    /// Alerts that are not resolved, as the engine has them now.
+    pub alerts: watch::Receiver<Arc<[Alert]>>,
+    /// Commands to the pipeline.
+    pub commands: mpsc::Sender<Command>,
+    /// One for each source.
+    pub sources: Vec<Probe>,
+    /// One for each destination.
+    pub destinations: Vec<Probe>,
+    /// Who is alive.
+    pub watchdog: Arc<Watchdog>,
+    /// Counters.
+    pub metrics: PrometheusHandle,
+}
+
+/// Asks a source or a destination how it is; answers at once from what is known.
+pub type Probe = Box<dyn Fn() -> view::Link + Send + Sync>;
+
+/// What a person tells the pipeline. The answer comes after the commit.
+#[derive(Debug)]
+pub enum Command {
+    /// A person takes an alert.
+    Acknowledge {
+        /// Which.
+        id: AlertId,
+        /// Name given by the person.
+        by: String,
+        /// The alert after it; `None`: there is no such open alert.
+        answer: oneshot::Sender<Option<Alert>>,
+    },
+    /// A device joins, or gets another holder; in force from now on.
+    AddDevice {
+        /// As in the configuration.
+        device: DeviceSettings,
+        /// Done, or the reason why not.
+        answer: oneshot::Sender<Result<(), String>>,
+    },
+}
+
+/// Read-only sight of the journal. Blocking: the handlers call it off the runtime's thread.
+pub trait Records: Send + Sync {
+    /// Readings, newest first.
+    fn readings(&self, filter: &view::Filter) -> Result<Vec<view::Row>, Unreadable>;
+    /// Everything about one reading.
+    fn explain(&self, key: ReadingKey) -> Result<Option<view::Explained>, Unreadable>;
+    /// Alerts, resolved ones too, newest first.
+    fn alerts(&self, limit: usize) -> Result<Vec<Alert>, Unreadable>;
+    /// What waits for each destination, and what was refused.
+    fn outbox(&self, destination: Option<&str>) -> Result<Vec<view::Outbox>, Unreadable>;
+    /// Devices and their holders as they are in force.
+    fn devices(&self) -> Result<Vec<DeviceSettings>, Unreadable>;
+}
+
+/// The journal could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("the journal could not be read: {0}")]
+pub struct Unreadable(pub String);

@@ -1,0 +1,134 @@
+//! The CLI's end of the control socket.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::Problem;
+use crate::fault::Explain;
+use crate::limits;
+
+/// The gateway's own limit for an answer is 5 s; give it that and a little.
+const ANSWER_MAX: Duration = Duration::from_secs(8);
+
+/// Why a command got no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Start the gateway, or name its socket.
+    #[error("no gateway answers at {0}")]
+    NotRunning(PathBuf),
+    /// Become root, or a member of the socket's group.
+    #[error("this user may not use {0}")]
+    NotPermitted(PathBuf),
+    /// The gateway said no, with its own code.
+    #[error("{}", .0.cause)]
+    Refused(Problem),
+    /// Use the command line of the same version.
+    #[error("the gateway's answer is not understood: {0}")]
+    NotUnderstood(String),
+}
+
+impl ClientError {
+    /// `code: cause. remedy` in one line; a refusal keeps the gateway's own code and remedy.
+    pub fn sentence(&self) -> String {
+        match self {
+            Self::Refused(p) => format!("{}: {}. {}", p.code, p.cause, p.remedy),
+            other => crate::fault::sentence(other),
+        }
+    }
+}
+
+impl Explain for ClientError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::NotRunning(_) => "WL-O001",
+            Self::NotPermitted(_) => "WL-O002",
+            Self::Refused(_) => "WL-O010",
+            Self::NotUnderstood(_) => "WL-O011",
+        }
+    }
+    fn remedy(&self) -> &'static str {
+        match self {
+            Self::NotRunning(_) => {
+                "Start it (`systemctl start wardline`, or `wardline run`), or name its socket with --socket."
+            }
+            Self::NotPermitted(_) => "Use sudo, or become a member of the group `wardline`.",
+            Self::Refused(_) => "See the gateway's own message.",
+            Self::NotUnderstood(_) => "Use the command line and the gateway of the same version.",
+        }
+    }
+}
+
+/// A connection to a running gateway.
+pub struct Client {
+    socket: PathBuf,
+    http: reqwest::Client,
+}
+
+impl Client {
+    /// For this control socket; nothing is connected yet.
+    pub fn new(socket: &Path) -> Result<Self, ClientError> {
+        let http = reqwest::Client::builder()
+            .unix_socket(socket)
+            .timeout(ANSWER_MAX)
+            .no_proxy()
+            // Nothing here is encrypted: a machine without CA certificates must not matter.
+            .tls_certs_only(std::iter::empty())
+            .build()
+            .map_err(|e| ClientError::NotUnderstood(e.to_string()))?;
+        Ok(Self { socket: socket.into(), http })
+    }
+
+    /// Asks; `path` begins with `/v1/`.
+    pub async fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, String)]) -> Result<T, ClientError> {
+        let mut url = reqwest::Url::parse("http://wardline").map_err(|e| ClientError::NotUnderstood(e.to_string()))?;
+        url.set_path(path);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        self.answer(self.http.get(url)).await
+    }
+
+    /// Commands.
+    pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, ClientError> {
+        let body = serde_json::to_vec(body).map_err(|e| ClientError::NotUnderstood(e.to_string()))?;
+        let request = self.http.post(format!("http://wardline{path}")).header("content-type", "application/json");
+        self.answer(request.body(body)).await
+    }
+
+    async fn answer<T: DeserializeOwned>(&self, request: reqwest::RequestBuilder) -> Result<T, ClientError> {
+        let not_understood = |e: String| ClientError::NotUnderstood(e);
+        let mut response = request.send().await.map_err(|e| self.unreachable(&e))?;
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|e| not_understood(e.to_string()))? {
+            body.extend_from_slice(&chunk);
+            if body.len() > limits::CONTROL_ANSWER_BYTES_MAX {
+                return Err(not_understood("it is too long".into()));
+            }
+        }
+        if response.status().is_success() {
+            return serde_json::from_slice(&body).map_err(|e| not_understood(e.to_string()));
+        }
+        Err(match serde_json::from_slice::<Problem>(&body) {
+            Ok(problem) => ClientError::Refused(problem),
+            Err(_) => not_understood(format!("HTTP status {}", response.status().as_u16())),
+        })
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> ClientError {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+        while let Some(e) = cause {
+            if let Some(io) = e.downcast_ref::<std::io::Error>() {
+                match io.kind() {
+                    std::io::ErrorKind::PermissionDenied => return ClientError::NotPermitted(self.socket.clone()),
+                    std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => break,
+                    _ => {}
+                }
+            }
+            cause = e.source();
+        }
+        ClientError::NotRunning(self.socket.clone())
+    }
+}

@@ -1,0 +1,191 @@
+//! Commands and questions over HTTP/JSON. A caller without a [`Role`] is refused.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::routing::{get, post};
+use axum::{Extension, Json, Router};
+use serde::Deserialize;
+use tokio::sync::oneshot;
+
+use super::{Command, Desk, Fault, Records, Role, Unreadable, view};
+use crate::alarm::{Alert, AlertId, Priority};
+use crate::config::DeviceSettings;
+use crate::limits;
+
+/// A person waits for the answer: longer than a slow commit, shorter than patience.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+
+type Shared = State<Arc<Desk>>;
+type Answer<T> = Result<Json<T>, Fault>;
+
+/// The routes; mounted on the control socket and by the local page, which each add the caller's [`Role`].
+pub fn router(desk: Arc<Desk>) -> Router {
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/readings", get(readings))
+        .route("/v1/readings/{key}", get(explain))
+        .route("/v1/alerts", get(alerts))
+        .route("/v1/alerts/{id}/acknowledge", post(acknowledge))
+        .route("/v1/outbox", get(outbox))
+        .route("/v1/devices", get(devices).post(add_device))
+        .fallback(|| async { Fault::Missing("address") })
+        .layer(DefaultBodyLimit::max(limits::CONTROL_BODY_BYTES_MAX))
+        .with_state(desk)
+}
+
+async fn status(State(desk): Shared, _role: Extension<Role>) -> Answer<view::Status> {
+    let outbox = read(&desk, |records| records.outbox(None)).await?;
+    let now = desk.clock.now();
+    Ok(Json(view::Status {
+        version: env!("CARGO_PKG_VERSION").into(),
+        gateway: desk.gateway.clone(),
+        started_ms: desk.started.wall_ms,
+        uptime_s: now.since(desk.started).as_secs(),
+        clock_trusted: now.trusted,
+        stalled: desk.watchdog.stalled().into_iter().map(String::from).collect(),
+        sources: desk.sources.iter().map(|probe| probe()).collect(),
+        destinations: desk.destinations.iter().map(|probe| probe()).collect(),
+        outbox,
+        alerts: count(&desk.alerts.borrow()),
+    }))
+}
+
+/// Open alerts by priority.
+pub(super) fn count(open: &[Alert]) -> view::AlertCounts {
+    let mut counts = view::AlertCounts::default();
+    for alert in open {
+        match alert.priority {
+            Priority::High => counts.high += 1,
+            Priority::Medium => counts.medium += 1,
+            Priority::Low => counts.low += 1,
+        }
+        counts.unacknowledged += usize::from(alert.acknowledged.is_none());
+    }
+    counts
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReadingsQuery {
+    device: Option<String>,
+    since: Option<jiff::Timestamp>,
+    limit: Option<usize>,
+}
+
+async fn readings(
+    State(desk): Shared,
+    _role: Extension<Role>,
+    query: Result<Query<ReadingsQuery>, QueryRejection>,
+) -> Answer<Vec<view::Row>> {
+    let Query(query) = query.map_err(|e| Fault::Malformed(e.body_text()))?;
+    let filter = view::Filter {
+        device: query.device,
+        since_ms: query.since.map(jiff::Timestamp::as_millisecond),
+        limit: query.limit.unwrap_or(50).min(limits::READINGS_LISTED_MAX),
+    };
+    read(&desk, move |records| records.readings(&filter)).await.map(Json)
+}
+
+async fn explain(State(desk): Shared, _role: Extension<Role>, Path(key): Path<String>) -> Answer<view::Explained> {
+    let key = key.parse().map_err(|()| Fault::Malformed("a reading id has 32 hex digits".into()))?;
+    read(&desk, move |records| records.explain(key)).await?.map(Json).ok_or(Fault::Missing("reading"))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AlertsQuery {
+    #[serde(default)]
+    all: bool,
+}
+
+async fn alerts(
+    State(desk): Shared,
+    _role: Extension<Role>,
+    query: Result<Query<AlertsQuery>, QueryRejection>,
+) -> Answer<Vec<Alert>> {
+    let Query(query) = query.map_err(|e| Fault::Malformed(e.body_text()))?;
+    if query.all {
+        return read(&desk, |records| records.alerts(limits::READINGS_LISTED_MAX)).await.map(Json);
+    }
+    Ok(Json(desk.alerts.borrow().to_vec()))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Acknowledge {
+    by: String,
+}
+
+async fn acknowledge(
+    State(desk): Shared,
+    _role: Extension<Role>,
+    Path(id): Path<String>,
+    body: Result<Json<Acknowledge>, JsonRejection>,
+) -> Answer<Alert> {
+    let Json(Acknowledge { by }) = body.map_err(|e| Fault::Malformed(e.body_text()))?;
+    let by = by.trim().to_owned();
+    if by.is_empty() || by.chars().count() > limits::TEXT_CHARS_MAX || by.chars().any(char::is_control) {
+        return Err(Fault::Refused("a name has 1 to 128 printable characters".into()));
+    }
+    let (answer, told) = oneshot::channel();
+    tell(&desk, Command::Acknowledge { id: AlertId(id.into()), by, answer }, told)
+        .await?
+        .map(Json)
+        .ok_or(Fault::Missing("open alert"))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OutboxQuery {
+    destination: Option<String>,
+}
+
+async fn outbox(
+    State(desk): Shared,
+    _role: Extension<Role>,
+    query: Result<Query<OutboxQuery>, QueryRejection>,
+) -> Answer<Vec<view::Outbox>> {
+    let Query(OutboxQuery { destination }) = query.map_err(|e| Fault::Malformed(e.body_text()))?;
+    let asked = destination.is_some();
+    let rows = read(&desk, move |records| records.outbox(destination.as_deref())).await?;
+    if asked && rows.is_empty() { Err(Fault::Missing("destination")) } else { Ok(Json(rows)) }
+}
+
+async fn devices(State(desk): Shared, _role: Extension<Role>) -> Answer<Vec<DeviceSettings>> {
+    read(&desk, |records| records.devices()).await.map(Json)
+}
+
+async fn add_device(
+    State(desk): Shared,
+    Extension(role): Extension<Role>,
+    body: Result<Json<DeviceSettings>, JsonRejection>,
+) -> Answer<DeviceSettings> {
+    if !role.administers() {
+        return Err(Fault::Forbidden);
+    }
+    let Json(device) = body.map_err(|e| Fault::Malformed(e.body_text()))?;
+    let (answer, told) = oneshot::channel();
+    tell(&desk, Command::AddDevice { device: device.clone(), answer }, told).await?.map_err(Fault::Refused)?;
+    Ok(Json(device))
+}
+
+/// Hands a command to the pipeline and waits for its answer.
+async fn tell<T>(desk: &Desk, command: Command, told: oneshot::Receiver<T>) -> Result<T, Fault> {
+    let asked = async {
+        desk.commands.send(command).await.ok()?;
+        told.await.ok()
+    };
+    tokio::time::timeout(ANSWER_MAX, asked).await.ok().flatten().ok_or(Fault::Busy)
+}
+
+/// Reads the journal on a thread where waiting for the disk hurts nobody.
+async fn read<T: Send + 'static>(
+    desk: &Arc<Desk>,
+    question: impl FnOnce(&dyn Records) -> Result<T, Unreadable> + Send + 'static,
+) -> Result<T, Fault> {
+    let records = desk.records.clone();
+    tokio::task::spawn_blocking(move || question(&*records)).await.map_err(|_| Fault::Busy)?.map_err(Fault::from)
+}

@@ -1,0 +1,197 @@
+//! What the control plane says, as JSON: one type for each answer, shared by handlers, CLI and page.
+//!
+//! Times are milliseconds since 1970 unless a field says otherwise.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::custody::Why;
+use crate::reading::Reading;
+
+/// `GET /v1/status`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the gateway.
+    pub version: String,
+    /// Name of the box.
+    pub gateway: Arc<str>,
+    /// When the process started.
+    pub started_ms: i64,
+    /// Seconds since then, by the monotonic clock.
+    pub uptime_s: u64,
+    /// The wall clock is plausible.
+    pub clock_trusted: bool,
+    /// Parts that make no progress; empty: all is well.
+    pub stalled: Vec<String>,
+    /// Sources.
+    pub sources: Vec<Link>,
+    /// Destinations.
+    pub destinations: Vec<Link>,
+    /// What waits for each destination.
+    pub outbox: Vec<Outbox>,
+    /// Open alerts.
+    pub alerts: AlertCounts,
+}
+
+/// How a source or a destination is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Link {
+    /// Its name in the configuration.
+    pub name: Arc<str>,
+    /// `mqtt`, `fhir`, …
+    pub kind: String,
+    /// Its state.
+    pub state: LinkState,
+    /// Since when; `None`: since the start.
+    pub since_ms: Option<i64>,
+    /// Why it is not up.
+    pub why: Option<Why>,
+}
+
+/// The state of a source or a destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LinkState {
+    /// Not tried yet.
+    Starting,
+    /// Works.
+    Up,
+    /// Does not; it is tried again.
+    Down,
+}
+
+impl LinkState {
+    /// As a word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Up => "up",
+            Self::Down => "down",
+        }
+    }
+}
+
+/// What waits for one destination, and what it refused.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Outbox {
+    /// The destination.
+    pub destination: Arc<str>,
+    /// Items that wait.
+    pub waiting: u64,
+    /// When the oldest of them was committed.
+    pub oldest_ms: Option<i64>,
+    /// Items that the destination refused for good.
+    pub rejected: u64,
+    /// Delivered in all.
+    pub delivered: u64,
+    /// Newest failures, each with its code.
+    #[serde(default)]
+    pub failures: Vec<Failure>,
+}
+
+/// An item that was not delivered, and why.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Failure {
+    /// `reading` or `alert`, and its id.
+    pub item: String,
+    /// When it was last tried.
+    pub at_ms: i64,
+    /// Tries so far.
+    pub attempts: u32,
+    /// It will not be tried again.
+    pub rejected: bool,
+    /// Code and sentence.
+    pub why: Why,
+}
+
+/// Open alerts by priority.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlertCounts {
+    /// High.
+    pub high: usize,
+    /// Medium.
+    pub medium: usize,
+    /// Low.
+    pub low: usize,
+    /// Of all these, not yet taken by a person.
+    pub unacknowledged: usize,
+}
+
+/// Which readings.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Filter {
+    /// Of this device.
+    pub device: Option<String>,
+    /// Received at or after this instant.
+    pub since_ms: Option<i64>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// One line of `GET /v1/readings`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Row {
+    /// The reading; its `key` is the id for `explain`.
+    pub reading: Reading,
+    /// When it was synced to disk.
+    pub committed_ms: i64,
+    /// Where it stands at each destination.
+    pub destinations: Vec<Standing>,
+}
+
+/// Where an item stands at one destination.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Standing {
+    /// The destination.
+    pub destination: Arc<str>,
+    /// `waiting`, `delivered`, `rejected`, `expired`.
+    pub state: String,
+    /// The receipt's location, or why it waits or was refused.
+    pub note: Option<String>,
+}
+
+/// `GET /v1/readings/{id}`: bytes → rule → reading → resource → attempts → receipt.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Explained {
+    /// The bytes as they came.
+    pub frame: Option<RawFrame>,
+    /// The decode rule: id of the profile.
+    pub rule: Arc<str>,
+    /// What the bytes mean.
+    pub reading: Reading,
+    /// When it was synced to disk.
+    pub committed_ms: i64,
+    /// What is sent: the FHIR resource. `None`: unassigned, never sent.
+    pub resource: Option<Box<serde_json::value::RawValue>>,
+    /// Each attempt at each destination, oldest first.
+    pub attempts: Vec<Attempt>,
+    /// Where it stands at each destination.
+    pub destinations: Vec<Standing>,
+}
+
+/// Bytes as they came.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RawFrame {
+    /// Name of the source.
+    pub source: Arc<str>,
+    /// Topic, characteristic or service.
+    pub channel: String,
+    /// Hex digits; `None`: the bytes have been cleared by retention.
+    pub hex: Option<String>,
+    /// When they came.
+    pub received_ms: i64,
+}
+
+/// One try at one destination.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// The destination.
+    pub destination: Arc<str>,
+    /// When.
+    pub at_ms: i64,
+    /// `delivered`, `retry`, `rejected`.
+    pub outcome: String,
+    /// The receipt, or the reason with its code.
+    pub note: Option<String>,
+}
