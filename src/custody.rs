@@ -21,6 +21,17 @@ pub enum ItemId {
     Alert(i64),
 }
 
+/// A destination with what it is owed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Creditor {
+    /// Its name in the configuration.
+    pub name: Arc<str>,
+    /// Attributed readings.
+    pub readings: bool,
+    /// Alert events.
+    pub alerts: bool,
+}
+
 /// Something to deliver.
 #[derive(Clone, Debug)]
 pub struct Item {
