@@ -67,12 +67,23 @@ impl Clock {
     /// The machine's clocks.
     #[allow(clippy::disallowed_methods, reason = "the one reader of time")]
     pub fn system() -> Self {
-        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        let boot = u64::from_str_radix(boot.replace('-', "").get(..15).unwrap_or("1"), 16).unwrap_or(1);
-        let uptime = std::fs::read_to_string("/proc/uptime").unwrap_or_default();
-        let uptime: f64 = uptime.split(' ').next().and_then(|s| s.parse().ok()).unwrap_or(0.0);
-        let uptime_us = u64::try_from(Duration::try_from_secs_f64(uptime).unwrap_or_default().as_micros()).unwrap_or(0);
+        let (boot, uptime_us) = Self::timeline().unwrap_or_else(|| (Self::own_boot(), 0));
         Self(Arc::new(Kind::System { started: Instant::now(), uptime_us, boot }))
+    }
+
+    /// The machine's boot id and its uptime, microseconds.
+    fn timeline() -> Option<(u64, u64)> {
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        let boot = u64::from_str_radix(boot.replace('-', "").get(..15)?, 16).ok()?;
+        let uptime = std::fs::read_to_string("/proc/uptime").ok()?;
+        let uptime = Duration::try_from_secs_f64(uptime.split(' ').next()?.parse().ok()?).ok()?;
+        Some((boot, u64::try_from(uptime.as_micros()).ok()?))
+    }
+
+    /// Where `/proc` is hidden: a timeline of this process alone, which no other stamp can be mistaken to be on.
+    fn own_boot() -> u64 {
+        use std::hash::{BuildHasher, RandomState};
+        RandomState::new().hash_one(std::process::id()) >> 4
     }
 
     /// A clock that only moves when it is told to.
