@@ -36,3 +36,9 @@ pub const READINGS_LISTED_MAX: usize = 1_000;
 pub const CONTROL_BODY_BYTES_MAX: usize = 256 * 1024;
 /// An answer of the control socket, as the command line reads it: 1,000 readings with their standings fit.
 pub const CONTROL_ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// The lab's endpoint reads a request body this far, and as much again uncompressed ten times: a full Bundle is near 2 MiB.
+pub const LAB_BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// A TLS handshake with the lab's endpoint.
+pub const LAB_HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+/// Bodies the lab's endpoint keeps when it is asked to keep any.
+pub const LAB_BODIES_MAX: usize = 100_000;

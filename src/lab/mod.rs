@@ -1,1 +1,9 @@
-//! Virtual patients, devices and servers with bad manners: what we test with, and users can too.
+//! The lab: virtual patients, the devices they use, and a FHIR endpoint with bad manners.
+//!
+//! What the product is tested with, and what its users can test their own rules and servers with.
+//! Everything is seeded. Must never: run inside a gateway that serves a patient.
+
+pub mod endpoint;
+pub mod patient;
+pub mod rng;
+pub mod tally;
