@@ -24,6 +24,28 @@ pub const PAYLOAD_DEPTH_MAX: usize = 16;
 pub const TEXT_CHARS_MAX: usize = 128;
 /// MQTT publishes unacknowledged at once.
 pub const MQTT_IN_FLIGHT_MAX: u16 = 1_000;
+/// An MQTT packet is taken up to this size, so that one above `PAYLOAD_BYTES_MAX` becomes a reject instead of an end of the connection.
+pub const MQTT_PACKET_BYTES_MAX: u32 = 1024 * 1024;
+/// Silence after which the broker is asked whether it is there. It gives us up after one and a half times this.
+pub const MQTT_KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// Connecting, TLS and the broker's welcome together.
+pub const MQTT_CONNECT_MAX: Duration = Duration::from_secs(15);
+/// Reconnecting waits a random time below a bound that doubles from the first to the second of these.
+pub const MQTT_RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// A connection that lasted this long was a good one: the bound starts again at its first value.
+pub const MQTT_STEADY: Duration = Duration::from_secs(10);
+/// The in-flight window that brokers have by default (mosquitto): a burst stops there until something is acknowledged.
+pub const MQTT_BROKER_WINDOW: usize = 20;
+/// Topics remembered, so that a known one costs no allocation.
+pub const MQTT_TOPICS_REMEMBERED: usize = 1_024;
+/// Absence from the broker after which queued messages no longer count as live.
+pub const MQTT_ABSENCE_MAX: Duration = Duration::from_secs(10);
+/// A broker that did not fill the in-flight window for this long has no backlog left for us.
+pub const MQTT_BACKLOG_QUIET: Duration = Duration::from_secs(1);
+/// At shutdown, how long acknowledgements of what the journal still commits are waited for.
+pub const MQTT_FAREWELL_MAX: Duration = Duration::from_secs(3);
+/// A file with a password, a key or certificates is read this far.
+pub const SECRET_FILE_BYTES_MAX: u64 = 256 * 1024;
 /// An answer of a destination is read this far; an endless body ends here.
 pub const RESPONSE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Orderly shutdown: whatever is not done by then is done after the restart.

@@ -64,6 +64,23 @@ pub struct Frame {
     pub pressing: bool,
     /// For MQTT: what tells a redelivery from a new message.
     pub redelivery: Option<Redelivery>,
+    /// How the bytes came: live, late, or not whole.
+    pub delivery: Delivery,
+}
+
+/// How bytes came to us, as far as the link tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Delivery {
+    /// When they were sent, up to seconds.
+    #[default]
+    Live,
+    /// They waited at the broker (retained, or queued while we were away): the time of receipt says nothing about them.
+    Waited,
+    /// Longer than `limits::PAYLOAD_BYTES_MAX`: `Frame::bytes` holds only their beginning, so they are a reject.
+    Cut {
+        /// How many octets came, at least.
+        length: usize,
+    },
 }
 
 impl Frame {
@@ -78,6 +95,7 @@ impl Frame {
             ticket: 0,
             pressing: false,
             redelivery: None,
+            delivery: Delivery::Live,
         }
     }
 }

@@ -1,0 +1,149 @@
+//! The octets between us and a broker: TCP, TLS over it where the URL says so, and writes held together.
+//!
+//! The client flushes after each acknowledgement; a system call of 4 octets each would cost more than the rest of the
+//! reading's way. What is flushed is sent when the client next waits for input, which it does at once.
+//! Must never: hold back octets while the connection rests.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::fault::SourceError;
+use super::plan::Target;
+
+/// Held back at most; beyond it, a write goes through.
+const HELD_BYTES_MAX: usize = 16 * 1024;
+
+/// What the connection tells apart from its octets.
+#[derive(Clone, Default)]
+pub(super) struct Aside(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    trouble: Mutex<Option<SourceError>>,
+    leaving: AtomicBool,
+}
+
+impl Aside {
+    /// Why the connection ended, where the octets' way knows it better than the client.
+    pub(super) fn trouble(&self) -> Option<SourceError> {
+        self.0.trouble.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// The client will leave: from now on a flush is a flush.
+    pub(super) fn leave(&self) {
+        self.0.leaving.store(true, Ordering::Relaxed);
+    }
+
+    fn note(&self, error: &io::Error) {
+        *self.0.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(SourceError::from_io(error));
+    }
+}
+
+/// Connects, with TLS if the target wants it. The broker's certificate is checked before anything is sent.
+pub(super) async fn connect(target: Arc<Target>, aside: Aside) -> io::Result<Wire> {
+    let stream = open(&target).await.inspect_err(|e| aside.note(e))?;
+    Ok(Wire { stream, held: BytesMut::new(), aside })
+}
+
+async fn open(target: &Target) -> io::Result<Stream> {
+    let tcp = TcpStream::connect((target.host.as_str(), target.port)).await?;
+    tcp.set_nodelay(true)?;
+    Ok(match &target.tls {
+        None => Stream::Plain(tcp),
+        Some((config, name)) => {
+            let tls = TlsConnector::from(Arc::clone(config)).connect(name.clone(), tcp).await?;
+            Stream::Tls(Box::new(tls))
+        }
+    })
+}
+
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// A connection whose small writes travel together.
+pub(super) struct Wire {
+    stream: Stream,
+    held: BytesMut,
+    aside: Aside,
+}
+
+impl Wire {
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.held.is_empty() {
+            let n = match &mut self.stream {
+                Stream::Plain(s) => ready!(Pin::new(s).poll_write(cx, &self.held)),
+                Stream::Tls(s) => ready!(Pin::new(s).poll_write(cx, &self.held)),
+            }?;
+            if n == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.held.advance(n);
+        }
+        match &mut self.stream {
+            Stream::Plain(s) => Pin::new(s).poll_flush(cx),
+            Stream::Tls(s) => Pin::new(s).poll_flush(cx),
+        }
+    }
+
+    fn noted<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if let Poll::Ready(Err(e)) = &result {
+            self.aside.note(e);
+        }
+        result
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.held.is_empty() {
+            // Not sent whole yet: its waker is registered, and reading goes on meanwhile.
+            let sent = self.poll_send(cx);
+            if let Poll::Ready(Err(_)) = self.noted(sent) {
+                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+            }
+        }
+        let read = match &mut self.stream {
+            Stream::Plain(s) => Pin::new(s).poll_read(cx, buf),
+            Stream::Tls(s) => Pin::new(s).poll_read(cx, buf),
+        };
+        self.noted(read)
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.held.len() >= HELD_BYTES_MAX {
+            let sent = self.poll_send(cx);
+            ready!(self.noted(sent))?;
+        }
+        self.held.extend_from_slice(buf);
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.aside.0.leaving.load(Ordering::Relaxed) {
+            let sent = self.poll_send(cx);
+            return self.noted(sent);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_send(cx))?;
+        match &mut self.stream {
+            Stream::Plain(s) => Pin::new(s).poll_shutdown(cx),
+            Stream::Tls(s) => Pin::new(s).poll_shutdown(cx),
+        }
+    }
+}
