@@ -145,6 +145,23 @@ impl Unit {
         Some(Decimal::new(i64::try_from(q).ok()?, i16::try_from(decimals).ok()?.checked_neg()?))
     }
 
+    /// The power of ten between two units, where that is all there is between them: 2 from `m` to `cm`, 0 from `{beats}/min` to `/min`.
+    pub fn power_of_ten(self, to: Self) -> Option<i16> {
+        let (a, b) = (self.0, to.0);
+        if a.dimension != b.dimension || a.offset_num != 0 || b.offset_num != 0 {
+            return None;
+        }
+        let (mut num, mut den) = (i128::from(a.num) * i128::from(b.den), i128::from(a.den) * i128::from(b.num));
+        let mut power = 0;
+        while num > den && num % 10 == 0 {
+            (num, power) = (num / 10, power + 1);
+        }
+        while den > num && den % 10 == 0 {
+            (den, power) = (den / 10, power - 1);
+        }
+        (num == den).then_some(power)
+    }
+
     /// Compares two amounts exactly, each in its own unit. `None` for different dimensions.
     pub fn compare(a: Decimal, in_a: Self, b: Decimal, in_b: Self) -> Option<std::cmp::Ordering> {
         if in_a == in_b {
@@ -211,6 +228,18 @@ mod tests {
         check("17.6", "kPa", "mm[Hg]", 0, "132");
         check("1.70", "m", "cm", 0, "170");
         check("-40", "[degF]", "Cel", 1, "-40.0");
+    }
+
+    #[test]
+    fn powers_of_ten_are_found() {
+        let power = |a: &str, b: &str| Unit::parse(a).unwrap().power_of_ten(Unit::parse(b).unwrap());
+        assert_eq!(power("m", "cm"), Some(2));
+        assert_eq!(power("g", "kg"), Some(-3));
+        assert_eq!(power("1", "%"), Some(2));
+        assert_eq!(power("{beats}/min", "/min"), Some(0));
+        for (a, b) in [("kPa", "mm[Hg]"), ("[degF]", "Cel"), ("[in_i]", "cm"), ("kg", "Cel"), ("h", "min")] {
+            assert_eq!(power(a, b), None, "{a} {b}");
+        }
     }
 
     #[test]

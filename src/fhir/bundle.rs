@@ -1,0 +1,160 @@
+//! Where a resource is written so that it is there once, and the Bundles that carry many.
+//!
+//! `batch` for readings: one outcome each. `transaction` for an alert with its evidence: references hold together.
+//! Must never: write a resource without what shuts out its double.
+
+use std::io::Write as _;
+
+use serde::Serialize;
+
+use super::observation::{self, Scope};
+use super::{Identity, Unmappable};
+use crate::reading::Reading;
+
+/// How a server is kept from storing a resource twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// Create if none has this identifier.
+    ConditionalCreate,
+    /// `PUT` with an id derived from the identity.
+    Update,
+}
+
+/// Bundle.type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Each entry on its own.
+    Batch,
+    /// All or none.
+    Transaction,
+}
+
+/// The request of one entry, or of a resource sent alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Target {
+    /// `POST` or `PUT`.
+    pub method: &'static str,
+    /// Relative to the base.
+    pub url: String,
+    /// Search that must find nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub if_none_exist: Option<String>,
+}
+
+impl Target {
+    pub(super) fn create(kind: &str, system: &str, value: &str) -> Self {
+        Self { method: "POST", url: kind.into(), if_none_exist: Some(format!("identifier={system}|{value}")) }
+    }
+    pub(super) fn put(url: String) -> Self {
+        Self { method: "PUT", url, if_none_exist: None }
+    }
+}
+
+/// A resource that is sent alone.
+pub struct Single {
+    /// Where.
+    pub target: Target,
+    /// Its JSON.
+    pub body: Vec<u8>,
+}
+
+/// The Observation of a reading, to be sent alone.
+pub fn single(reading: &Reading, scope: &Scope, write: Write) -> Result<Single, Unmappable> {
+    let mut body = Vec::with_capacity(1_500);
+    let target = put_observation(&mut body, reading, scope, write)?;
+    Ok(Single { target, body })
+}
+
+/// Appends the Observation and says where it goes. On an error nothing is appended.
+pub(super) fn put_observation(
+    out: &mut Vec<u8>,
+    reading: &Reading,
+    scope: &Scope,
+    write: Write,
+) -> Result<Target, Unmappable> {
+    let identity = Identity::of(reading)?;
+    match write {
+        Write::ConditionalCreate => {
+            observation::write(reading, scope, &identity, None, out)?;
+            Ok(Target::create("Observation", Identity::system(), identity.value()))
+        }
+        Write::Update => {
+            let id = identity.resource_id();
+            observation::write(reading, scope, &identity, Some(&id), out)?;
+            Ok(Target::put(format!("Observation/{id}")))
+        }
+    }
+}
+
+/// A Bundle in the making: one buffer, written once.
+pub struct Bundle {
+    body: Vec<u8>,
+    entries: usize,
+}
+
+impl Bundle {
+    /// An empty Bundle; `expected` entries are made room for.
+    pub fn new(kind: Kind, expected: usize) -> Self {
+        let mut body = Vec::with_capacity(expected.saturating_mul(1_700).saturating_add(100));
+        body.extend_from_slice(match kind {
+            Kind::Batch => br#"{"resourceType":"Bundle","type":"batch","entry":["#,
+            Kind::Transaction => br#"{"resourceType":"Bundle","type":"transaction","entry":["#,
+        });
+        Self { body, entries: 0 }
+    }
+
+    /// Adds a reading. On an error the Bundle is as it was.
+    pub fn reading(&mut self, reading: &Reading, scope: &Scope, write: Write) -> Result<(), Unmappable> {
+        self.entry(None, |body| put_observation(body, reading, scope, write))
+    }
+
+    /// Adds an entry whose resource `resource` appends. On an error the Bundle is as it was.
+    pub(super) fn entry(
+        &mut self,
+        full_url: Option<&str>,
+        resource: impl FnOnce(&mut Vec<u8>) -> Result<Target, Unmappable>,
+    ) -> Result<(), Unmappable> {
+        let start = self.body.len();
+        let added = self.try_entry(full_url, resource);
+        match added {
+            Ok(()) => self.entries += 1,
+            Err(_) => self.body.truncate(start),
+        }
+        added
+    }
+
+    fn try_entry(
+        &mut self,
+        full_url: Option<&str>,
+        resource: impl FnOnce(&mut Vec<u8>) -> Result<Target, Unmappable>,
+    ) -> Result<(), Unmappable> {
+        let body = &mut self.body;
+        body.extend_from_slice(if self.entries == 0 { b"{" } else { b",{" });
+        if let Some(url) = full_url {
+            let _ = write!(body, r#""fullUrl":"{url}","#);
+        }
+        body.extend_from_slice(br#""resource":"#);
+        let target = resource(body)?;
+        body.extend_from_slice(br#","request":"#);
+        serde_json::to_writer(&mut *body, &target).map_err(|_| Unmappable::Unit)?;
+        body.push(b'}');
+        Ok(())
+    }
+
+    /// Entries so far.
+    pub fn len(&self) -> usize {
+        self.entries
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.entries == 0
+    }
+
+    /// Its JSON.
+    pub fn finish(mut self) -> Vec<u8> {
+        self.body.extend_from_slice(b"]}");
+        self.body
+    }
+}

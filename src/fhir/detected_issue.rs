@@ -1,0 +1,80 @@
+//! Alert to DetectedIssue: what was detected, for whom, how severe, on which evidence, and who took it.
+//! An unconfirmed value is `preliminary`; an acknowledgement is a `mitigation`. Must never: name an owner that is in doubt.
+
+use serde::Serialize;
+
+use super::device::gateway;
+use super::observation::Scope;
+use super::types::{Coding, Concept, Identifier, One, Reference, date_time, system, text};
+use crate::alarm::{Alert, Condition, Priority};
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DetectedIssue<'a> {
+    resource_type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    identifier: [Identifier<'a>; 1],
+    status: &'static str,
+    code: One<'a>,
+    severity: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patient: Option<Reference<'a>>,
+    identified_date_time: String,
+    author: Reference<'a>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    implicated: Vec<Reference<'a>>,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    mitigation: Vec<Mitigation<'a>>,
+}
+
+#[derive(Serialize)]
+struct Mitigation<'a> {
+    action: One<'static>,
+    date: String,
+    author: Reference<'a>,
+}
+
+/// The DetectedIssue's JSON. `implicated`: URLs of the evidence.
+pub(super) fn json(alert: &Alert, scope: &Scope, id: Option<&str>, implicated: &[String]) -> Vec<u8> {
+    let mut mitigation = Vec::new();
+    if let Some(ack) = &alert.acknowledged {
+        let date = date_time(ack.at.wall_ms, false);
+        mitigation.push(Mitigation { action: text("Acknowledged"), date, author: Reference::named(&ack.by) });
+    }
+    if let Some(at) = alert.resolved {
+        let date = date_time(at.wall_ms, false);
+        mitigation.push(Mitigation { action: text("Condition cleared"), date, author: gateway(&scope.gateway) });
+    }
+    let resource = DetectedIssue {
+        resource_type: "DetectedIssue",
+        id,
+        identifier: [Identifier { system: system::ALERT, value: &alert.id.0 }],
+        status: if alert.condition == Condition::Unconfirmed { "preliminary" } else { "final" },
+        code: Concept { coding: Some([Coding::new(system::RULE, &alert.rule)]), text: Some(title(alert.condition)) },
+        severity: match alert.priority {
+            Priority::High => "high",
+            Priority::Medium => "moderate",
+            Priority::Low => "low",
+        },
+        patient: alert.patient.as_ref().map(|p| Reference::to(p.reveal())),
+        identified_date_time: date_time(alert.raised.wall_ms, false),
+        author: gateway(&scope.gateway),
+        implicated: implicated.iter().map(|url| Reference::to(url)).collect(),
+        detail: &alert.text,
+        mitigation,
+    };
+    // Nothing in these types fails to serialise.
+    serde_json::to_vec(&resource).unwrap_or_default()
+}
+
+/// What a condition is called.
+pub(super) fn title(condition: Condition) -> &'static str {
+    match condition {
+        Condition::Limit => "Value beyond its limit",
+        Condition::Unconfirmed => "Unconfirmed critical value",
+        Condition::Retrospective => "Earlier value beyond its limit",
+        Condition::Technical => "Technical condition",
+    }
+}

@@ -1,0 +1,147 @@
+//! The identity of an Observation at every destination: the conditional-create recipe of the HL7 Personal Health Device
+//! guide, in the frozen grammar of `docs/decisions/0010-observation-identifier.md`.
+//!
+//! Promises: depends on the stored reading only, so a retry, a restart and a re-sent history collapse at the server.
+//! Must never change: a new grammar would double every reading that is sent again.
+
+use std::fmt::Write;
+
+use jiff::civil::DateTime;
+use ring::digest::{SHA256, digest};
+
+use super::Unmappable;
+use super::types::system;
+use crate::alarm::AlertId;
+use crate::reading::{DeviceTime, Reading};
+
+/// 2000-01-01T00:00:00Z in milliseconds since 1970: the guide's epoch.
+const EPOCH_MS: i64 = 946_684_800_000;
+
+/// `<device>-<patient>-<type>-<time>-<key>`.
+pub struct Identity(String);
+
+impl Identity {
+    /// The identity of an attributed reading.
+    pub fn of(reading: &Reading) -> Result<Self, Unmappable> {
+        let patient = reading.patient.as_ref().ok_or(Unmappable::Unassigned)?.reveal();
+        let patient = patient.rsplit('/').next().unwrap_or(patient);
+        let mut out = String::with_capacity(96);
+        device(&mut out, &reading.device.0);
+        out.push('-');
+        field(&mut out, patient, true);
+        // Writing to a String cannot fail.
+        let _ = match reading.vital.mdc {
+            Some(mdc) => write!(out, "-{}-", mdc.0),
+            None => {
+                out.push('-');
+                field(&mut out, reading.vital.id, false);
+                out.write_char('-')
+            }
+        };
+        time(&mut out, reading);
+        out.push('-');
+        let _ = reading.key.0.iter().take(8).try_for_each(|b| write!(out, "{b:02x}"));
+        Ok(Self(out))
+    }
+
+    /// The identifier's value; nothing in it needs escaping in a URL.
+    pub fn value(&self) -> &str {
+        &self.0
+    }
+
+    /// The identifier's system.
+    pub fn system() -> &'static str {
+        system::PHD_OBSERVATION
+    }
+
+    /// A logical id for `PUT`: at most 64 of `A–Z a–z 0–9 - .`.
+    pub fn resource_id(&self) -> String {
+        hashed_id("wl-", &self.0)
+    }
+}
+
+/// The logical id of an alert's DetectedIssue or Task, for `PUT`.
+pub fn alert_id(alert: &AlertId) -> String {
+    hashed_id("wl-alert-", &alert.0)
+}
+
+fn hashed_id(prefix: &str, text: &str) -> String {
+    let mut id = String::with_capacity(prefix.len() + 32);
+    id.push_str(prefix);
+    let _ = digest(&SHA256, text.as_bytes()).as_ref().iter().take(16).try_for_each(|b| write!(id, "{b:02x}"));
+    id
+}
+
+/// A Bluetooth address as hexadecimal capitals; any other device by its name.
+fn device(out: &mut String, id: &str) {
+    match id.strip_prefix("ble:") {
+        Some(address) => field(out, &address.replace(':', ""), false),
+        None => field(out, id, false),
+    }
+}
+
+/// A field with `~XX` for what would need escaping in a URL, or would end the field.
+fn field(out: &mut String, text: &str, dash: bool) {
+    for b in text.bytes() {
+        if b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':') || (dash && b == b'-') {
+            out.push(char::from(b));
+        } else {
+            let _ = write!(out, "~{b:02X}");
+        }
+    }
+}
+
+/// What the device's own clock said, uncorrected, in seconds since 2000: `L` local time, `Z` instant.
+/// Without it, when we got it: `R`, in milliseconds.
+fn time(out: &mut String, reading: &Reading) {
+    let (mark, ms) = match reading.taken.device {
+        Some(DeviceTime::Civil(t)) => ('L', civil_ms(t)),
+        Some(DeviceTime::Instant(t)) => ('Z', t.as_millisecond() - EPOCH_MS),
+        None => ('R', reading.taken.received.wall_ms - EPOCH_MS),
+    };
+    let sign = if ms < 0 { "n" } else { "" };
+    let ms = ms.unsigned_abs();
+    let _ = write!(out, "{mark}{sign}{}", ms / 1_000);
+    if ms % 1_000 != 0 {
+        let _ = write!(out, ".{:03}", ms % 1_000);
+    }
+}
+
+fn civil_ms(t: DateTime) -> i64 {
+    jiff::tz::Offset::UTC.to_timestamp(t).map_or(0, |t| t.as_millisecond() - EPOCH_MS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fhir::fixtures::reading;
+    use crate::reading::{DeviceId, PatientId};
+
+    #[test]
+    fn the_grammar_is_frozen() {
+        let mut r = reading("blood-pressure");
+        r.device = DeviceId("ble:C0:26:DF:00:11:22".into());
+        r.taken.device = Some(DeviceTime::Civil("2026-11-22T10:11:12".parse().unwrap()));
+        let id = Identity::of(&r).unwrap();
+        assert_eq!(id.value(), "C026DF001122-8f2c-150020-L848657472-0707070707070707");
+        assert_eq!(id.resource_id(), "wl-33a1d6fd85de3bcfd79d411d79153b6a");
+
+        r.taken.device = Some(DeviceTime::Instant("2026-11-22T10:11:12.5Z".parse().unwrap()));
+        assert_eq!(Identity::of(&r).unwrap().value(), "C026DF001122-8f2c-150020-Z848657472.500-0707070707070707");
+
+        r.device = DeviceId("mqtt:cuff-17|é".into());
+        r.patient = Some(PatientId::new("https://centre.example/fhir/Patient/a-1"));
+        r.taken.device = None;
+        assert_eq!(
+            Identity::of(&r).unwrap().value(),
+            "mqtt:cuff~2D17~7C~C3~A9-a-1-150020-R848657471.250-0707070707070707"
+        );
+    }
+
+    #[test]
+    fn nobodys_reading_has_no_identity() {
+        let mut r = reading("spo2");
+        r.patient = None;
+        assert_eq!(Identity::of(&r).err(), Some(Unmappable::Unassigned));
+    }
+}

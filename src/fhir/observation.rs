@@ -1,0 +1,229 @@
+//! Reading to Observation: R4 vital signs, US Core, and the Personal Health Device guide's codes.
+//!
+//! Rules: `docs/decisions/0011-observation-mapping.md`. Promises: decimals as the device gave them; mandatory conversions
+//! only (kPa to mm[Hg], m to cm); a doubt is in `status`, `interpretation`, `dataAbsentReason`, `meta.security` or `note`.
+//! Must never: give a value that the device called invalid, or leave a doubtful value without its label.
+
+use serde::Serialize;
+
+use super::Unmappable;
+use super::device::{Device, gateway};
+use super::identity::Identity;
+use super::quality::Labels;
+use super::types::{
+    Annotation, Code, Coding, Concept, Identifier, One, Quantity, Reference, ReferenceExtension, date_time, one, system,
+};
+use crate::decimal::Decimal;
+use crate::reading::{Absence, Part, Reading, TimeMethod, Value};
+use crate::unit::{Dimension, Unit};
+use crate::vital::{Category, Component as Row, Vital};
+
+/// What the resources of one destination have in common.
+#[derive(Clone, Debug)]
+pub struct Scope {
+    /// The gateway's name at the centre.
+    pub gateway: std::sync::Arc<str>,
+    /// Claim US Core profiles in `meta.profile`.
+    pub us_core: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Observation<'a> {
+    resource_type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    meta: Meta,
+    extension: [ReferenceExtension<'a>; 1],
+    identifier: [Identifier<'a>; 1],
+    status: &'static str,
+    category: [One<'static>; 2],
+    code: Concept<'static, Codings>,
+    subject: Reference<'a>,
+    effective_date_time: String,
+    performer: [Reference<'a>; 1],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value_quantity: Option<Quantity>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data_absent_reason: Option<One<'static>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    interpretation: Vec<One<'static>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    note: Vec<Annotation<'static>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body_site: Option<One<'static>>,
+    device: Reference<'a>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    component: Vec<Component>,
+}
+
+#[derive(Serialize)]
+struct Meta {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    profile: Option<[Profile; 1]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    security: Option<[Coding<'static>; 1]>,
+    tag: [Coding<'static>; 1],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Component {
+    code: Concept<'static, Codings>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value_quantity: Option<Quantity>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data_absent_reason: Option<One<'static>>,
+}
+
+/// LOINC first: it is what a reader of the first coding looks for.
+type Codings = Vec<Coding<'static>>;
+
+/// Last part of a US Core canonical, unversioned so that it holds for every version that the server knows.
+struct Profile(&'static str);
+
+impl Serialize for Profile {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(&format_args!("http://hl7.org/fhir/us/core/StructureDefinition/{}", self.0))
+    }
+}
+
+/// A number to give, or the reason why there is none: never both, never neither (vs-2, vs-3).
+struct Measured(Option<Quantity>, Option<One<'static>>);
+
+/// Appends the Observation's JSON. `id`: the logical id, for `PUT`. On an error nothing was appended.
+pub fn write(
+    reading: &Reading,
+    scope: &Scope,
+    identity: &Identity,
+    id: Option<&str>,
+    out: &mut Vec<u8>,
+) -> Result<(), Unmappable> {
+    let patient = reading.patient.as_ref().ok_or(Unmappable::Unassigned)?.reveal();
+    let vital = reading.vital;
+    let labels = Labels::of(&reading.quality);
+    let device = Device::new(&reading.device.0);
+    let single = match vital.components {
+        [only] => Some(measured(vital, reading.parts.iter().find(|p| p.role == only.role), &labels)?),
+        _ => None,
+    };
+    let component = if single.is_some() { Vec::new() } else { panel(reading, &labels)? };
+    let Measured(value_quantity, data_absent_reason) = single.unwrap_or(Measured(None, None));
+    let observation = Observation {
+        resource_type: "Observation",
+        id,
+        meta: Meta {
+            profile: vital.us_core.filter(|_| scope.us_core).map(|p| [Profile(p)]),
+            security: labels.test.then_some([Coding::new(system::ACT_REASON, "HTEST")]),
+            tag: [Coding::new(system::US_CORE_TAGS, "patient-supplied")],
+        },
+        extension: [ReferenceExtension {
+            url: "http://hl7.org/fhir/StructureDefinition/observation-gatewayDevice",
+            value: gateway(&scope.gateway),
+        }],
+        identifier: [Identifier { system: Identity::system(), value: identity.value() }],
+        status: if labels.preliminary { "preliminary" } else { "final" },
+        category: category(vital.category),
+        code: code(reading),
+        subject: Reference::to(patient),
+        effective_date_time: effective(reading).ok_or(Unmappable::Undated)?,
+        performer: [Reference::to(patient)],
+        value_quantity,
+        data_absent_reason,
+        interpretation: labels.interpretation(),
+        note: labels.notes(),
+        body_site: reading.site.and_then(|s| s.snomed).map(|(code, display)| {
+            let coding = Coding { system: system::SNOMED, code: Code::Text(code), display: Some(display) };
+            Concept { coding: Some([coding]), text: None }
+        }),
+        device: device.reference(),
+        component,
+    };
+    // Nothing in these types fails to serialise, and a Vec takes every octet.
+    serde_json::to_writer(out, &observation).map_err(|_| Unmappable::Unit)
+}
+
+/// Milliseconds only where the device stated them: the time of receipt is not known that well.
+fn effective(reading: &Reading) -> Option<String> {
+    let taken = &reading.taken;
+    let at = taken.at_ms?;
+    let stated = taken.method == TimeMethod::DeviceInstant && at % 1_000 != 0;
+    Some(date_time(at, stated || taken.uncertainty_ms < 1_000))
+}
+
+fn category(category: Category) -> [One<'static>; 2] {
+    let code = match category {
+        Category::VitalSigns => "vital-signs",
+        Category::Laboratory => "laboratory",
+        Category::Activity => "activity",
+    };
+    [one(system::OBSERVATION_CATEGORY, code), one(system::PHD_CATEGORY, "phd")]
+}
+
+/// The vital's codes: by moles where the unit counts moles, with the site's own where a temperature has one.
+fn code(reading: &Reading) -> Concept<'static, Codings> {
+    let vital = reading.vital;
+    let moles = reading.parts.iter().any(|p| p.unit.dimension() == Dimension::AmountConcentration);
+    let loinc = if moles && vital.category == Category::Laboratory { vital.loinc_moles } else { vital.loinc };
+    let temperature = vital.first_unit().is_some_and(|u| u.dimension() == Dimension::Temperature);
+    let site = reading.site.filter(|_| temperature);
+    let mdc = site.and_then(|s| s.temperature_mdc).or(vital.mdc);
+    let mut coding = Vec::with_capacity(loinc.len() + 2);
+    coding.extend(loinc.iter().copied().map(Coding::loinc));
+    coding.extend(site.and_then(|s| s.temperature_loinc).map(Coding::loinc));
+    coding.extend(mdc.map(Coding::mdc));
+    Concept { coding: (!coding.is_empty()).then_some(coding), text: Some(vital.name) }
+}
+
+/// A panel's components: those that FHIR asks for even when they are missing, the others when they have a number.
+fn panel(reading: &Reading, labels: &Labels) -> Result<Vec<Component>, Unmappable> {
+    let mut components = Vec::with_capacity(reading.vital.components.len());
+    for row in reading.vital.components {
+        let part = reading.parts.iter().find(|p| p.role == row.role);
+        if row.required || reading.number(row.role).is_some() {
+            let Measured(value_quantity, data_absent_reason) = measured(reading.vital, part, labels)?;
+            components.push(Component { code: component_code(row), value_quantity, data_absent_reason });
+        }
+    }
+    Ok(components)
+}
+
+fn component_code(row: &Row) -> Concept<'static, Codings> {
+    let codes = row.loinc.iter().copied().map(Coding::loinc).chain(row.mdc.map(Coding::mdc));
+    Concept { coding: Some(codes.collect()), text: None }
+}
+
+fn measured(vital: Vital, part: Option<&Part>, labels: &Labels) -> Result<Measured, Unmappable> {
+    let absent = |why| Ok(Measured(None, Some(one(system::DATA_ABSENT_REASON, why))));
+    match part.map(|p| (p.value, p.unit)) {
+        _ if labels.invalid => absent("error"),
+        Some((Value::Number(n), unit)) => {
+            let (value, unit) = deliverable(vital, n, unit).ok_or(Unmappable::Unit)?;
+            let (comparator, code) = (labels.comparator, unit.ucum());
+            let quantity = Quantity { value, comparator, unit: unit.display(), system: system::UCUM, code };
+            Ok(Measured(Some(quantity), None))
+        }
+        Some((Value::Absent(why), _)) => absent(match why {
+            Absence::NotANumber => "not-a-number",
+            Absence::PositiveInfinity => "positive-infinity",
+            Absence::NegativeInfinity => "negative-infinity",
+            Absence::Error => "error",
+            Absence::NotPerformed => "not-performed",
+            Absence::Unknown => "unknown",
+        }),
+        None => absent("unknown"),
+    }
+}
+
+/// The value in a unit that the vital may be delivered in. A power of ten moves the point and keeps the digits.
+fn deliverable(vital: Vital, value: Decimal, unit: Unit) -> Option<(Decimal, Unit)> {
+    if vital.units.contains(&unit.ucum()) {
+        return Some((value, unit));
+    }
+    let to = vital.first_unit()?;
+    let converted = match unit.power_of_ten(to) {
+        Some(power) => value.scale10(power),
+        None => unit.convert(value, to, vital.decimals)?,
+    };
+    Some((converted, to))
+}

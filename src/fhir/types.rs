@@ -1,0 +1,157 @@
+//! The FHIR data types that our resources use, borrowing what they can; nothing here knows a rule.
+
+use serde::{Serialize, Serializer};
+
+use crate::decimal::Decimal;
+use crate::vital::{Loinc, Mdc};
+
+/// Code systems and identifier systems.
+pub(super) mod system {
+    pub const LOINC: &str = "http://loinc.org";
+    pub const MDC: &str = "urn:iso:std:iso:11073:10101";
+    pub const UCUM: &str = "http://unitsofmeasure.org";
+    pub const SNOMED: &str = "http://snomed.info/sct";
+    pub const OBSERVATION_CATEGORY: &str = "http://terminology.hl7.org/CodeSystem/observation-category";
+    pub const PHD_CATEGORY: &str = "http://hl7.org/fhir/uv/phd/CodeSystem/PhdObservationCategories";
+    pub const DATA_ABSENT_REASON: &str = "http://terminology.hl7.org/CodeSystem/data-absent-reason";
+    pub const INTERPRETATION: &str = "http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation";
+    pub const MEASUREMENT_STATUS: &str = "http://hl7.org/fhir/uv/pocd/CodeSystem/measurement-status";
+    pub const ACT_REASON: &str = "http://terminology.hl7.org/CodeSystem/v3-ActReason";
+    pub const US_CORE_TAGS: &str = "http://hl7.org/fhir/us/core/CodeSystem/us-core-tags";
+    /// Identifier of an Observation by the conditional-create recipe of the Personal Health Device guide.
+    pub const PHD_OBSERVATION: &str = "http://hl7.org/fhir/uv/phd/StructureDefinition/PhdBaseObservation";
+    pub const BLUETOOTH_ADDRESS: &str = "http://hl7.org/fhir/sid/eui-48/bluetooth";
+    pub const DEVICE: &str = "urn:wardline:device";
+    pub const GATEWAY: &str = "urn:wardline:gateway";
+    pub const ALERT: &str = "urn:wardline:alert";
+    pub const RULE: &str = "urn:wardline:rule";
+}
+
+/// A code as text, or as a number that FHIR writes as text (MDC).
+#[derive(Clone, Copy)]
+pub(super) enum Code<'a> {
+    Text(&'a str),
+    Number(u32),
+}
+
+impl Serialize for Code<'_> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Text(text) => s.serialize_str(text),
+            Self::Number(n) => s.collect_str(n),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Serialize)]
+pub(super) struct Coding<'a> {
+    pub system: &'static str,
+    pub code: Code<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub display: Option<&'static str>,
+}
+
+impl<'a> Coding<'a> {
+    pub const fn new(system: &'static str, code: &'a str) -> Self {
+        Self { system, code: Code::Text(code), display: None }
+    }
+}
+
+impl Coding<'static> {
+    pub const fn loinc(Loinc(code, display): Loinc) -> Self {
+        Self { system: system::LOINC, code: Code::Text(code), display: Some(display) }
+    }
+    pub const fn mdc(Mdc(code, reference): Mdc) -> Self {
+        Self { system: system::MDC, code: Code::Number(code), display: Some(reference) }
+    }
+}
+
+/// CodeableConcept. `C` holds its codings: an array, a slice, a `Vec`.
+#[derive(Clone, Copy, Serialize)]
+pub(super) struct Concept<'a, C> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub coding: Option<C>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<&'a str>,
+}
+
+/// A concept with one coding.
+pub(super) type One<'a> = Concept<'a, [Coding<'a>; 1]>;
+
+pub(super) const fn one<'a>(system: &'static str, code: &'a str) -> One<'a> {
+    Concept { coding: Some([Coding::new(system, code)]), text: None }
+}
+
+pub(super) const fn text(text: &str) -> One<'_> {
+    Concept { coding: None, text: Some(text) }
+}
+
+#[derive(Serialize)]
+pub(super) struct Identifier<'a> {
+    pub system: &'static str,
+    pub value: &'a str,
+}
+
+/// A reference by URL, by identifier, or by name only.
+#[derive(Default, Serialize)]
+pub(super) struct Reference<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reference: Option<&'a str>,
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identifier: Option<Identifier<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub display: Option<&'a str>,
+}
+
+impl<'a> Reference<'a> {
+    pub fn to(url: &'a str) -> Self {
+        Self { reference: Some(url), ..Self::default() }
+    }
+    pub fn known_as(kind: &'static str, system: &'static str, value: &'a str) -> Self {
+        Self { kind: Some(kind), identifier: Some(Identifier { system, value }), ..Self::default() }
+    }
+    pub fn named(name: &'a str) -> Self {
+        Self { display: Some(name), ..Self::default() }
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct Quantity {
+    pub value: Decimal,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub comparator: Option<&'static str>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub unit: &'static str,
+    pub system: &'static str,
+    pub code: &'static str,
+}
+
+#[derive(Serialize)]
+pub(super) struct Annotation<'a> {
+    #[serde(rename = "authorString", skip_serializing_if = "Option::is_none")]
+    pub author: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<String>,
+    pub text: &'a str,
+}
+
+/// An extension that holds a reference.
+#[derive(Serialize)]
+pub(super) struct ReferenceExtension<'a> {
+    pub url: &'static str,
+    #[serde(rename = "valueReference")]
+    pub value: Reference<'a>,
+}
+
+/// Milliseconds since 1970 as a FHIR dateTime in UTC, with milliseconds only where they are known.
+pub(super) fn date_time(at_ms: i64, milliseconds: bool) -> String {
+    let at = jiff::Timestamp::from_millisecond(at_ms).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    let precision = if milliseconds { 3 } else { 0 };
+    let printer = const { jiff::fmt::temporal::DateTimePrinter::new() };
+    let mut out = String::with_capacity(24);
+    let printed = printer.precision(Some(precision)).print_timestamp(&at, &mut out);
+    // Printing into a String cannot fail.
+    printed.map_or_else(|_| String::new(), |()| out)
+}
