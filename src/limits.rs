@@ -64,3 +64,7 @@ pub const LAB_BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const LAB_HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// Bodies the lab's endpoint keeps when it is asked to keep any.
 pub const LAB_BODIES_MAX: usize = 100_000;
+/// Frames that the simulated source has sent and not been told of.
+pub const SIM_IN_FLIGHT_MAX: usize = 1_000;
+/// A simulated device sends a frame again that it was not told of for so long: far beyond a slow commit.
+pub const SIM_RESEND_AFTER: Duration = Duration::from_secs(30);

@@ -13,6 +13,7 @@ use crate::reading::Frame;
 
 pub mod mqtt;
 pub mod secret;
+pub mod sim;
 
 /// What a source is given by the gateway.
 pub struct Port {
