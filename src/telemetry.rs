@@ -56,14 +56,6 @@ fn targets(levels: &str) -> Targets {
     targets
 }
 
-/// Whether a text such as `info` or `info,source=debug` names levels.
-pub fn levels_are_valid(levels: &str) -> bool {
-    levels.split(',').all(|part| {
-        let level = part.trim().split_once('=').map_or(part.trim(), |(_, level)| level);
-        level.parse::<LevelFilter>().is_ok()
-    })
-}
-
 /// Counters of this process; rendered by the status socket. Call once.
 pub fn start_metrics() -> Result<PrometheusHandle, BuildError> {
     PrometheusBuilder::new().install_recorder()
@@ -136,13 +128,5 @@ mod tests {
         assert!(!targets.would_enable("wardline::source::mqtt", &tracing::Level::TRACE));
         assert!(!targets.would_enable("rumqttc", &tracing::Level::INFO));
         assert!(targets.would_enable("rumqttc", &tracing::Level::WARN));
-    }
-
-    #[test]
-    fn a_level_that_is_none_is_seen() {
-        assert!(levels_are_valid("info"));
-        assert!(levels_are_valid("warn, journal=debug"));
-        assert!(!levels_are_valid("loud"));
-        assert!(!levels_are_valid("info,journal=loud"));
     }
 }

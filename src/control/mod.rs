@@ -1,13 +1,14 @@
 //! HTTP on Unix sockets: commands on one, health and metrics on the other. The handlers that CLI and page share.
 //!
 //! Promises: who may do what is decided by the kernel's word about the peer ([`access`]); every body is bounded; every
-//! refusal has a code, a cause and a remedy. Must never: change state itself (commands go to the pipeline and are
+//! refusal has a code, a cause and a remedy. Must never: change state itself (orders go to the pipeline and are
 //! answered after the commit), or show patient data on the status socket.
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::watch;
 
 use crate::alarm::{Alert, AlertId};
 use crate::clock::{Clock, Stamp};
@@ -42,8 +43,8 @@ pub struct Desk {
     pub records: Arc<dyn Records>,
     /// Alerts that are not resolved, as the engine has them now.
     pub alerts: watch::Receiver<Arc<[Alert]>>,
-    /// Commands to the pipeline.
-    pub commands: mpsc::Sender<Command>,
+    /// Who carries orders out.
+    pub orders: Arc<dyn Orders>,
     /// One for each source.
     pub sources: Vec<Probe>,
     /// One for each destination.
@@ -57,25 +58,12 @@ pub struct Desk {
 /// Asks a source or a destination how it is; answers at once from what is known.
 pub type Probe = Box<dyn Fn() -> view::Link + Send + Sync>;
 
-/// What a person tells the pipeline. The answer comes after the commit.
-#[derive(Debug)]
-pub enum Command {
+/// What a person may order. Answered after the commit.
+pub trait Orders: Send + Sync {
     /// A person takes an alert.
-    Acknowledge {
-        /// Which.
-        id: AlertId,
-        /// Name given by the person.
-        by: String,
-        /// The alert after it; `None`: there is no such open alert.
-        answer: oneshot::Sender<Option<Alert>>,
-    },
-    /// A device joins, or gets another holder; in force from now on.
-    AddDevice {
-        /// As in the configuration.
-        device: DeviceSettings,
-        /// Done, or the reason why not.
-        answer: oneshot::Sender<Result<(), String>>,
-    },
+    fn acknowledge(&self, id: AlertId, by: String) -> BoxFuture<'_, Result<(), Fault>>;
+    /// A device joins, or gets another holder: kept in the journal, in force with the next frame.
+    fn add_device(&self, device: DeviceSettings) -> BoxFuture<'_, Result<(), Fault>>;
 }
 
 /// Read-only sight of the journal. Blocking: the handlers call it off the runtime's thread.

@@ -8,9 +8,8 @@ use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use serde::Deserialize;
-use tokio::sync::oneshot;
 
-use super::{Command, Desk, Fault, Records, Role, Unreadable, view};
+use super::{Desk, Fault, Records, Role, Unreadable, view};
 use crate::alarm::{Alert, AlertId, Priority};
 use crate::config::DeviceSettings;
 use crate::limits;
@@ -124,17 +123,13 @@ async fn acknowledge(
     _role: Extension<Role>,
     Path(id): Path<String>,
     body: Result<Json<Acknowledge>, JsonRejection>,
-) -> Answer<Alert> {
+) -> Answer<Done> {
     let Json(Acknowledge { by }) = body.map_err(|e| Fault::Malformed(e.body_text()))?;
     let by = by.trim().to_owned();
     if by.is_empty() || by.chars().count() > limits::TEXT_CHARS_MAX || by.chars().any(char::is_control) {
         return Err(Fault::Refused("a name has 1 to 128 printable characters".into()));
     }
-    let (answer, told) = oneshot::channel();
-    tell(&desk, Command::Acknowledge { id: AlertId(id.into()), by, answer }, told)
-        .await?
-        .map(Json)
-        .ok_or(Fault::Missing("open alert"))
+    in_time(desk.orders.acknowledge(AlertId(id.into()), by)).await
 }
 
 #[derive(Deserialize)]
@@ -162,23 +157,24 @@ async fn add_device(
     State(desk): Shared,
     Extension(role): Extension<Role>,
     body: Result<Json<DeviceSettings>, JsonRejection>,
-) -> Answer<DeviceSettings> {
+) -> Answer<Done> {
     if !role.administers() {
         return Err(Fault::Forbidden);
     }
     let Json(device) = body.map_err(|e| Fault::Malformed(e.body_text()))?;
-    let (answer, told) = oneshot::channel();
-    tell(&desk, Command::AddDevice { device: device.clone(), answer }, told).await?.map_err(Fault::Refused)?;
-    Ok(Json(device))
+    in_time(desk.orders.add_device(device)).await
 }
 
-/// Hands a command to the pipeline and waits for its answer.
-async fn tell<T>(desk: &Desk, command: Command, told: oneshot::Receiver<T>) -> Result<T, Fault> {
-    let asked = async {
-        desk.commands.send(command).await.ok()?;
-        told.await.ok()
-    };
-    tokio::time::timeout(ANSWER_MAX, asked).await.ok().flatten().ok_or(Fault::Busy)
+/// An order was carried out.
+#[derive(serde::Serialize)]
+struct Done {
+    done: bool,
+}
+
+/// Waits for an order's answer as long as a person would.
+async fn in_time(order: impl Future<Output = Result<(), Fault>>) -> Answer<Done> {
+    tokio::time::timeout(ANSWER_MAX, order).await.map_err(|_| Fault::Busy)??;
+    Ok(Json(Done { done: true }))
 }
 
 /// Reads the journal on a thread where waiting for the disk hurts nobody.

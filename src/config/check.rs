@@ -1,0 +1,311 @@
+//! What a parsed configuration must hold beyond its types: names, references, addresses, ranges, files.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use super::{Config, DestinationSettings, DeviceSettings, FhirSettings, Finding, MqttSettings, SourceSettings};
+use crate::limits;
+
+/// A Unix socket's path must fit into the kernel's `sun_path` with its closing zero.
+const SOCKET_PATH_MAX: usize = 107;
+
+/// Findings, gathered.
+#[derive(Default)]
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn add(&mut self, code: &'static str, key: impl Into<String>, reason: impl Into<String>, remedy: &'static str) {
+        self.0.push(Finding { code, key: key.into(), reason: reason.into(), remedy });
+    }
+
+    fn name(&mut self, key: &str, name: &str) {
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+        if name.is_empty() || name.len() > 64 || !name.chars().all(fits) {
+            let reason = "a name has 1 to 64 of A-Z a-z 0-9 - . _";
+            self.add("WL-C003", key, reason, "Give it another name.");
+        }
+    }
+
+    fn unique<'a>(&mut self, key: &str, names: impl Iterator<Item = &'a str>) {
+        let mut seen = BTreeSet::new();
+        for (n, name) in names.enumerate() {
+            if !seen.insert(name) {
+                let reason = format!("number {} is called like one before it", n + 1);
+                self.add("WL-C004", key, reason, "Give each a name of its own.");
+            }
+        }
+    }
+
+    fn range<T: PartialOrd + std::fmt::Display>(&mut self, key: &str, n: T, from: T, to: T) {
+        if n < from || n > to {
+            self.add("WL-C010", key, format!("{n} is not within {from} to {to}"), "Choose a number in this range.");
+        }
+    }
+
+    fn loopback(&mut self, key: &str, at: SocketAddr) {
+        if !at.ip().is_loopback() {
+            let reason = format!("{at} is reachable from the network");
+            self.add("WL-C009", key, reason, "Use 127.0.0.1 or [::1]; let a proxy with TLS stand before it.");
+        }
+    }
+
+    /// `secure` and `plain` are the schemes with and without TLS.
+    fn url(&mut self, key: &str, url: &str, [secure, plain]: [&str; 2]) {
+        let Ok(url) = reqwest::Url::parse(url) else {
+            return self.add("WL-C005", key, "this is not a URL", "Write scheme, host and port in full.");
+        };
+        if !url.username().is_empty() || url.password().is_some() {
+            let reason = "user and password stand in the URL";
+            self.add("WL-C005", key, reason, "Move them to `user` and a file of their own.");
+        }
+        let host = url.host_str().unwrap_or_default();
+        let here = host == "localhost"
+            || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        if host.is_empty() || (url.scheme() != secure && url.scheme() != plain) {
+            let reason = format!("the scheme is `{secure}` (or `{plain}` on this machine), and a host follows");
+            self.add("WL-C005", key, reason, "Write scheme, host and port in full.");
+        } else if url.scheme() == plain && !here {
+            let reason = format!("`{plain}` would send patient data in clear over the network");
+            self.add("WL-C005", key, reason, "Use TLS; `ca_file` names a root of your own.");
+        }
+    }
+
+    fn zone(&mut self, key: &str, zone: &str) {
+        if jiff::tz::TimeZone::get(zone).is_err() {
+            let reason = format!("there is no time zone `{zone}`");
+            self.add("WL-C008", key, reason, "Use an IANA name such as Europe/Vienna.");
+        }
+    }
+
+    fn socket(&mut self, key: &str, path: &Path) {
+        let length = path.as_os_str().as_bytes().len();
+        if length > SOCKET_PATH_MAX {
+            let reason = format!("the path has {length} bytes; {SOCKET_PATH_MAX} fit");
+            self.add("WL-C010", key, reason, "Choose a shorter path.");
+        }
+    }
+
+    fn file(&mut self, key: String, path: &Path) {
+        if let Err(e) = std::fs::File::open(path) {
+            let reason = format!("{} cannot be read: {e}", path.display());
+            self.add("WL-C007", key, reason, "Create it, or let the gateway's user read it.");
+        }
+    }
+
+    fn secret(&mut self, key: String, path: &Path) {
+        self.file(key.clone(), path);
+        let Ok(meta) = std::fs::metadata(path) else { return };
+        // The service manager keeps credentials itself and lets our user in by an access list, which shows as group bits.
+        let managed = path.starts_with("/run/credentials");
+        let others = meta.permissions().mode() & if managed { 0o007 } else { 0o077 };
+        if others != 0 {
+            let mode = meta.permissions().mode() & 0o777;
+            let reason = format!("others can read or change {} (mode {mode:03o})", path.display());
+            self.add("WL-C006", key, reason, "chmod 0600, and change the secret: somebody may have read it.");
+        }
+    }
+}
+
+impl Config {
+    /// Everything that can be seen without looking at other files.
+    pub(super) fn check(&self) -> Vec<Finding> {
+        let mut f = Findings::default();
+        let id = &self.gateway.id;
+        if id.is_empty() || id.len() > 64 || !id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.')) {
+            // It becomes part of FHIR ids.
+            f.add("WL-C003", "gateway.id", "a gateway's id has 1 to 64 of A-Z a-z 0-9 - .", "Give it another id.");
+        }
+        f.zone("gateway.time_zone", &self.gateway.time_zone);
+        f.range("journal.commit_linger_ms", self.journal.commit_linger_ms, 0, 1_000);
+        f.range("journal.keep_settled_days", self.journal.keep_settled_days, 1, 3_650);
+        f.range("journal.budget_mib", self.journal.budget_mib, 16, 1 << 20);
+        f.range("journal.reserve_mib", self.journal.reserve_mib, 1, 1 << 20);
+        self.check_ports(&mut f);
+        f.unique("source", self.sources.iter().map(SourceSettings::name));
+        f.unique("destination", self.destinations.iter().map(DestinationSettings::name));
+        for SourceSettings::Mqtt(mqtt) in &self.sources {
+            check_mqtt(&mut f, mqtt);
+        }
+        for destination in &self.destinations {
+            check_destination(&mut f, destination);
+        }
+        self.check_people(&mut f);
+        f.0
+    }
+
+    fn check_ports(&self, f: &mut Findings) {
+        f.socket("control.socket", &self.control.socket);
+        f.socket("control.status_socket", &self.control.status_socket);
+        if self.control.socket == self.control.status_socket {
+            let reason = "commands and health need a socket each";
+            f.add("WL-C004", "control.status_socket", reason, "Choose another path.");
+        }
+        if let Some(at) = self.control.status_tcp {
+            f.loopback("control.status_tcp", at);
+        }
+        if let Some(page) = &self.page {
+            f.loopback("page.listen", page.listen);
+        }
+        if let Some(heartbeat) = &self.heartbeat {
+            f.url("heartbeat.url", &heartbeat.url, ["https", "http"]);
+            f.range("heartbeat.every_s", heartbeat.every_s, 1, 86_400);
+        }
+        if !levels_are_valid(&self.log.level) {
+            let reason = "a level is error, warn, info, debug or trace, for one module as in `info,journal=debug`";
+            f.add("WL-C011", "log.level", reason, "Choose one of them.");
+        }
+    }
+
+    fn check_people(&self, f: &mut Findings) {
+        f.unique("patient", self.patients.iter().map(|p| p.reference.reveal()));
+        f.unique("device", self.devices.iter().map(|d| &*d.id.0));
+        for (n, patient) in self.patients.iter().enumerate() {
+            // By number: a reference is the patient's.
+            let key = format!("patient number {}", n + 1);
+            let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
+            let id = patient.reference.reveal().strip_prefix("Patient/");
+            if !id.is_some_and(|id| !id.is_empty() && id.len() <= 64 && id.chars().all(fits)) {
+                let reason = "a reference is `Patient/` and the id at the centre: 1 to 64 of A-Z a-z 0-9 - .";
+                f.add("WL-C003", key, reason, "Copy the reference from the centre.");
+            }
+        }
+        let known: BTreeSet<_> = self.patients.iter().map(|p| &p.reference).collect();
+        for device in &self.devices {
+            let key = format!("device {}", device.id);
+            f.0.extend(check_device(device));
+            if device.patient.iter().chain(device.slots.values()).any(|p| !known.contains(p)) {
+                let reason = "its patient is not in this file";
+                f.add("WL-C012", key, reason, "Add a [[patient]] with this reference, or correct it.");
+            }
+        }
+    }
+
+    /// What the named files must be.
+    pub(super) fn check_files(&self) -> Vec<Finding> {
+        let mut f = Findings::default();
+        for rules in &self.alerts.rules {
+            f.file("alerts.rules".into(), rules);
+        }
+        if let Some(folder) = &self.gateway.profiles
+            && let Err(e) = std::fs::read_dir(folder)
+        {
+            let reason = format!("{} cannot be read: {e}", folder.display());
+            f.add("WL-C007", "gateway.profiles", reason, "Create the folder, or let the gateway's user read it.");
+        }
+        for SourceSettings::Mqtt(m) in &self.sources {
+            let key = |field| format!("source {}, {field}", m.name);
+            let open = [(&m.ca_file, "ca_file"), (&m.client_certificate_file, "client_certificate_file")];
+            let secret = [(&m.password_file, "password_file"), (&m.client_key_file, "client_key_file")];
+            open.into_iter().for_each(|(file, name)| file.iter().for_each(|file| f.file(key(name), file)));
+            secret.into_iter().for_each(|(file, name)| file.iter().for_each(|file| f.secret(key(name), file)));
+        }
+        for destination in &self.destinations {
+            let key = |field| format!("destination {}, {field}", destination.name());
+            match destination {
+                DestinationSettings::Fhir(FhirSettings { ca_file, token_file, .. }) => {
+                    ca_file.iter().for_each(|file| f.file(key("ca_file"), file));
+                    token_file.iter().for_each(|file| f.secret(key("token_file"), file));
+                }
+                DestinationSettings::Webhook(w) => {
+                    w.ca_file.iter().for_each(|file| f.file(key("ca_file"), file));
+                    f.secret(key("secret_file"), &w.secret_file);
+                }
+                DestinationSettings::Ndjson(_) => {}
+            }
+        }
+        if let Some(file) = self.heartbeat.as_ref().and_then(|h| h.ca_file.as_ref()) {
+            f.file("heartbeat.ca_file".into(), file);
+        }
+        f.0
+    }
+}
+
+/// `info`, or `info,journal=debug` by module.
+fn levels_are_valid(levels: &str) -> bool {
+    levels.split(',').all(|part| {
+        let level = part.trim().split_once('=').map_or(part.trim(), |(_, level)| level);
+        level.parse::<tracing::level_filters::LevelFilter>().is_ok()
+    })
+}
+
+fn check_mqtt(f: &mut Findings, mqtt: &MqttSettings) {
+    let key = |field: &str| format!("source {}, {field}", mqtt.name);
+    f.name("source.name", &mqtt.name);
+    f.url(&key("url"), &mqtt.url, ["mqtts", "mqtt"]);
+    f.range(&key("in_flight"), mqtt.in_flight, 1, limits::MQTT_IN_FLIGHT_MAX);
+    f.range(&key("session_hours"), mqtt.session_hours, 1, 24 * 365);
+    if mqtt.password_file.is_some() && mqtt.user.is_none() {
+        f.add("WL-C013", key("password_file"), "a password without a user", "Add `user`.");
+    }
+    if mqtt.client_certificate_file.is_some() != mqtt.client_key_file.is_some() {
+        let reason = "certificate and key come together";
+        f.add("WL-C013", key("client_key_file"), reason, "Give both or neither.");
+    }
+    if mqtt.url.starts_with("mqtt:") && (mqtt.ca_file.is_some() || mqtt.client_key_file.is_some()) {
+        f.add("WL-C013", key("url"), "certificates are given, but `mqtt` does not use them", "Write `mqtts`.");
+    }
+    for topic in &mqtt.topics {
+        let whole = topic.split('/').enumerate().all(|(n, level)| {
+            let last = n + 1 == topic.split('/').count();
+            !level.contains(['+', '#']) || level == "+" || (level == "#" && last)
+        });
+        if topic.is_empty() || topic.len() > 512 || topic.contains('\0') || !whole {
+            f.add(
+                "WL-C013",
+                key("topics"),
+                "this is not a topic filter",
+                "`+` and `#` stand alone in a level, `#` last.",
+            );
+        }
+    }
+}
+
+fn check_destination(f: &mut Findings, destination: &DestinationSettings) {
+    let key = |field: &str| format!("destination {}, {field}", destination.name());
+    f.name("destination.name", destination.name());
+    match destination {
+        DestinationSettings::Fhir(fhir) => {
+            f.url(&key("url"), &fhir.url, ["https", "http"]);
+            f.range(&key("bundle_max"), fhir.bundle_max, 1, limits::COMMIT_GROUP_MAX);
+            f.range(&key("linger_ms"), fhir.linger_ms, 0, 10_000);
+            f.range(&key("timeout_s"), fhir.timeout_s, 1, 300);
+        }
+        DestinationSettings::Ndjson(ndjson) => f.range(&key("rotate_mib"), ndjson.rotate_mib, 1, 1_024),
+        DestinationSettings::Webhook(webhook) => {
+            f.url(&key("url"), &webhook.url, ["https", "http"]);
+            f.range(&key("timeout_s"), webhook.timeout_s, 1, 300);
+        }
+    }
+}
+
+/// What a device's settings must hold, in the configuration and when it is added at run time.
+pub fn check_device(device: &DeviceSettings) -> Vec<Finding> {
+    let mut f = Findings::default();
+    let key = format!("device {}", device.id);
+    let id = &*device.id.0;
+    let formed = id.split_once(':').is_some_and(|(link, address)| {
+        !link.is_empty() && link.chars().all(|c| c.is_ascii_lowercase()) && !address.is_empty()
+    });
+    if !formed || id.len() > limits::TEXT_CHARS_MAX || id.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        f.add(
+            "WL-C003",
+            "device.id",
+            "a device's id is its link and its address, as in mqtt:cuff-17",
+            "Correct the id.",
+        );
+    }
+    if device.slots.keys().any(|slot| slot.parse::<u8>().is_err()) {
+        f.add("WL-C013", key.clone(), "a user slot is a number from 0 to 255", "Correct `slots`.");
+    }
+    if device.patient.is_some() && !device.slots.is_empty() {
+        let reason = "`patient` says one holder, `slots` says several";
+        f.add("WL-C013", key.clone(), reason, "Keep one of the two.");
+    }
+    if let Some(zone) = &device.time_zone {
+        f.zone(&key, zone);
+    }
+    f.0
+}

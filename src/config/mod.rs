@@ -1,0 +1,227 @@
+//! Settings: parsed once into types that cannot be wrong. Unknown keys are errors.
+//!
+//! Files hold no secrets: they name files that do (`…_file`), which must not be readable by others.
+//! Must never: guess a default for something that decides where patient data goes.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::reading::{DeviceId, PatientId};
+
+mod check;
+mod destination;
+mod load;
+mod source;
+#[cfg(test)]
+mod tests;
+
+pub use check::check_device;
+pub use destination::{DestinationSettings, FhirSettings, Idempotency, NdjsonSettings, WebhookSettings};
+pub use load::{ConfigError, Finding};
+pub use source::{MqttSettings, MqttVersion, SourceSettings};
+
+/// One configuration file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The box itself.
+    pub gateway: Gateway,
+    /// The journal.
+    #[serde(default)]
+    pub journal: JournalSettings,
+    /// Sockets.
+    #[serde(default)]
+    pub control: ControlSettings,
+    /// The local page; absent: off.
+    #[serde(default)]
+    pub page: Option<PageSettings>,
+    /// Where bytes come from.
+    #[serde(default, rename = "source")]
+    pub sources: Vec<SourceSettings>,
+    /// Where readings and alerts go.
+    #[serde(default, rename = "destination")]
+    pub destinations: Vec<DestinationSettings>,
+    /// Whose readings this box may send.
+    #[serde(default, rename = "patient")]
+    pub patients: Vec<PatientSettings>,
+    /// Which devices belong to whom.
+    #[serde(default, rename = "device")]
+    pub devices: Vec<DeviceSettings>,
+    /// Alert rules.
+    #[serde(default)]
+    pub alerts: AlertSettings,
+    /// The outbound sign of life; absent: off.
+    #[serde(default)]
+    pub heartbeat: Option<HeartbeatSettings>,
+    /// Logs.
+    #[serde(default)]
+    pub log: LogSettings,
+}
+
+/// The box itself.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gateway {
+    /// Name of this box at the centre; part of resource ids: 1–64 of `A–Z a–z 0–9 - .`.
+    pub id: String,
+    /// Folder of the journal and other state.
+    pub state: PathBuf,
+    /// IANA name of the zone in which devices without a zone tell the time.
+    #[serde(default = "utc")]
+    pub time_zone: String,
+    /// Folder of firmware profiles beside the built-in ones.
+    #[serde(default)]
+    pub profiles: Option<PathBuf>,
+}
+
+fn utc() -> String {
+    "UTC".into()
+}
+
+/// The journal.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct JournalSettings {
+    /// How long thin traffic waits for company before a commit, milliseconds; 0: never. An alert never waits.
+    pub commit_linger_ms: u64,
+    /// Settled readings are kept this long, days.
+    pub keep_settled_days: u32,
+    /// The journal's share of the disk, MiB; beyond it, raw bytes of settled readings go first, then settled readings, nothing else.
+    pub budget_mib: u64,
+    /// Free space that must remain, MiB; below it nothing new is acknowledged.
+    pub reserve_mib: u64,
+}
+
+impl Default for JournalSettings {
+    fn default() -> Self {
+        Self { commit_linger_ms: 20, keep_settled_days: 30, budget_mib: 512, reserve_mib: 32 }
+    }
+}
+
+/// Sockets.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ControlSettings {
+    /// Commands: mode 0660, peer credentials decide.
+    pub socket: PathBuf,
+    /// Health and metrics, read-only.
+    pub status_socket: PathBuf,
+    /// Health and metrics over TCP as well; loopback only.
+    pub status_tcp: Option<SocketAddr>,
+}
+
+impl Default for ControlSettings {
+    fn default() -> Self {
+        Self {
+            socket: "/run/wardline/control.sock".into(),
+            status_socket: "/run/wardline/status.sock".into(),
+            status_tcp: None,
+        }
+    }
+}
+
+/// The local page.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PageSettings {
+    /// Loopback only, until it has TLS and sessions.
+    pub listen: SocketAddr,
+}
+
+/// A patient of this box. Redacts itself.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PatientSettings {
+    /// Pseudonymous reference at the centre: `Patient/8f2c`.
+    pub reference: PatientId,
+    /// What the household calls them; shown on the page only.
+    #[serde(default)]
+    pub display: Option<String>,
+    /// Overrides of alert rules for this patient: rule id → limits.
+    #[serde(default)]
+    pub limits: Vec<LimitOverride>,
+}
+
+impl std::fmt::Debug for PatientSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PatientSettings(…)")
+    }
+}
+
+/// A limit of a rule, replaced for one patient.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitOverride {
+    /// Id of the rule.
+    pub rule: String,
+    /// New limit, with its unit.
+    pub limit: crate::decimal::DecimalText,
+    /// UCUM code.
+    pub unit: String,
+}
+
+/// A device and its holder.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeviceSettings {
+    /// `mqtt:cuff-17`, `ble:C0:26:DF:00:11:22`.
+    pub id: DeviceId,
+    /// The patient who holds it alone.
+    #[serde(default)]
+    pub patient: Option<PatientId>,
+    /// Patients by user slot, for a shared device.
+    #[serde(default)]
+    pub slots: std::collections::BTreeMap<String, PatientId>,
+    /// Zone of this device's clock, if it is not the gateway's.
+    #[serde(default)]
+    pub time_zone: Option<String>,
+}
+
+/// Alert rules.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AlertSettings {
+    /// Files with rules, relative to the configuration file.
+    #[serde(default)]
+    pub rules: Vec<PathBuf>,
+}
+
+/// The outbound sign of life.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeartbeatSettings {
+    /// Where to POST.
+    pub url: String,
+    /// How often, seconds.
+    #[serde(default = "heartbeat_every")]
+    pub every_s: u64,
+    /// CA certificates (PEM) beside the machine's.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+}
+
+fn heartbeat_every() -> u64 {
+    60
+}
+
+/// Logs.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogSettings {
+    /// JSON lines rather than text.
+    pub json: bool,
+    /// `error`, `warn`, `info`, `debug`, `trace`.
+    pub level: String,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { json: false, level: "info".into() }
+    }
+}
+
+/// What every task shares of the box: its name.
+pub type GatewayId = Arc<str>;

@@ -1,0 +1,164 @@
+//! Each thing that a configuration can get wrong, with the code, the key and no quotation of the file.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use super::{Config, ConfigError, DestinationSettings, SourceSettings};
+
+const GOOD: &str = r#"
+[gateway]
+id = "box-1"
+state = "state"
+time_zone = "Europe/Vienna"
+
+[[source]]
+kind = "mqtt"
+name = "ward"
+url = "mqtts://broker.example:8883"
+user = "box-1"
+password_file = "secrets/mqtt"
+
+[[destination]]
+kind = "fhir"
+name = "centre"
+url = "https://fhir.example/r4"
+idempotency = "update"
+
+[[destination]]
+kind = "webhook"
+name = "pager"
+url = "https://pager.example/in"
+secret_file = "secrets/pager"
+
+[[patient]]
+reference = "Patient/8f2c"
+display = "Grandma canary-17"
+
+[[device]]
+id = "mqtt:cuff-17"
+patient = "Patient/8f2c"
+
+[heartbeat]
+url = "https://fleet.example/beat"
+"#;
+
+fn findings(text: &str) -> Vec<(&'static str, String, String)> {
+    match Config::parse(text, Path::new("/etc/wardline/wardline.toml")) {
+        Ok(_) => vec![],
+        Err(ConfigError::Invalid { findings, .. }) => findings.into_iter().map(|f| (f.code, f.key, f.reason)).collect(),
+        Err(e) => panic!("{e}"),
+    }
+}
+
+/// Replaces `from` by `to` in the good file and expects this one finding.
+#[track_caller]
+fn bad(from: &str, to: &str, code: &str, key: &str) {
+    assert!(GOOD.contains(from), "{from}");
+    let found = findings(&GOOD.replacen(from, to, 1));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!((found[0].0, found[0].1.as_str()), (code, key), "{found:?}");
+    assert!(!found[0].2.contains("canary"), "{found:?}");
+}
+
+#[test]
+fn the_good_one_is_good_and_its_paths_start_at_its_folder() {
+    let config = Config::parse(GOOD, Path::new("/etc/wardline/wardline.toml")).unwrap();
+    assert_eq!(config.gateway.state, Path::new("/etc/wardline/state"));
+    let SourceSettings::Mqtt(mqtt) = &config.sources[0];
+    assert_eq!(mqtt.password_file.as_deref(), Some(Path::new("/etc/wardline/secrets/mqtt")));
+    let DestinationSettings::Webhook(pager) = &config.destinations[1] else { panic!() };
+    assert_eq!(pager.secret_file, Path::new("/etc/wardline/secrets/pager"));
+    assert_eq!(config.control.socket, Path::new("/run/wardline/control.sock"));
+}
+
+#[test]
+fn a_parse_error_names_line_and_key_also_within_a_source() {
+    bad("time_zone =", "zone =", "WL-C002", "line 5, gateway.zone");
+    bad("id = \"box-1\"", "id = 7", "WL-C002", "line 3, gateway.id");
+    bad("user =", "usr =", "WL-C002", "line 11, source.usr");
+    bad("name = \"ward\"", "name = \"ward\"\nin_flight = \"many\"", "WL-C002", "line 10, source.in_flight");
+    bad("\"mqtt\"", "\"carrier-pigeon\"", "WL-C002", "line 8, source.kind");
+    bad("\"update\"", "\"hope\"", "WL-C002", "line 18, destination.idempotency");
+    bad("idempotency = \"update\"", "", "WL-C002", "line 15, destination.kind");
+    bad("[gateway]", "[gateway", "WL-C002", "line 2, gateway");
+}
+
+#[test]
+fn names_and_ids() {
+    bad("id = \"box-1\"", "id = \"box 1\"", "WL-C003", "gateway.id");
+    bad("name = \"ward\"", "name = \"\"", "WL-C003", "source.name");
+    bad("name = \"pager\"", "name = \"centre\"", "WL-C004", "destination");
+    bad("id = \"mqtt:cuff-17\"", "id = \"cuff-17\"", "WL-C003", "device.id");
+    bad(
+        "Patient/8f2c\"\ndisplay",
+        "Patient/8f2c\"\n[[patient]]\nreference = \"Patient/8f2c\"\ndisplay",
+        "WL-C004",
+        "patient",
+    );
+}
+
+#[test]
+fn addresses() {
+    bad("mqtts://broker.example:8883", "broker.example", "WL-C005", "source ward, url");
+    bad("mqtts://broker.example:8883", "mqtt://broker.example", "WL-C005", "source ward, url");
+    bad("https://fhir.example/r4", "http://fhir.example/r4", "WL-C005", "destination centre, url");
+    bad("https://fhir.example/r4", "ftp://fhir.example/r4", "WL-C005", "destination centre, url");
+    bad("https://fhir.example/r4", "https://ada:canary@fhir.example/r4", "WL-C005", "destination centre, url");
+    bad("https://fleet.example/beat", "http://192.0.2.1/beat", "WL-C005", "heartbeat.url");
+    for here in ["http://127.0.0.1:8080/r4", "http://localhost/r4", "http://[::1]:8080/r4"] {
+        assert_eq!(findings(&GOOD.replace("https://fhir.example/r4", here)), [], "{here}");
+    }
+    let open = format!("{GOOD}[page]\nlisten = \"0.0.0.0:8080\"\n[control]\nstatus_tcp = \"192.0.2.7:9100\"\n");
+    let open: Vec<_> = findings(&open).into_iter().map(|(code, key, _)| (code, key)).collect();
+    assert_eq!(open, [("WL-C009", "control.status_tcp".into()), ("WL-C009", "page.listen".into())]);
+}
+
+#[test]
+fn zones_numbers_levels_and_references() {
+    bad("Europe/Vienna", "Europe/Wien", "WL-C008", "gateway.time_zone");
+    bad("name = \"ward\"", "name = \"ward\"\nin_flight = 0", "WL-C010", "source ward, in_flight");
+    bad("[heartbeat]", "[log]\nlevel = \"loud\"\n[heartbeat]", "WL-C011", "log.level");
+    bad("patient = \"Patient/8f2c\"", "patient = \"Patient/canary\"", "WL-C012", "device mqtt:cuff-17");
+    bad("patient = \"Patient/8f2c\"", "slots = { x = \"Patient/8f2c\" }", "WL-C013", "device mqtt:cuff-17");
+    bad("[[device]]", "[[patient]]\nreference = \"8f2c canary\"\n[[device]]", "WL-C003", "patient number 2");
+    bad("user = \"box-1\"\n", "", "WL-C013", "source ward, password_file");
+    bad("user =", "topics = [\"a/b#\"]\nuser =", "WL-C013", "source ward, topics");
+    let deep = format!("{GOOD}[control]\nsocket = \"/{}/c.sock\"\n", "x".repeat(108));
+    assert_eq!(findings(&deep)[0].0, "WL-C010");
+}
+
+#[test]
+fn files_are_there_and_secrets_are_for_us_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let mode = |name: &str, mode| std::fs::set_permissions(at(name), std::fs::Permissions::from_mode(mode)).unwrap();
+    let codes = || match Config::load(&at("wardline.toml")) {
+        Ok(_) => vec![],
+        Err(ConfigError::Invalid { findings, .. }) => findings.iter().map(|f| f.code).collect(),
+        Err(e) => vec![crate::fault::Explain::code(&e)],
+    };
+    assert_eq!(codes(), ["WL-C001"]);
+    std::fs::write(at("wardline.toml"), GOOD).unwrap();
+    mode("wardline.toml", 0o644);
+    assert_eq!(codes(), ["WL-C007", "WL-C007"]);
+    std::fs::create_dir(at("secrets")).unwrap();
+    for secret in ["secrets/mqtt", "secrets/pager"] {
+        std::fs::write(at(secret), "hush").unwrap();
+        mode(secret, 0o600);
+    }
+    assert_eq!(codes(), Vec::<&str>::new());
+    mode("secrets/pager", 0o604);
+    assert_eq!(codes(), ["WL-C006"]);
+    mode("secrets/pager", 0o620);
+    assert_eq!(codes(), ["WL-C006"]);
+    mode("secrets/pager", 0o400);
+    mode("wardline.toml", 0o666);
+    assert_eq!(codes(), ["WL-C006"]);
+}
+
+#[test]
+fn names_of_people_stay_out_of_debug_output() {
+    let config = Config::parse(GOOD, Path::new("x.toml")).unwrap();
+    let shown = format!("{config:?}");
+    assert!(!shown.contains("canary") && !shown.contains("8f2c"), "{shown}");
+}
