@@ -14,6 +14,8 @@ pub const JOURNAL_COMMANDS_MAX: usize = 64;
 pub const TOLD_WAITING_MAX: usize = 4_096;
 /// The largest payload decoded. Larger ones are kept as rejects by their first bytes.
 pub const PAYLOAD_BYTES_MAX: usize = 64 * 1024;
+/// The largest value of a characteristic (Bluetooth Core, ATT). Advertisements are smaller.
+pub const CHARACTERISTIC_BYTES_MAX: usize = 512;
 /// How much of an oversized payload is kept as evidence.
 pub const OVERSIZED_KEPT_BYTES: usize = 1_024;
 /// Readings that one frame may hold: an array payload larger than this is rejected whole.

@@ -1,48 +1,36 @@
 //! Wire encodings, one file each, pure: bytes in, a [`Record`] out, and the drafts it stands for.
 //!
 //! Order in every codec: length, integrity, flags, fields, trailing bytes. A record is decoded whole or rejected whole.
+//! Reserved flag bits are tolerated only while the lengths still add up, and then the record says so (`quirk`).
 //! Must never: emit part of a record, or a number for a special value.
 
-use crate::decimal::Decimal;
-use crate::reading::{Absence, Draft, Reject, Value};
+mod draft;
+mod reader;
+mod record;
+mod registry;
+pub mod reject;
 
-/// A decoded record: named fields in wire order. Prints as JSON under the names of the test vectors.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Record(pub Vec<(&'static str, Field)>);
+pub mod adv_mi_scale;
+pub mod battery;
+pub mod blood_pressure;
+pub mod body_composition;
+pub mod crc16;
+pub mod date_time;
+pub mod glucose;
+pub mod heart_rate;
+pub mod ieee11073;
+pub mod pulse_oximeter;
+pub mod scale;
+pub mod temperature;
+pub mod vectors;
+pub mod weight;
 
-/// One field of a record.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Field {
-    /// A number with its decimals.
-    Number(Decimal),
-    /// NaN, NRes, +INF, −INF, Reserved.
-    Special(Special),
-    /// Text.
-    Text(String),
-    /// Yes or no.
-    Flag(bool),
-    /// A field whose value is "unknown".
-    Null,
-    /// A list: status bits, RR intervals, CGM records.
-    List(Vec<Field>),
-    /// A nested record.
-    Record(Record),
-}
+pub use reader::Reader;
+pub use record::{Field, Record, Special};
+pub use registry::CODECS;
 
-/// IEEE 11073-20601 special values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Special {
-    /// Not a number.
-    NaN,
-    /// Not at this resolution.
-    NRes,
-    /// Positive infinity.
-    PositiveInfinity,
-    /// Negative infinity.
-    NegativeInfinity,
-    /// Reserved for future use.
-    Reserved,
-}
+use crate::limits;
+use crate::reading::{Draft, Quality, Reject};
 
 /// An encoding in the registry.
 pub struct Codec {
@@ -50,14 +38,18 @@ pub struct Codec {
     pub name: &'static str,
     /// What it is called: `Blood Pressure Measurement`.
     pub title: &'static str,
-    /// Bytes to record.
-    pub decode: fn(&[u8], Quirk) -> Result<Record, Reject>,
-    /// Record to drafts; no drafts for features, control points and the like.
-    pub drafts: fn(&Record) -> Vec<Draft>,
+    read: Read,
+    drafts: fn(&Record) -> Vec<Draft>,
+}
+
+/// How a codec reads: most know no quirks.
+enum Read {
+    Plain(fn(&[u8]) -> Result<Record, Reject>),
+    Quirky(fn(&[u8], Quirk) -> Result<Record, Reject>),
 }
 
 /// A deviation of a real device that its profile tolerates by name.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Quirk {
     /// None: the characteristic as specified.
@@ -67,35 +59,51 @@ pub enum Quirk {
     BeurerBm85,
 }
 
+impl std::str::FromStr for Quirk {
+    type Err = Reject;
+
+    fn from_str(name: &str) -> Result<Self, Reject> {
+        match name {
+            "none" => Ok(Self::None),
+            "beurer-bm85" => Ok(Self::BeurerBm85),
+            _ => Err(reject::UNKNOWN_QUIRK),
+        }
+    }
+}
+
 /// The codec of this name.
-pub fn find(_name: &str) -> Option<&'static Codec> {
-    None
+pub fn find(name: &str) -> Option<&'static Codec> {
+    CODECS.iter().find(|c| c.name == name)
 }
 
-impl From<Special> for Absence {
-    /// Dossier §1.1.
-    fn from(special: Special) -> Self {
-        match special {
-            Special::NaN => Self::NotANumber,
-            Special::PositiveInfinity => Self::PositiveInfinity,
-            Special::NegativeInfinity => Self::NegativeInfinity,
-            Special::NRes | Special::Reserved => Self::Error,
-        }
-    }
-}
-
-impl Record {
-    /// The field of this name.
-    pub fn get(&self, name: &str) -> Option<&Field> {
-        self.0.iter().find(|(n, _)| *n == name).map(|(_, f)| f)
+impl Codec {
+    /// Bytes to record. Short or long payloads, illegal fields and broken checksums are rejected whole.
+    pub fn decode(&self, bytes: &[u8], quirk: Quirk) -> Result<Record, Reject> {
+        let record = self.inspect(bytes, quirk)?;
+        if record.intact() { Ok(record) } else { Err(reject::BROKEN_CRC) }
     }
 
-    /// The measured value of this name: a number or the reason for its absence. `None`: the field is not there.
-    pub fn value(&self, name: &str) -> Option<Value> {
-        match self.get(name)? {
-            Field::Number(n) => Some(Value::Number(*n)),
-            Field::Special(s) => Some(Value::Absent((*s).into())),
-            _ => None,
+    /// As [`Codec::decode`], but a record with a broken checksum is shown, marked `crc_ok: false`. For people, never for readings.
+    pub fn inspect(&self, bytes: &[u8], quirk: Quirk) -> Result<Record, Reject> {
+        if bytes.len() > limits::CHARACTERISTIC_BYTES_MAX {
+            return Err(reject::TOO_LONG);
         }
+        match (&self.read, quirk) {
+            (Read::Plain(read), Quirk::None) => read(bytes),
+            (Read::Plain(_), _) => Err(reject::UNKNOWN_QUIRK),
+            (Read::Quirky(read), quirk) => read(bytes, quirk),
+        }
+    }
+
+    /// The readings-to-be of a record; none for features, control points, progress values and broken checksums.
+    pub fn drafts(&self, record: &Record) -> Vec<Draft> {
+        if !record.intact() {
+            return Vec::new();
+        }
+        let mut drafts = (self.drafts)(record);
+        if record.get(record::QUIRK).is_some() {
+            drafts.iter_mut().for_each(|d| d.quality.push(Quality::Quirk));
+        }
+        drafts
     }
 }

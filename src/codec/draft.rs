@@ -1,0 +1,72 @@
+//! What the drafts of one record share, and how they are made from its fields.
+//!
+//! Must never: make a draft for a field that is not there.
+
+use super::date_time;
+use super::record::Record;
+use crate::reading::{DeviceTime, Draft, Part, Quality, Value};
+use crate::unit::Unit;
+use crate::vital::{Role, Site, Vital};
+
+/// Slot, time, number, labels: the same for each draft of a record.
+#[derive(Clone, Default)]
+pub(super) struct Shared {
+    pub(super) slot: Option<u8>,
+    pub(super) sequence: Option<u64>,
+    pub(super) device_time: Option<DeviceTime>,
+    pub(super) quality: Vec<Quality>,
+    pub(super) site: Option<Site>,
+    pub(super) stored: bool,
+}
+
+impl Shared {
+    /// From the fields `user_id` and `timestamp`. A timestamp that says nothing is a doubt about time.
+    pub(super) fn of(record: &Record) -> Self {
+        let mut shared = Self { slot: slot(record), ..Self::default() };
+        shared.time(date_time::of(record, "timestamp"));
+        shared
+    }
+
+    /// Sets the device's time, or the doubt about it.
+    pub(super) fn time(&mut self, time: Option<Result<DeviceTime, ()>>) {
+        self.device_time = time.and_then(Result::ok);
+        self.label(Quality::TimeDoubtful, time == Some(Err(())));
+    }
+
+    /// Adds a label once, if it applies.
+    pub(super) fn label(&mut self, quality: Quality, applies: bool) {
+        if applies && !self.quality.contains(&quality) {
+            self.quality.push(quality);
+        }
+    }
+
+    /// A draft with one value.
+    pub(super) fn one(&self, vital: &str, value: Option<Value>, ucum: &str) -> Option<Draft> {
+        self.panel(vital, &[(Role::Value, value?)], ucum)
+    }
+
+    /// A draft with several.
+    pub(super) fn panel(&self, vital: &str, values: &[(Role, Value)], ucum: &str) -> Option<Draft> {
+        let (vital, unit) = (Vital::parse(vital)?, Unit::parse(ucum)?);
+        Some(Draft {
+            vital,
+            parts: values.iter().map(|&(role, value)| Part { role, value, unit }).collect(),
+            slot: self.slot,
+            sequence: self.sequence,
+            device_time: self.device_time,
+            quality: self.quality.clone(),
+            site: self.site,
+            stored: self.stored,
+        })
+    }
+}
+
+/// The user's slot; 255 is "unknown user".
+fn slot(record: &Record) -> Option<u8> {
+    record.whole("user_id").and_then(|id| u8::try_from(id).ok()).filter(|id| *id != u8::MAX)
+}
+
+/// No readings: features, control points, device information.
+pub(super) fn none(_record: &Record) -> Vec<Draft> {
+    Vec::new()
+}

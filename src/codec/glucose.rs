@@ -1,0 +1,278 @@
+//! Blood glucose: 2A18 measurement, 2A34 context, 2A51 feature (dossier §2.5).
+//!
+//! Concentrations are kg/L or mol/L on the wire and become mg/dL or mmol/L by moving the decimal point, never by a factor.
+//! Records come from the meter's memory. Must never: pass a control solution, or "too high" without saying so.
+
+use super::date_time;
+use super::draft::Shared;
+use super::ieee11073::{Real, encode_sfloat};
+use super::reader::read;
+use super::record::{self, Field, Record};
+use super::reject;
+use crate::reading::{Absence, DeviceTime, Draft, Quality, Reject, Value};
+
+/// Sample types with the vital each stands for.
+pub(super) const TYPES: [(&str, &str); 11] = [
+    ("", ""),
+    ("capillary_whole_blood", "glucose-capillary-whole-blood"),
+    ("capillary_plasma", "glucose-capillary-plasma"),
+    ("venous_whole_blood", "glucose-venous-whole-blood"),
+    ("venous_plasma", "glucose-venous-plasma"),
+    ("arterial_whole_blood", "glucose-arterial-whole-blood"),
+    ("arterial_plasma", "glucose-arterial-plasma"),
+    ("undetermined_whole_blood", "glucose-whole-blood"),
+    ("undetermined_plasma", "glucose-plasma"),
+    ("interstitial_fluid", "glucose-interstitial"),
+    ("control_solution", ""),
+];
+/// 5 is for CGM sensors.
+pub(super) const LOCATIONS: [&str; 16] = [
+    "",
+    "finger",
+    "alternate_site_test",
+    "earlobe",
+    "control_solution",
+    "subcutaneous_tissue",
+    "",
+    "",
+    "",
+    "",
+    "",
+    "",
+    "",
+    "",
+    "",
+    "not_available",
+];
+const STATUS: [(u8, &str); 12] = [
+    (0, "device_battery_low"),
+    (1, "sensor_malfunction"),
+    (2, "sample_size_insufficient"),
+    (3, "strip_insertion_error"),
+    (4, "strip_type_incorrect"),
+    (5, "result_too_high"),
+    (6, "result_too_low"),
+    (7, "temperature_too_high"),
+    (8, "temperature_too_low"),
+    (9, "read_interrupted"),
+    (10, "general_fault"),
+    (11, "time_fault"),
+];
+/// Any of these makes a value questionable.
+const DOUBTS: [&str; 8] = [
+    "sensor_malfunction",
+    "sample_size_insufficient",
+    "strip_insertion_error",
+    "strip_type_incorrect",
+    "temperature_too_high",
+    "temperature_too_low",
+    "read_interrupted",
+    "general_fault",
+];
+const FEATURES: [(u8, &str); 12] = [
+    (0, "low_battery"),
+    (1, "sensor_malfunction"),
+    (2, "sample_size"),
+    (3, "strip_insertion"),
+    (4, "strip_type"),
+    (5, "result_high_low"),
+    (6, "temperature_high_low"),
+    (7, "read_interrupt"),
+    (8, "general_fault"),
+    (9, "time_fault"),
+    (10, "multiple_bond"),
+    (11, "user_facing_time"),
+];
+const CARBOHYDRATES: [&str; 8] = ["", "breakfast", "lunch", "dinner", "snack", "drink", "supper", "brunch"];
+const MEALS: [&str; 6] = ["", "preprandial", "postprandial", "fasting", "casual", "bedtime"];
+const TESTERS: [&str; 16] =
+    ["", "self", "health_care_professional", "lab_test", "", "", "", "", "", "", "", "", "", "", "", "not_available"];
+const HEALTH: [&str; 16] = [
+    "",
+    "minor_issues",
+    "major_issues",
+    "during_menses",
+    "under_stress",
+    "no_issues",
+    "",
+    "",
+    "",
+    "",
+    "",
+    "",
+    "",
+    "",
+    "",
+    "not_available",
+];
+const MEDICATIONS: [&str; 6] = [
+    "",
+    "rapid_acting_insulin",
+    "short_acting_insulin",
+    "intermediate_acting_insulin",
+    "long_acting_insulin",
+    "premixed_insulin",
+];
+
+/// 2A18.
+pub(super) fn measurement(bytes: &[u8]) -> Result<Record, Reject> {
+    read(bytes, |r, record| {
+        let flags = r.u8("flags")?;
+        record.put("sequence", r.u16("sequence number")?);
+        record.put("base_time", date_time::required(r, "base time")?);
+        if flags & 1 != 0 {
+            record.put("time_offset_min", r.i16("time offset")?);
+        }
+        let moles = flags & 4 != 0;
+        record.put("concentration_unit", if moles { "mol/L" } else { "kg/L" });
+        if flags & 2 != 0 {
+            let raw = r.sfloat("concentration")?;
+            record.put("concentration_raw", raw);
+            let (name, power) = if moles { ("mmol_l", 3) } else { ("mg_dl", 5) };
+            record.put(name, scaled(raw, power));
+            sample(record, r.u8("type and location")?);
+        }
+        if flags & 8 != 0 {
+            let raw = r.u16("status")?.into();
+            record.put("status", record::bits(raw, &STATUS));
+            record.reserved(record::unnamed(raw, &STATUS));
+        }
+        record.put("context_follows", flags & 0x10 != 0);
+        record.reserved(flags & 0xE0 != 0);
+        Ok(())
+    })
+}
+
+fn scaled(raw: Real, power: i16) -> Real {
+    match raw {
+        Real::Number(n) => Real::Number(n.scale10(power)),
+        special => special,
+    }
+}
+
+/// Type in the low nibble, location in the high one.
+pub(super) fn sample(record: &mut Record, octet: u8) {
+    record.put("type", record::name(octet & 0x0F, &TYPES.map(|(name, _)| name)));
+    record.put("location", record::name(octet >> 4, &LOCATIONS));
+}
+
+/// 2A34. Pairs with the measurement of the same sequence number.
+pub(super) fn context(bytes: &[u8]) -> Result<Record, Reject> {
+    read(bytes, |r, record| {
+        let flags = r.u8("flags")?;
+        record.put("sequence", r.u16("sequence number")?);
+        if flags & 0x80 != 0 {
+            let extended = r.u8("extended flags")?;
+            record.reserved(extended != 0);
+        }
+        if flags & 0x01 != 0 {
+            record.put("carbohydrate", record::name(r.u8("carbohydrate id")?, &CARBOHYDRATES));
+            record.put("carbohydrate_kg", r.sfloat("carbohydrate")?);
+        }
+        if flags & 0x02 != 0 {
+            record.put("meal", record::name(r.u8("meal")?, &MEALS));
+        }
+        if flags & 0x04 != 0 {
+            let octet = r.u8("tester and health")?;
+            record.put("tester", record::name(octet & 0x0F, &TESTERS));
+            record.put("health", record::name(octet >> 4, &HEALTH));
+        }
+        if flags & 0x08 != 0 {
+            record.put("exercise_duration_s", r.u16("exercise duration")?);
+            record.put("exercise_intensity_pct", r.u8("exercise intensity")?);
+        }
+        if flags & 0x10 != 0 {
+            record.put("medication", record::name(r.u8("medication id")?, &MEDICATIONS));
+            record.put(if flags & 0x20 != 0 { "medication_l" } else { "medication_kg" }, r.sfloat("medication")?);
+        }
+        if flags & 0x40 != 0 {
+            record.put("hba1c_pct", r.sfloat("HbA1c")?);
+        }
+        Ok(())
+    })
+}
+
+/// 2A51.
+pub(super) fn feature(bytes: &[u8]) -> Result<Record, Reject> {
+    read(bytes, |r, record| {
+        let raw = r.u16("features")?.into();
+        record.put("features", record::bits(raw, &FEATURES));
+        record.reserved(record::unnamed(raw, &FEATURES));
+        Ok(())
+    })
+}
+
+/// One glucose, from the meter's memory.
+pub(super) fn drafts(record: &Record) -> Vec<Draft> {
+    let mut shared = Shared { sequence: record.whole("sequence"), stored: true, ..Shared::default() };
+    shared.time(Some(taken(record).ok_or(())));
+    let says = |names: &[&str]| record.says("status", names);
+    shared.label(Quality::TimeDoubtful, says(&["time_fault"]));
+    shared.label(Quality::Questionable, says(&DOUBTS));
+    let kind = record.text("type").unwrap_or_default();
+    let control = kind == "control_solution" || record.text("location") == Some("control_solution");
+    shared.label(Quality::Test, control);
+    let known = TYPES.iter().find(|(name, _)| *name == kind).map(|(_, vital)| *vital).filter(|v| !v.is_empty());
+    // A meter that names no known sample measures blood; that this is not certain is said.
+    shared.label(Quality::Questionable, known.is_none() && !control);
+    let (name, unit) =
+        if record.text("concentration_unit") == Some("mol/L") { ("mmol_l", "mmol/L") } else { ("mg_dl", "mg/dL") };
+    let value = record.value(name).unwrap_or(Value::Absent(Absence::Unknown));
+    range(&mut shared, value, says(&["result_too_high"]), says(&["result_too_low"]));
+    shared.one(known.unwrap_or("glucose-whole-blood"), Some(value), unit).into_iter().collect()
+}
+
+/// Beyond what the meter can measure: said by a status bit, or by an infinity in place of the number.
+pub(super) fn range(shared: &mut Shared, value: Value, high: bool, low: bool) {
+    shared.label(Quality::AboveRange, high || value == Value::Absent(Absence::PositiveInfinity));
+    shared.label(Quality::BelowRange, low || value == Value::Absent(Absence::NegativeInfinity));
+}
+
+/// Base time and offset: a change of the meter's clock changes the offset.
+fn taken(record: &Record) -> Option<DeviceTime> {
+    let Some(Field::Time(base)) = record.get("base_time") else { return None };
+    let minutes = match record.get("time_offset_min") {
+        Some(Field::Number(n)) => n.mantissa(),
+        _ => 0,
+    };
+    let time = base.civil()?.checked_add(jiff::SignedDuration::from_mins(minutes)).ok()?;
+    Some(DeviceTime::Civil(time))
+}
+
+/// What a 2A18 says.
+#[derive(Clone)]
+pub struct Measurement {
+    /// The meter's record number.
+    pub sequence: u16,
+    /// The meter's clock.
+    pub time: jiff::civil::DateTime,
+    /// Minutes by which that clock was set since.
+    pub offset_min: Option<i16>,
+    /// In mmol/L rather than mg/dL.
+    pub mmol_l: bool,
+    /// The result in that unit.
+    pub result: Option<Real>,
+    /// Sample: 1 capillary whole blood … 10 control solution.
+    pub sample: u8,
+    /// Location: 1 finger … 15 not available.
+    pub location: u8,
+    /// Status bits.
+    pub status: Option<u16>,
+}
+
+/// The octets of a 2A18. Rejected: a number that an SFLOAT does not hold.
+pub fn encode(m: &Measurement) -> Result<Vec<u8>, Reject> {
+    let bit = |set: bool, bit: u8| if set { bit } else { 0 };
+    let present = bit(m.offset_min.is_some(), 1) | bit(m.result.is_some(), 2) | bit(m.status.is_some(), 8);
+    let mut bytes = vec![present | bit(m.mmol_l, 4)];
+    bytes.extend(m.sequence.to_le_bytes());
+    bytes.extend(date_time::encode(m.time));
+    bytes.extend(m.offset_min.into_iter().flat_map(i16::to_le_bytes));
+    if let Some(result) = m.result {
+        let raw = scaled(result, if m.mmol_l { -3 } else { -5 });
+        bytes.extend(encode_sfloat(raw).ok_or_else(|| reject::illegal("concentration"))?);
+        bytes.push(m.sample & 0x0F | m.location << 4);
+    }
+    bytes.extend(m.status.into_iter().flat_map(u16::to_le_bytes));
+    Ok(bytes)
+}

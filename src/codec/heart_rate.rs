@@ -1,0 +1,119 @@
+//! Heart rate: 2A37 measurement, 2A38 body sensor location (dossier §2.1).
+//!
+//! Skin contact lost makes a rate questionable; rate 0 is no rate.
+//! Must never: say 0 beats per minute.
+
+use super::draft::Shared;
+use super::reader::read;
+use super::record::{self, Field, Record};
+use super::reject;
+use crate::decimal::Decimal;
+use crate::reading::{Absence, Draft, Quality, Reject, Value};
+
+const LOCATIONS: [&str; 7] = ["other", "chest", "wrist", "finger", "hand", "ear_lobe", "foot"];
+
+/// 2A37.
+pub(super) fn measurement(bytes: &[u8]) -> Result<Record, Reject> {
+    read(bytes, |r, record| {
+        let flags = r.u8("flags")?;
+        let rate = if flags & 1 != 0 { r.u16("heart rate")? } else { r.u8("heart rate")?.into() };
+        record.put("heart_rate", rate);
+        record.put("sensor_contact", Contact::of(flags).name());
+        if flags & 0x08 != 0 {
+            record.put("energy_expended_kj", r.u16("energy expended")?);
+        }
+        if flags & 0x10 != 0 {
+            let mut intervals = vec![Field::from(r.u16("RR interval")?)];
+            while r.left() > 0 {
+                intervals.push(r.u16("RR interval")?.into());
+            }
+            record.put("rr_1024", intervals);
+        }
+        record.reserved(flags & 0xE0 != 0);
+        Ok(())
+    })
+}
+
+/// 2A38.
+pub(super) fn location(bytes: &[u8]) -> Result<Record, Reject> {
+    read(bytes, |r, record| {
+        let value = r.u8("location")?;
+        record.put("value", value);
+        record.put("name", record::name(value, &LOCATIONS));
+        Ok(())
+    })
+}
+
+/// One heart rate.
+pub(super) fn drafts(record: &Record) -> Vec<Draft> {
+    let mut shared = Shared::of(record);
+    shared.label(Quality::Questionable, record.text("sensor_contact") == Some(Contact::NotDetected.name()));
+    let rate = record.value("heart_rate").map(|v| match v {
+        Value::Number(n) if n == Decimal::ZERO => Value::Absent(Absence::Unknown),
+        other => other,
+    });
+    shared.one("heart-rate", rate, "/min").into_iter().collect()
+}
+
+/// What a sensor knows about skin contact.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Contact {
+    /// It cannot tell.
+    #[default]
+    NotSupported,
+    /// It touches no skin.
+    NotDetected,
+    /// It touches skin.
+    Detected,
+}
+
+impl Contact {
+    fn of(flags: u8) -> Self {
+        match flags & 0x06 {
+            0x06 => Self::Detected,
+            0x04 => Self::NotDetected,
+            _ => Self::NotSupported,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::NotSupported => "not_supported",
+            Self::NotDetected => "not_detected",
+            Self::Detected => "detected",
+        }
+    }
+}
+
+/// What a 2A37 says.
+#[derive(Clone, Default)]
+pub struct Measurement {
+    /// Beats per minute.
+    pub rate: u16,
+    /// Skin contact.
+    pub contact: Contact,
+    /// Energy since the last reset, kJ.
+    pub energy_kj: Option<u16>,
+    /// RR intervals in 1/1024 s, oldest first.
+    pub rr_1024: Vec<u16>,
+}
+
+/// The octets of a 2A37.
+pub fn encode(m: &Measurement) -> Result<Vec<u8>, Reject> {
+    let contact = match m.contact {
+        Contact::NotSupported => 0,
+        Contact::NotDetected => 0x04,
+        Contact::Detected => 0x06,
+    };
+    let short = u8::try_from(m.rate).ok();
+    let flag = |set: bool, bit: u8| if set { bit } else { 0 };
+    let flags = contact | flag(short.is_none(), 1) | flag(m.energy_kj.is_some(), 8) | flag(!m.rr_1024.is_empty(), 0x10);
+    let mut bytes = vec![flags];
+    match short {
+        Some(rate) => bytes.push(rate),
+        None => bytes.extend(m.rate.to_le_bytes()),
+    }
+    bytes.extend(m.energy_kj.into_iter().flat_map(u16::to_le_bytes));
+    bytes.extend(m.rr_1024.iter().flat_map(|rr| rr.to_le_bytes()));
+    if bytes.len() > crate::limits::CHARACTERISTIC_BYTES_MAX { Err(reject::TOO_LONG) } else { Ok(bytes) }
+}

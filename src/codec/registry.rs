@@ -1,0 +1,64 @@
+//! Every encoding by name, one line each. A new codec is a file and a line here.
+
+use super::draft::none;
+use super::record::Record;
+use super::{Codec, Quirk, Read};
+use super::{adv_mi_scale, battery, blood_pressure, body_composition, crc16, date_time, glucose};
+use super::{heart_rate, ieee11073, pulse_oximeter, temperature, weight};
+use crate::reading::{Draft, Reject};
+
+type Drafts = fn(&Record) -> Vec<Draft>;
+
+const fn plain(
+    name: &'static str,
+    title: &'static str,
+    read: fn(&[u8]) -> Result<Record, Reject>,
+    drafts: Drafts,
+) -> Codec {
+    Codec { name, title, read: Read::Plain(read), drafts }
+}
+
+const fn quirky(
+    name: &'static str,
+    title: &'static str,
+    read: fn(&[u8], Quirk) -> Result<Record, Reject>,
+    drafts: Drafts,
+) -> Codec {
+    Codec { name, title, read: Read::Quirky(read), drafts }
+}
+
+/// All codecs.
+pub static CODECS: &[Codec] = &[
+    plain("SFLOAT", "IEEE 11073 SFLOAT", ieee11073::decode_sfloat, none),
+    plain("FLOAT", "IEEE 11073 FLOAT", ieee11073::decode_float, none),
+    plain("CRC16", "E2E-CRC of the given octets", crc16::decode, none),
+    plain("2A08", "Date Time", date_time::date_time, none),
+    plain("2A0D", "DST Offset", date_time::dst_offset, none),
+    plain("2A0E", "Time Zone", date_time::time_zone, none),
+    plain("2A0F", "Local Time Information", date_time::local_time, none),
+    plain("2A14", "Reference Time Information", date_time::reference_time, none),
+    plain("2A2B", "Current Time", date_time::current_time, none),
+    plain("2BF2", "Current Elapsed Time", date_time::elapsed_time, none),
+    plain("2A19", "Battery Level", battery::level, none),
+    plain("2BED", "Battery Level Status", battery::status, none),
+    plain("2A1C", "Temperature Measurement", temperature::measurement, temperature::drafts),
+    plain("2A1D", "Temperature Type", temperature::kind, none),
+    plain("2A1E", "Intermediate Temperature", temperature::measurement, none),
+    plain("2A21", "Measurement Interval", temperature::interval, none),
+    quirky("2A35", "Blood Pressure Measurement", blood_pressure::measurement, blood_pressure::drafts),
+    plain("2A36", "Intermediate Cuff Pressure", blood_pressure::intermediate, none),
+    plain("2A49", "Blood Pressure Feature", blood_pressure::feature, none),
+    plain("2A37", "Heart Rate Measurement", heart_rate::measurement, heart_rate::drafts),
+    plain("2A38", "Body Sensor Location", heart_rate::location, none),
+    plain("2A5E", "PLX Spot-Check Measurement", pulse_oximeter::spot_check, pulse_oximeter::drafts),
+    plain("2A5F", "PLX Continuous Measurement", pulse_oximeter::continuous, pulse_oximeter::drafts),
+    plain("2A60", "PLX Features", pulse_oximeter::features, none),
+    plain("2A18", "Glucose Measurement", glucose::measurement, glucose::drafts),
+    plain("2A34", "Glucose Measurement Context", glucose::context, none),
+    plain("2A51", "Glucose Feature", glucose::feature, none),
+    plain("2A9D", "Weight Measurement", weight::measurement, weight::drafts),
+    plain("2A9E", "Weight Scale Feature", weight::feature, none),
+    plain("2A9C", "Body Composition Measurement", body_composition::measurement, body_composition::drafts),
+    plain("ADV:181D", "Xiaomi Mi Scale 1 service data", adv_mi_scale::scale1, adv_mi_scale::drafts),
+    plain("ADV:181B", "Xiaomi Mi Scale 2 service data", adv_mi_scale::scale2, adv_mi_scale::drafts),
+];
