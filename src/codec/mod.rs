@@ -10,18 +10,24 @@ mod record;
 mod registry;
 pub mod reject;
 
+pub mod adv_bthome;
 pub mod adv_mi_scale;
 pub mod battery;
 pub mod blood_pressure;
 pub mod body_composition;
+pub mod cgm;
 pub mod crc16;
 pub mod date_time;
+pub mod device_information;
+pub mod enhanced_blood_pressure;
 pub mod glucose;
 pub mod heart_rate;
 pub mod ieee11073;
 pub mod pulse_oximeter;
+pub mod racp;
 pub mod scale;
 pub mod temperature;
+pub mod user_control;
 pub mod vectors;
 pub mod weight;
 
@@ -101,7 +107,7 @@ impl Codec {
             return Vec::new();
         }
         let mut drafts = (self.drafts)(record);
-        if record.get(record::QUIRK).is_some() {
+        if record.tolerated() {
             drafts.iter_mut().for_each(|d| d.quality.push(Quality::Quirk));
         }
         drafts

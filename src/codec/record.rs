@@ -154,7 +154,17 @@ impl Record {
 
     /// No checksum in it is broken.
     pub fn intact(&self) -> bool {
-        self.0.iter().all(|(name, field)| !(*name == "crc_ok" && *field == Field::Flag(false)) && field.intact())
+        !self.any(&|name, field| name == "crc_ok" && *field == Field::Flag(false))
+    }
+
+    /// Reserved bits or a device's quirk were tolerated.
+    pub fn tolerated(&self) -> bool {
+        self.any(&|name, _| name == QUIRK)
+    }
+
+    /// Whether a field, at any depth, is such.
+    fn any(&self, is: &dyn Fn(&str, &Field) -> bool) -> bool {
+        self.0.iter().any(|(name, field)| is(name, field) || field.any(is))
     }
 
     /// As one JSON object.
@@ -164,11 +174,11 @@ impl Record {
 }
 
 impl Field {
-    fn intact(&self) -> bool {
+    fn any(&self, is: &dyn Fn(&str, &Field) -> bool) -> bool {
         match self {
-            Self::Record(r) => r.intact(),
-            Self::List(members) => members.iter().all(Self::intact),
-            _ => true,
+            Self::Record(r) => r.any(is),
+            Self::List(members) => members.iter().any(|m| m.any(is)),
+            _ => false,
         }
     }
 }

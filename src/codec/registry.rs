@@ -3,8 +3,9 @@
 use super::draft::none;
 use super::record::Record;
 use super::{Codec, Quirk, Read};
-use super::{adv_mi_scale, battery, blood_pressure, body_composition, crc16, date_time, glucose};
-use super::{heart_rate, ieee11073, pulse_oximeter, temperature, weight};
+use super::{adv_bthome, adv_mi_scale, battery, blood_pressure, body_composition, cgm, crc16, date_time};
+use super::{device_information, enhanced_blood_pressure as enhanced, glucose, heart_rate, ieee11073, pulse_oximeter};
+use super::{racp, temperature, user_control, weight};
 use crate::reading::{Draft, Reject};
 
 type Drafts = fn(&Record) -> Vec<Draft>;
@@ -59,6 +60,28 @@ pub static CODECS: &[Codec] = &[
     plain("2A9D", "Weight Measurement", weight::measurement, weight::drafts),
     plain("2A9E", "Weight Scale Feature", weight::feature, none),
     plain("2A9C", "Body Composition Measurement", body_composition::measurement, body_composition::drafts),
+    plain("2AA7", "CGM Measurement", cgm::measurement, cgm::drafts),
+    plain("2AA8", "CGM Feature", cgm::feature, none),
+    plain("2AA9", "CGM Status", cgm::status, none),
+    plain("2AAA", "CGM Session Start Time", cgm::session_start, none),
+    plain("2AAB", "CGM Session Run Time", cgm::run_time, none),
+    plain("2AAC", "CGM Specific Ops Control Point", cgm::control_point, none),
+    plain("2B34", "Enhanced Blood Pressure Measurement", enhanced::measurement, enhanced::drafts),
+    plain("2B35", "Enhanced Intermediate Cuff Pressure", enhanced::intermediate, none),
+    plain("2B36", "Blood Pressure Record", enhanced::stored, enhanced::stored_drafts),
+    plain("2A52", "Record Access Control Point", racp::decode, none),
+    plain("2A9F", "User Control Point", user_control::decode, none),
+    plain("2A24", "Model Number String", device_information::text, none),
+    plain("2A25", "Serial Number String", device_information::text, none),
+    plain("2A26", "Firmware Revision String", device_information::text, none),
+    plain("2A27", "Hardware Revision String", device_information::text, none),
+    plain("2A28", "Software Revision String", device_information::text, none),
+    plain("2A29", "Manufacturer Name String", device_information::text, none),
+    plain("2A23", "System ID", device_information::system_id, none),
+    plain("2A2A", "IEEE 11073-20601 Regulatory Certification Data List", device_information::regulatory, none),
+    plain("2A50", "PnP ID", device_information::pnp_id, none),
+    plain("2BFF", "UDI for Medical Devices", device_information::udi, none),
+    plain("ADV:FCD2", "BTHome v2 service data", adv_bthome::decode, adv_bthome::drafts),
     plain("ADV:181D", "Xiaomi Mi Scale 1 service data", adv_mi_scale::scale1, adv_mi_scale::drafts),
     plain("ADV:181B", "Xiaomi Mi Scale 2 service data", adv_mi_scale::scale2, adv_mi_scale::drafts),
 ];
