@@ -70,3 +70,9 @@ pub const LAB_BODIES_MAX: usize = 100_000;
 pub const SIM_IN_FLIGHT_MAX: usize = 1_000;
 /// A simulated device sends a frame again that it was not told of for so long: far beyond a slow commit.
 pub const SIM_RESEND_AFTER: Duration = Duration::from_secs(30);
+/// Patients shown on the local page.
+pub const PAGE_PEOPLE_MAX: usize = 200;
+/// Points of a trend on the local page.
+pub const PAGE_POINTS_MAX: usize = 120;
+/// The page reads the journal at most so often, however many look at it.
+pub const PAGE_REFRESH_MIN: Duration = Duration::from_millis(500);
