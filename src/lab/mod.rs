@@ -3,7 +3,9 @@
 //! What the product is tested with, and what its users can test their own rules and servers with.
 //! Everything is seeded. Must never: run inside a gateway that serves a patient.
 
+pub mod device;
 pub mod endpoint;
 pub mod patient;
 pub mod rng;
 pub mod tally;
+pub mod ward;

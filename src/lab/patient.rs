@@ -152,6 +152,12 @@ impl Patient {
         r.chance(0.1).then(|| Episode { kind, start, length: HOUR.mul_f64(r.between(0.5, 4.0)) })
     }
 
+    /// All that begins on this day: by chance, and by script.
+    pub fn episodes(&self, day: u64) -> impl Iterator<Item = Episode> {
+        let scripted = self.scripted.iter().copied().filter(move |e| e.start.as_secs() / DAY.as_secs() == day);
+        self.episode(day).into_iter().chain(scripted)
+    }
+
     /// The body at this moment of its life.
     pub fn at(&self, t: Duration) -> Physiology {
         let hour = t.as_secs_f64() / 3_600.0 % 24.0;
@@ -173,8 +179,8 @@ impl Patient {
             glucose: u.glucose + self.digestion(hour) + 5.0 * self.noise(10, t, 1_200.0),
         };
         let today = t.as_secs() / DAY.as_secs();
-        let drawn = [today.checked_sub(1), Some(today)].into_iter().flatten().filter_map(|d| self.episode(d));
-        for episode in self.scripted.iter().copied().chain(drawn) {
+        let yesterday = today.checked_sub(1).and_then(|d| self.episode(d));
+        for episode in yesterday.into_iter().chain(self.episode(today)).chain(self.scripted.iter().copied()) {
             body.suffer(episode.kind, episode.force(t));
         }
         body.spo2 = body.spo2.clamp(70.0, 100.0);
