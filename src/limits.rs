@@ -10,6 +10,36 @@ pub const COMMIT_GROUP_MAX: usize = 1_000;
 pub const COMMITS_IN_FLIGHT_MAX: usize = 4;
 /// Commands waiting for the journal's thread.
 pub const JOURNAL_COMMANDS_MAX: usize = 64;
+/// How long a lock of a foreign reader (`sqlite3`) may hold up the writer before it gives up.
+pub const JOURNAL_BUSY_MAX: Duration = Duration::from_secs(5);
+/// Page cache of the writer: the hot pages of the tables' ends, and some of the index of keys.
+pub const JOURNAL_CACHE_KIB: u32 = 4 * 1024;
+/// Page cache of each reader.
+pub const JOURNAL_READER_CACHE_KIB: u32 = 512;
+/// The WAL is written back at this many pages (4 KiB each).
+pub const JOURNAL_WAL_PAGES: u32 = 1_000;
+/// A WAL that grew (a long reader) is cut back to this.
+pub const JOURNAL_WAL_KEPT_BYTES: u64 = 8 * 1024 * 1024;
+/// Integrity check at start after a crash: recording again comes first.
+pub const JOURNAL_CHECK_MAX: Duration = Duration::from_secs(2);
+/// Integrity check at start after an orderly end.
+pub const JOURNAL_GLANCE_MAX: Duration = Duration::from_millis(50);
+/// How often the free space of the disk is asked for.
+pub const JOURNAL_SPACE_EVERY: Duration = Duration::from_secs(1);
+/// Arrivals merged into one transaction: beyond it, its latency would show.
+pub const JOURNAL_MERGED_MAX: usize = 4 * COMMIT_GROUP_MAX;
+/// Readings kept in memory between their commit and their first lease.
+pub const JOURNAL_RECENT_MAX: usize = 4_096;
+/// Debts looked at by one lease: a long row of settled or blocked ones is passed in slices.
+pub const LEASE_WALK_MAX: usize = 10_000;
+/// Failed attempts kept of one item: the first ones and the latest.
+pub const ATTEMPTS_KEPT_MAX: u32 = 8;
+/// Ids of devices kept in memory.
+pub const DEVICES_IN_MEMORY_MAX: usize = 10_000;
+/// Readings looked through at start for the newest of each patient and vital.
+pub const RECOVERED_READINGS_MAX: u32 = 5_000;
+/// Of them, kept for each patient and vital.
+pub const RECOVERED_PER_VITAL_MAX: usize = 20;
 /// Answers waiting for a source: at least its in-flight window, so that telling never blocks.
 pub const TOLD_WAITING_MAX: usize = 4_096;
 /// The largest payload decoded. Larger ones are kept as rejects by their first bytes.

@@ -3,20 +3,45 @@
 //! Promises: what [`Journal::commit`] answered is on the disk; what was delivered stays settled; a failed sync is fatal.
 //! Must never: answer before the sync, retry a failed sync, or delete what is not settled.
 
+mod lease;
+mod ledger;
+mod open;
+mod queue;
+mod recover;
+mod redelivery;
+mod schema;
+mod space;
+mod store;
+mod tally;
+mod writer;
+
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::alarm::{Alert, AlertEvent};
 use crate::clock::{Clock, Stamp};
 use crate::config::{DeviceSettings, JournalSettings};
 use crate::custody::{Creditor, Item, ItemId, Lane, Outcome};
+use crate::fault::Explain;
+use crate::limits;
 use crate::reading::{Arrival, Reading, ReadingKey};
 
-/// Handle to the writer's thread; cheap to clone.
+pub use open::OpenError;
+use writer::{Command, Envelope, Setup, Writer};
+
+/// Handle to the writer's thread; cheap to clone. When the last one is dropped, the writer ends in order.
 #[derive(Clone)]
-pub struct Journal {}
+pub struct Journal {
+    commands: SyncSender<Envelope>,
+    /// One permit for each place in the queue of commands, so that sending never blocks the caller's thread.
+    places: Arc<Semaphore>,
+    creditors: Arc<[Creditor]>,
+    changed: watch::Receiver<u64>,
+}
 
 /// What is committed together: kept until the journal took it, so that a full disk can be tried again.
 #[derive(Debug, Default)]
@@ -28,7 +53,7 @@ pub struct Group {
 }
 
 /// What a commit did with one arrival.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Kept {
     /// Readings stored for the first time.
     pub new: u32,
@@ -64,27 +89,63 @@ pub enum JournalError {
     Closed,
 }
 
+impl Explain for JournalError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Fatal(_) => "WL-J010",
+            Self::Full => "WL-J011",
+            Self::Closed => "WL-J012",
+        }
+    }
+    fn remedy(&self) -> &'static str {
+        match self {
+            Self::Fatal(_) => "Check the disk; the gateway recovers when it is started again.",
+            Self::Full => "Free disk space; sources keep what was not acknowledged and send it again.",
+            Self::Closed => "Start the gateway again.",
+        }
+    }
+}
+
 impl Journal {
     /// Opens or creates the journal in this folder; checks version, integrity and free space; starts the writer's thread.
     /// `creditors` are the configured destinations with what each of them is owed.
     pub fn open(
-        _folder: &Path,
-        _settings: &JournalSettings,
-        _creditors: &[Creditor],
-        _clock: Clock,
+        folder: &Path,
+        settings: &JournalSettings,
+        creditors: &[Creditor],
+        clock: Clock,
     ) -> Result<(Self, Recovered), OpenError> {
-        todo!()
+        let opened = open::open(folder, settings, &clock)?;
+        let (start, tally) = recover::begin(&opened.conn, creditors)?;
+        let recovered = recover::past(&opened.conn, start)?;
+        let wanted = |wants: fn(&Creditor) -> bool| {
+            let rows = creditors.iter().zip(&tally.accounts).filter(|(c, _)| wants(c));
+            rows.map(|(_, account)| account.id).collect()
+        };
+        let wants = [wanted(|c| c.readings), wanted(|c| c.alerts)];
+        let (tell, changed) = watch::channel(0);
+        let space = space::Space::new(folder.into(), settings.reserve_mib << 20);
+        let setup = Setup { tally, start, wants, clock, space, changed: tell, wal_pages: opened.wal_pages };
+        let (commands, queue) = sync_channel(limits::JOURNAL_COMMANDS_MAX);
+        let (ready, is_ready) = sync_channel(1);
+        std::thread::Builder::new()
+            .name("journal".into())
+            .spawn(move || write(opened.conn, setup, &queue, &ready, opened.lock))
+            .map_err(|source| OpenError::Folder { path: folder.into(), source: Arc::new(source) })?;
+        is_ready.recv().unwrap_or(Err(rusqlite::Error::InvalidQuery))?;
+        let places = Arc::new(Semaphore::new(limits::JOURNAL_COMMANDS_MAX));
+        Ok((Self { commands, places, creditors: creditors.into(), changed }, recovered))
     }
 
     /// Stores a group in one synced transaction; answers for each arrival, in order, after the sync.
     /// Below the reserve of free space a group with arrivals is refused whole with `Full`; one with alert events only is taken.
-    pub async fn commit(&self, _group: Arc<Group>) -> Result<Vec<Kept>, JournalError> {
-        todo!()
+    pub async fn commit(&self, group: Arc<Group>) -> Result<Vec<Kept>, JournalError> {
+        self.ask(|reply| Command::Commit(group, reply)).await?
     }
 
     /// Keeps a device's settings that were changed at run time.
-    pub async fn save_device(&self, _device: DeviceSettings) -> Result<(), JournalError> {
-        todo!()
+    pub async fn save_device(&self, device: DeviceSettings) -> Result<(), JournalError> {
+        self.ask(|reply| Command::SaveDevice(Box::new(device), reply)).await?
     }
 
     /// Leases up to `max` due items of a lane for a destination, oldest first; they are not leased again until settled.
@@ -92,30 +153,64 @@ impl Journal {
     /// Fresh is what was committed since the destination was last seen failing (an outcome `Retry` with `destination`)
     /// or the process started; Backlog is the rest. A device's later reading is not leased while an earlier one of the
     /// same lane is leased or waits for its retry. Unassigned readings are never leased.
-    pub async fn lease(&self, _destination: &str, _lane: Lane, _max: usize) -> Result<Vec<Item>, JournalError> {
-        todo!()
+    pub async fn lease(&self, destination: &str, lane: Lane, max: usize) -> Result<Vec<Item>, JournalError> {
+        let Some(desk) = self.desk(destination) else { return Ok(Vec::new()) };
+        self.ask(|reply| Command::Lease(desk, lane, max, reply)).await?
     }
 
     /// Records the outcomes of leased items: each leased item is settled exactly once. `Retry` without `after` is due at once;
     /// when a retry falls due, [`Journal::changed`] tells. After an error the items are leased again.
-    pub async fn settle(&self, _destination: &str, _outcomes: Vec<(ItemId, Outcome)>) -> Result<(), JournalError> {
-        todo!()
+    pub async fn settle(&self, destination: &str, outcomes: Vec<(ItemId, Outcome)>) -> Result<(), JournalError> {
+        let Some(desk) = self.desk(destination) else { return Ok(()) };
+        self.ask(|reply| Command::Settle(desk, outcomes, reply)).await?
     }
 
     /// Changes whenever something new may be due.
     pub fn changed(&self) -> watch::Receiver<u64> {
-        todo!()
+        self.changed.clone()
     }
 
     /// Ends the writer in order, after everything that was asked before.
     pub async fn close(&self) {
-        todo!()
+        let _ = self.ask(Command::Close).await;
+    }
+
+    fn desk(&self, destination: &str) -> Option<usize> {
+        self.creditors.iter().position(|c| &*c.name == destination)
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, JournalError> {
+        let (reply, answer) = oneshot::channel();
+        let place = self.places.clone().acquire_owned().await.map_err(|_| JournalError::Closed)?;
+        self.commands.try_send((command(reply), place)).map_err(|_| JournalError::Closed)?;
+        answer.await.map_err(|_| JournalError::Closed)
     }
 }
 
-/// Why the journal does not open.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {}
+/// The thread. The lock goes last, when the file is closed; then whoever waits for the end is told.
+fn write(
+    conn: rusqlite::Connection,
+    setup: Setup,
+    queue: &Receiver<Envelope>,
+    ready: &SyncSender<rusqlite::Result<()>>,
+    lock: File,
+) {
+    let waits = match Writer::prepare(&conn, setup) {
+        Ok(writer) => {
+            let _ = ready.send(Ok(()));
+            writer.run(queue)
+        }
+        Err(e) => {
+            let _ = ready.send(Err(e));
+            None
+        }
+    };
+    drop(conn);
+    drop(lock);
+    if let Some(waits) = waits {
+        let _ = waits.send(());
+    }
+}
 
 /// What happened to one reading, for `wardline explain`.
 pub struct Life {

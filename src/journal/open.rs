@@ -1,0 +1,220 @@
+//! Opening the journal's file: folder, lock, version, integrity, free space.
+//!
+//! Promises: one gateway at a time; nothing is written to a file that is foreign, newer, or damaged.
+//! Must never: repair or replace a damaged journal by itself; what is in it was acknowledged.
+
+use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rusqlite::hooks::Wal;
+use rusqlite::{Connection, OpenFlags};
+
+use super::schema;
+use crate::clock::Clock;
+use crate::config::JournalSettings;
+use crate::fault::Explain;
+use crate::limits;
+
+/// Name of the database in the journal's folder.
+pub(super) const FILE: &str = "journal.sqlite3";
+const LOCK: &str = "journal.lock";
+/// SQLite 3.51.3: earlier versions have the WAL-reset bug.
+const SQLITE_MIN: i32 = 3_051_003;
+
+/// Why the journal does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Make the folder usable.
+    #[error("{path}: {source}")]
+    Folder {
+        /// Which folder or file.
+        path: PathBuf,
+        /// Why.
+        source: Arc<std::io::Error>,
+    },
+    /// Stop the other one.
+    #[error("another gateway uses the journal in {0}")]
+    InUse(PathBuf),
+    /// Build with a newer SQLite.
+    #[error("SQLite {0} has a known bug that damages journals")]
+    SqliteTooOld(&'static str),
+    /// Use the newer gateway.
+    #[error("the journal is of a newer version ({found}; this gateway knows {known})")]
+    Newer {
+        /// The file's version.
+        found: usize,
+        /// The newest version that this gateway knows.
+        known: usize,
+    },
+    /// Name another folder.
+    #[error("{FILE} is not a Wardline journal")]
+    Foreign,
+    /// Keep the file, restore or start anew.
+    #[error("the journal is damaged: {0}")]
+    Damaged(String),
+    /// Free space.
+    #[error("{free_mib} MiB of disk are free, {reserve_mib} MiB must be")]
+    NoSpace {
+        /// What there is.
+        free_mib: u64,
+        /// What must be.
+        reserve_mib: u64,
+    },
+    /// See the cause.
+    #[error("SQLite: {0}")]
+    Sqlite(Arc<rusqlite::Error>),
+}
+
+impl Explain for OpenError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Folder { .. } => "WL-J001",
+            Self::InUse(_) => "WL-J002",
+            Self::Newer { .. } => "WL-J003",
+            Self::SqliteTooOld(_) => "WL-J004",
+            Self::Foreign => "WL-J005",
+            Self::Damaged(_) => "WL-J006",
+            Self::NoSpace { .. } => "WL-J007",
+            Self::Sqlite(_) => "WL-J008",
+        }
+    }
+    fn remedy(&self) -> &'static str {
+        match self {
+            Self::Folder { .. } => "Give the gateway's user a folder of its own that it can write to.",
+            Self::InUse(_) => "Stop the other gateway, or give this one a folder of its own.",
+            Self::Newer { .. } => "Run the version that wrote it, or a newer one; a journal is never converted back.",
+            Self::SqliteTooOld(_) => "Use a build with SQLite 3.51.3 or newer.",
+            Self::Foreign => "Name the folder of a Wardline journal, or an empty one.",
+            Self::Damaged(_) => "Keep the folder for inspection, move it aside, and start with an empty one.",
+            Self::NoSpace { .. } => "Free disk space, or lower `journal.reserve_mib`.",
+            Self::Sqlite(_) => "See the cause; check the disk and the folder's permissions.",
+        }
+    }
+}
+
+impl From<rusqlite::Error> for OpenError {
+    fn from(e: rusqlite::Error) -> Self {
+        match e.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
+                Self::Damaged(e.to_string())
+            }
+            _ => Self::Sqlite(Arc::new(e)),
+        }
+    }
+}
+
+/// An open journal: the connection, and the lock that goes with it.
+pub(super) struct Opened {
+    pub(super) conn: Connection,
+    pub(super) lock: File,
+    /// Length of the WAL after the latest commit.
+    pub(super) wal_pages: Arc<AtomicU32>,
+}
+
+/// Checks everything, then opens or creates.
+pub(super) fn open(folder: &Path, settings: &JournalSettings, clock: &Clock) -> Result<Opened, OpenError> {
+    if rusqlite::version_number() < SQLITE_MIN {
+        return Err(OpenError::SqliteTooOld(rusqlite::version()));
+    }
+    let lock = claim(folder)?;
+    let free = free_bytes(folder)?;
+    if free < settings.reserve_mib << 20 {
+        return Err(OpenError::NoSpace { free_mib: free >> 20, reserve_mib: settings.reserve_mib });
+    }
+    let file = folder.join(FILE);
+    private_file(&file)?;
+    let mut conn = connect(&file)?;
+    let version = schema::version(&conn)?;
+    settle_in(&conn, version)?;
+    if version > 0 {
+        check_integrity(&mut conn, clock)?;
+    }
+    schema::migrate(&conn, version)?;
+    let wal_pages = Arc::new(AtomicU32::new(0));
+    let pages = wal_pages.clone();
+    // SQLite's own checkpoints swallow a failed sync; the writer makes them, and does not.
+    conn.wal_hook(Some(move |_: &mut Wal, n: i32| {
+        pages.store(n.unsigned_abs(), Ordering::Relaxed);
+        Ok(())
+    }))?;
+    Ok(Opened { conn, lock, wal_pages })
+}
+
+/// The folder for us alone, and the lock in it.
+fn claim(folder: &Path) -> Result<File, OpenError> {
+    let wrap = |source| OpenError::Folder { path: folder.into(), source: Arc::new(source) };
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(wrap)?;
+    let mode = folder.metadata().map_err(wrap)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        std::fs::set_permissions(folder, Permissions::from_mode(0o700)).map_err(wrap)?;
+    }
+    let lock = private_file(&folder.join(LOCK))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(folder.into())),
+        Err(TryLockError::Error(e)) => Err(wrap(e)),
+    }
+}
+
+/// SQLite gives the WAL the permissions of the file.
+fn private_file(path: &Path) -> Result<File, OpenError> {
+    OpenOptions::new()
+        .create(true)
+        .read(true)
+        .append(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(|source| OpenError::Folder { path: path.into(), source: Arc::new(source) })
+}
+
+#[allow(clippy::disallowed_methods, reason = "journal/ is the one home of connections")]
+fn connect(file: &Path) -> Result<Connection, OpenError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(file, flags)?;
+    conn.busy_timeout(limits::JOURNAL_BUSY_MAX)?;
+    Ok(conn)
+}
+
+/// Pragmas of the writer. `auto_vacuum` takes effect in an empty file only.
+fn settle_in(conn: &Connection, version: usize) -> Result<(), OpenError> {
+    if version == 0 {
+        conn.execute_batch("PRAGMA auto_vacuum = INCREMENTAL;")?;
+    }
+    let mode: String = conn.query_row("PRAGMA journal_mode = WAL", [], |r| r.get(0))?;
+    if mode != "wal" {
+        return Err(OpenError::Damaged(format!("it cannot be switched to WAL, it stays {mode}")));
+    }
+    conn.execute_batch(&format!(
+        "PRAGMA synchronous = FULL; PRAGMA foreign_keys = OFF; PRAGMA mmap_size = 0; PRAGMA temp_store = MEMORY;
+         PRAGMA cache_size = -{}; PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = {};",
+        limits::JOURNAL_CACHE_KIB,
+        limits::JOURNAL_WAL_KEPT_BYTES,
+    ))?;
+    Ok(())
+}
+
+/// `quick_check` within a bounded time: long after a crash, a glance otherwise. What was not reached in time counts as sound.
+fn check_integrity(conn: &mut Connection, clock: &Clock) -> Result<(), OpenError> {
+    let in_order = conn.query_row("SELECT closed_in_order FROM totals", [], |r| r.get(0)).unwrap_or(false);
+    let limit = if in_order { limits::JOURNAL_GLANCE_MAX } else { limits::JOURNAL_CHECK_MAX };
+    let (clock, start) = (clock.clone(), clock.now());
+    conn.progress_handler(1_000, Some(move || clock.now().since(start) > limit))?;
+    let verdict = conn.query_row("PRAGMA quick_check(1)", [], |r| r.get::<_, String>(0));
+    conn.progress_handler(0, None::<fn() -> bool>)?;
+    match verdict {
+        Ok(text) if text == "ok" => Ok(()),
+        Ok(text) => Err(OpenError::Damaged(text)),
+        Err(e) if e.sqlite_error_code() == Some(rusqlite::ErrorCode::OperationInterrupted) => Ok(()),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Bytes of disk that the gateway's user may still fill.
+pub(super) fn free_bytes(folder: &Path) -> Result<u64, OpenError> {
+    let disk = rustix::fs::statvfs(folder)
+        .map_err(|e| OpenError::Folder { path: folder.into(), source: Arc::new(e.into()) })?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+}

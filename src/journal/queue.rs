@@ -1,0 +1,199 @@
+//! What is leased, what waits for a retry, and where each lane stands, for one destination. Memory only, no SQLite.
+//!
+//! Promises: a later item of a line (a device, an alert) is not taken while an earlier one of the same lane is in
+//! flight or waits for its retry; nothing is passed over for good. A crash forgets leases: what was in flight is owed.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use crate::custody::Lane;
+use crate::limits;
+
+/// A debt as the walk finds it. `line`: what keeps its order, a device or an alert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Debt {
+    pub(super) id: i64,
+    pub(super) line: i64,
+    pub(super) attempts: u32,
+}
+
+/// What to do with a debt that the walk found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Take,
+    Pass,
+    /// Enough for now.
+    Stop,
+}
+
+/// One destination's debts of one kind.
+pub(super) struct Queue {
+    /// Up to here it is backlog, beyond it fresh.
+    boundary: i64,
+    fresh: Position,
+    backlog: Position,
+    /// In flight (`None`), or waiting until this microsecond of the monotonic clock.
+    busy: BTreeMap<i64, (i64, Option<u64>)>,
+    /// The busy items of each line.
+    lines: HashMap<i64, BTreeSet<i64>>,
+    /// Retries by due time.
+    due: BTreeSet<(u64, i64)>,
+}
+
+/// How far a lane was looked through, and the first item of each line that was passed over.
+#[derive(Default)]
+struct Position {
+    seen: i64,
+    passed: HashMap<i64, i64>,
+}
+
+/// One lease: counts what it looks at.
+#[derive(Default)]
+pub(super) struct Walk {
+    looked: usize,
+    passed: usize,
+    pub(super) taken: Vec<Debt>,
+}
+
+impl Queue {
+    /// Everything up to `newest` is backlog; nothing waits up to `settled`.
+    pub(super) fn new(settled: i64, newest: i64) -> Self {
+        let at = |seen| Position { seen, passed: HashMap::new() };
+        Self {
+            boundary: newest,
+            fresh: at(newest),
+            backlog: at(settled.min(newest)),
+            busy: BTreeMap::new(),
+            lines: HashMap::new(),
+            due: BTreeSet::new(),
+        }
+    }
+
+    /// The destination was seen failing: what is there now is backlog.
+    pub(super) fn outage(&mut self, newest: i64) {
+        let passed = std::mem::take(&mut self.fresh.passed);
+        for (line, id) in passed {
+            let first = self.backlog.passed.entry(line).or_insert(id);
+            *first = id.min(*first);
+        }
+        self.boundary = newest.max(self.boundary);
+        self.fresh.seen = self.boundary;
+    }
+
+    /// Makes retries leasable whose time has come. Answers whether there were any.
+    pub(super) fn wake(&mut self, now_us: u64) -> bool {
+        let mut any = false;
+        while let Some(&(at, id)) = self.due.first().filter(|(at, _)| *at <= now_us) {
+            self.due.remove(&(at, id));
+            self.free(id);
+            self.look_again_from(id);
+            any = true;
+        }
+        any
+    }
+
+    /// When the next retry falls due.
+    pub(super) fn next_due(&self) -> Option<u64> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    /// Where a walk begins and ends: ids above the first, up to the second.
+    pub(super) fn window(&self, lane: Lane) -> (i64, i64) {
+        match lane {
+            Lane::Backlog => (self.backlog.seen, self.boundary),
+            Lane::Fresh | Lane::Alert => (self.fresh.seen, i64::MAX),
+        }
+    }
+
+    /// Looks at the next debt of a walk.
+    pub(super) fn look(&mut self, lane: Lane, debt: Debt, walk: &mut Walk, max: usize) -> Verdict {
+        if walk.taken.len() >= max || walk.looked >= limits::LEASE_WALK_MAX || walk.passed > max {
+            return Verdict::Stop;
+        }
+        walk.looked += 1;
+        let lower = if lane == Lane::Backlog { i64::MIN } else { self.boundary + 1 };
+        let held = self.lines.get(&debt.line).and_then(|ids| ids.range(lower..=debt.id.max(lower)).next());
+        let verdict = match held {
+            Some(&id) if id == debt.id => Verdict::Pass,
+            Some(id) => {
+                // In flight: soon over, no need to look far ahead. Waiting for a retry: the others overtake it.
+                walk.passed += usize::from(self.busy.get(id).is_some_and(|(_, due)| due.is_none()));
+                self.position(lane).passed.entry(debt.line).or_insert(debt.id);
+                Verdict::Pass
+            }
+            None => {
+                walk.taken.push(debt);
+                Verdict::Take
+            }
+        };
+        self.position(lane).seen = debt.id;
+        verdict
+    }
+
+    /// Ends a walk: what it took is in flight.
+    pub(super) fn take(&mut self, walk: &Walk) {
+        for debt in &walk.taken {
+            self.busy.insert(debt.id, (debt.line, None));
+            self.lines.entry(debt.line).or_default().insert(debt.id);
+        }
+    }
+
+    /// It is settled, or owed again at once.
+    pub(super) fn settled(&mut self, id: i64, again: bool) {
+        if self.busy.get(&id).is_some_and(|(_, due)| due.is_none()) {
+            self.free(id);
+            if again {
+                self.look_again_from(id);
+            }
+        }
+    }
+
+    /// It waits until `at_us`; later ones of its line wait with it.
+    pub(super) fn retry(&mut self, id: i64, at_us: u64) {
+        if let Some((_, due @ None)) = self.busy.get_mut(&id) {
+            *due = Some(at_us);
+            self.due.insert((at_us, id));
+        }
+    }
+
+    /// Nothing waits up to this id.
+    pub(super) fn settled_through(&self) -> i64 {
+        let busy = self.busy.keys().next().map_or(i64::MAX, |id| id - 1);
+        let passed = self.backlog.passed.values().chain(self.fresh.passed.values()).min().map_or(i64::MAX, |id| id - 1);
+        let seen = if self.backlog.seen < self.boundary { self.backlog.seen } else { self.fresh.seen };
+        seen.min(busy).min(passed)
+    }
+
+    /// The backlog was looked through to its end.
+    pub(super) fn backlog_ends(&mut self) {
+        self.backlog.seen = self.boundary;
+    }
+
+    /// A debt that was made for an older item.
+    pub(super) fn look_again_from(&mut self, id: i64) {
+        let lane = if id <= self.boundary { Lane::Backlog } else { Lane::Fresh };
+        let position = self.position(lane);
+        position.seen = position.seen.min(id - 1);
+    }
+
+    fn position(&mut self, lane: Lane) -> &mut Position {
+        match lane {
+            Lane::Backlog => &mut self.backlog,
+            Lane::Fresh | Lane::Alert => &mut self.fresh,
+        }
+    }
+
+    /// No longer busy: what was passed over because of it is looked at again.
+    fn free(&mut self, id: i64) {
+        let Some((line, _)) = self.busy.remove(&id) else { return };
+        if let Some(ids) = self.lines.get_mut(&line) {
+            ids.remove(&id);
+            if ids.is_empty() {
+                self.lines.remove(&line);
+            }
+        }
+        let lane = if id <= self.boundary { Lane::Backlog } else { Lane::Fresh };
+        if let Some(first) = self.position(lane).passed.remove(&line) {
+            self.look_again_from(first);
+        }
+    }
+}

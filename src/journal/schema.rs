@@ -1,0 +1,38 @@
+//! The schema and its steps. Each step is one transaction; `user_version` counts them.
+//!
+//! Promises: a kill in the middle of a step leaves the step before it. Must never: open what a newer version wrote,
+//! or change a step that was released.
+
+use rusqlite::Connection;
+
+use super::open::OpenError;
+
+/// `WRDL`: tells a Wardline journal from any other SQLite file.
+pub(super) const APPLICATION_ID: i32 = 0x5752_444C;
+
+/// One file per step; the file `000N.sql` leads from version N−1 to N.
+const STEPS: &[&str] = &[include_str!("schema/0001.sql")];
+
+/// Refuses foreign and newer files. Reads only. Answers the version; 0: empty.
+pub(super) fn version(conn: &Connection) -> Result<usize, OpenError> {
+    let number = |pragma: &str| conn.query_row(pragma, [], |r| r.get::<_, i32>(0));
+    let (application, version) = (number("PRAGMA application_id")?, number("PRAGMA user_version")?);
+    let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get(0))?;
+    match usize::try_from(version) {
+        Ok(0) if application == 0 && tables == 0 => Ok(0),
+        Ok(v) if application == APPLICATION_ID && v <= STEPS.len() => Ok(v),
+        Ok(found) if application == APPLICATION_ID => Err(OpenError::Newer { found, known: STEPS.len() }),
+        _ => Err(OpenError::Foreign),
+    }
+}
+
+/// Takes the remaining steps.
+pub(super) fn migrate(conn: &Connection, from: usize) -> Result<(), OpenError> {
+    for (done, step) in STEPS.iter().enumerate().skip(from) {
+        let version = done + 1;
+        conn.execute_batch(&format!(
+            "BEGIN IMMEDIATE; {step}; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version}; COMMIT;"
+        ))?;
+    }
+    Ok(())
+}

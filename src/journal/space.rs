@@ -1,0 +1,30 @@
+//! Free space of the disk: below the reserve nothing new is kept.
+
+use std::path::PathBuf;
+
+use super::open::free_bytes;
+use crate::clock::Stamp;
+use crate::limits;
+
+/// Looks at the disk now and then.
+pub(super) struct Space {
+    folder: PathBuf,
+    reserve_bytes: u64,
+    looked: Option<Stamp>,
+    low: bool,
+}
+
+impl Space {
+    pub(super) fn new(folder: PathBuf, reserve_bytes: u64) -> Self {
+        Self { folder, reserve_bytes, looked: None, low: false }
+    }
+
+    /// Less is free than must be.
+    pub(super) fn is_low(&mut self, now: Stamp) -> bool {
+        if self.looked.is_none_or(|then| now.since(then) >= limits::JOURNAL_SPACE_EVERY) {
+            self.looked = Some(now);
+            self.low = free_bytes(&self.folder).is_ok_and(|free| free < self.reserve_bytes);
+        }
+        self.low
+    }
+}

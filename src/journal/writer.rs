@@ -1,0 +1,483 @@
+//! The writer's thread: merges what waits into one transaction, answers after the sync.
+//!
+//! Promises: an answer `Ok` means synced; after a failed sync nothing is answered `Ok` again; a full disk keeps nothing
+//! of the group and leaves the journal usable. Must never: retry a failed sync, or wait for anything but the disk.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, Statement};
+use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
+
+use super::ledger::{Kind, Ledger};
+use super::queue::Queue;
+use super::store::{Owing, Store};
+use super::tally::{Book, Tally};
+use super::{Group, JournalError, Kept};
+use crate::clock::{Clock, Stamp};
+use crate::config::DeviceSettings;
+use crate::custody::{Item, ItemId, Lane, Outcome};
+use crate::limits;
+use crate::reading::Reading;
+
+type Reply<T> = oneshot::Sender<Result<T, JournalError>>;
+
+/// What the handle asks for. Destinations are places in the list of creditors.
+pub(super) enum Command {
+    Commit(Arc<Group>, Reply<Vec<Kept>>),
+    Settle(usize, Vec<(ItemId, Outcome)>, Reply<()>),
+    SaveDevice(Box<DeviceSettings>, Reply<()>),
+    Lease(usize, Lane, usize, Reply<Vec<Item>>),
+    Close(oneshot::Sender<()>),
+}
+
+/// A command with its place in the queue.
+pub(super) type Envelope = (Command, OwnedSemaphorePermit);
+
+/// One destination: its row, what it is owed, its queues.
+pub(super) struct Desk {
+    pub(super) id: i64,
+    pub(super) readings: Queue,
+    pub(super) alerts: Queue,
+}
+
+impl Desk {
+    pub(super) fn queue(&mut self, kind: Kind) -> &mut Queue {
+        match kind {
+            Kind::Readings => &mut self.readings,
+            Kind::Alerts => &mut self.alerts,
+        }
+    }
+}
+
+/// What the thread needs to begin.
+pub(super) struct Setup {
+    pub(super) tally: Tally,
+    pub(super) start: u32,
+    /// Rows of the destinations that want readings, and alerts.
+    pub(super) wants: [Vec<i64>; 2],
+    pub(super) clock: Clock,
+    pub(super) space: super::space::Space,
+    pub(super) changed: watch::Sender<u64>,
+    pub(super) wal_pages: Arc<AtomicU32>,
+}
+
+/// The thread's state.
+pub(super) struct Writer<'c> {
+    conn: &'c Connection,
+    begin: Statement<'c>,
+    commit: Statement<'c>,
+    store: Store<'c>,
+    pub(super) readings: Ledger<'c>,
+    pub(super) alerts: Ledger<'c>,
+    book: Book<'c>,
+    pub(super) body: Statement<'c>,
+    pub(super) event: Statement<'c>,
+    pub(super) desks: Vec<Desk>,
+    /// The newest readings, by row, so that a lease need not parse them.
+    pub(super) recent: VecDeque<(i64, Arc<Reading>)>,
+    pub(super) setup: Setup,
+    broken: Option<Arc<str>>,
+    checkpoint_at: u32,
+}
+
+/// A command that changes the tables, with the place of its answer.
+enum Write {
+    Commit(Arc<Group>, Reply<Vec<Kept>>),
+    Settle(usize, Vec<(ItemId, Outcome)>, Reply<()>),
+    SaveDevice(Box<DeviceSettings>, Reply<()>),
+}
+
+impl<'c> Writer<'c> {
+    pub(super) fn prepare(conn: &'c Connection, setup: Setup) -> rusqlite::Result<Self> {
+        let newest = setup.tally.next_reading - 1;
+        let desks = setup.tally.accounts.iter().map(|a| Desk {
+            id: a.id,
+            readings: Queue::new(a.readings.settled_through, newest),
+            // Alerts have one lane: all are fresh.
+            alerts: Queue::new(a.alerts.settled_through, a.alerts.settled_through),
+        });
+        Ok(Self {
+            begin: conn.prepare("BEGIN IMMEDIATE")?,
+            commit: conn.prepare("COMMIT")?,
+            store: Store::prepare(conn, setup.start)?,
+            readings: Ledger::prepare(conn, Kind::Readings)?,
+            alerts: Ledger::prepare(conn, Kind::Alerts)?,
+            book: Book::prepare(conn)?,
+            body: conn.prepare("SELECT body FROM reading WHERE id = ?1")?,
+            event: conn.prepare("SELECT body FROM alert_event WHERE id = ?1")?,
+            desks: desks.collect(),
+            recent: VecDeque::new(),
+            conn,
+            setup,
+            broken: None,
+            checkpoint_at: limits::JOURNAL_WAL_PAGES,
+        })
+    }
+
+    /// Serves until it is told to close, or every handle is gone. Answers who waits for the end.
+    pub(super) fn run(mut self, commands: &Receiver<Envelope>) -> Option<oneshot::Sender<()>> {
+        loop {
+            let first = match self.next_due() {
+                None => commands.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(wait) => commands.recv_timeout(wait),
+            };
+            let mut writes = Vec::new();
+            let mut leases = Vec::new();
+            let mut close = None;
+            let mut merged = 0;
+            let mut next = match first {
+                Ok(first) => Some(first),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.end();
+                    return None;
+                }
+            };
+            while let Some((command, place)) = next {
+                drop(place);
+                match command {
+                    Command::Commit(group, reply) => {
+                        merged += group.arrivals.len();
+                        writes.push(Write::Commit(group, reply));
+                    }
+                    Command::Settle(desk, outcomes, reply) => writes.push(Write::Settle(desk, outcomes, reply)),
+                    Command::SaveDevice(device, reply) => writes.push(Write::SaveDevice(device, reply)),
+                    Command::Lease(desk, lane, max, reply) => leases.push((desk, lane, max, reply)),
+                    Command::Close(reply) => close = Some(reply),
+                }
+                let more = close.is_none() && merged < limits::JOURNAL_MERGED_MAX;
+                next = more.then(|| commands.try_recv().ok()).flatten();
+            }
+            self.wake_retries();
+            self.write(writes);
+            for (desk, lane, max, reply) in leases {
+                self.answer_lease(desk, lane, max, reply);
+            }
+            if close.is_some() {
+                self.end();
+                return close;
+            }
+            self.checkpoint_when_due();
+        }
+    }
+
+    fn next_due(&self) -> Option<Duration> {
+        let due = self.desks.iter().flat_map(|d| [d.readings.next_due(), d.alerts.next_due()]).flatten().min()?;
+        Some(Duration::from_micros(due.saturating_sub(self.setup.clock.now().mono_us)))
+    }
+
+    fn wake_retries(&mut self) {
+        if self.next_due().is_some_and(|wait| wait.is_zero()) {
+            let now = self.setup.clock.now().mono_us;
+            self.desks.iter_mut().for_each(|d| {
+                d.readings.wake(now);
+                d.alerts.wake(now);
+            });
+            self.tell_changed();
+        }
+    }
+
+    pub(super) fn tell_changed(&self) {
+        self.setup.changed.send_modify(|n| *n = n.wrapping_add(1));
+    }
+
+    /// One transaction for all; without the arrivals when the disk has no room for them.
+    fn write(&mut self, writes: Vec<Write>) {
+        if writes.is_empty() {
+            return;
+        }
+        let holds_arrivals = |w: &Write| matches!(w, Write::Commit(group, _) if !group.arrivals.is_empty());
+        let now = self.setup.clock.now();
+        let (mut writes, mut refused) = (writes, Vec::new());
+        if writes.iter().any(holds_arrivals) && self.setup.space.is_low(now) {
+            (refused, writes) = writes.into_iter().partition(holds_arrivals);
+        }
+        let mut result = self.transact(&writes, now);
+        if matches!(result, Err(JournalError::Full)) && writes.iter().any(holds_arrivals) {
+            let (more, rest) = writes.into_iter().partition(holds_arrivals);
+            refused.extend::<Vec<_>>(more);
+            writes = rest;
+            result = self.transact(&writes, now);
+        }
+        refused.into_iter().for_each(|w| self.refuse(w, &JournalError::Full));
+        match result {
+            Ok(kept) => self.confirm(writes, kept, now),
+            Err(e) => writes.into_iter().for_each(|w| self.refuse(w, &e)),
+        }
+    }
+
+    /// Applies and syncs all, or nothing. Answers what was kept, for each commit.
+    fn transact(&mut self, writes: &[Write], now: Stamp) -> Result<Vec<Vec<Kept>>, JournalError> {
+        if let Some(why) = &self.broken {
+            return Err(JournalError::Fatal(why.clone()));
+        }
+        if writes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut tally = self.setup.tally.clone();
+        let mut stored = Vec::new();
+        let result = self.apply(writes, now, &mut tally, &mut stored);
+        let result = result.and_then(|kept| self.commit.execute([]).map(|_| kept));
+        match result {
+            Ok(kept) => {
+                self.setup.tally = tally;
+                self.remember(&stored);
+                Ok(kept)
+            }
+            Err(e) => Err(self.failed(&e)),
+        }
+    }
+
+    fn apply<'a>(
+        &mut self,
+        writes: &'a [Write],
+        now: Stamp,
+        tally: &mut Tally,
+        stored: &mut Vec<(i64, &'a Reading)>,
+    ) -> rusqlite::Result<Vec<Vec<Kept>>> {
+        self.begin.execute([])?;
+        let mut kept = Vec::new();
+        for write in writes {
+            match write {
+                Write::Commit(group, _) => kept.push(self.store_group(group, now, tally, stored)?),
+                Write::Settle(desk, outcomes, _) => self.store_outcomes(*desk, outcomes, now, tally)?,
+                Write::SaveDevice(device, _) => self.store.settings(device, now)?,
+            }
+        }
+        // What memory says now, before these outcomes take effect in it: never too high.
+        for desk in &self.desks {
+            for (kind, through) in
+                [(Kind::Readings, desk.readings.settled_through()), (Kind::Alerts, desk.alerts.settled_through())]
+            {
+                if let Some(counts) = tally.counts(desk.id, kind) {
+                    counts.settled_through = through;
+                }
+            }
+        }
+        self.book.write(&self.setup.tally, tally)?;
+        Ok(kept)
+    }
+
+    fn store_group<'a>(
+        &mut self,
+        group: &'a Group,
+        now: Stamp,
+        tally: &mut Tally,
+        stored: &mut Vec<(i64, &'a Reading)>,
+    ) -> rusqlite::Result<Vec<Kept>> {
+        let [readings_to, alerts_to] = &self.setup.wants;
+        let mut kept = Vec::with_capacity(group.arrivals.len());
+        let mut owing = Owing { to: readings_to, ledger: &mut self.readings };
+        for arrival in &group.arrivals {
+            kept.push(self.store.arrival(arrival, now, tally, &mut owing, stored)?);
+        }
+        let mut owing = Owing { to: alerts_to, ledger: &mut self.alerts };
+        for event in &group.events {
+            self.store.event(event, tally, &mut owing)?;
+        }
+        Ok(kept)
+    }
+
+    fn store_outcomes(
+        &mut self,
+        desk: usize,
+        outcomes: &[(ItemId, Outcome)],
+        now: Stamp,
+        tally: &mut Tally,
+    ) -> rusqlite::Result<()> {
+        let Some(destination) = self.desks.get(desk).map(|d| d.id) else { return Ok(()) };
+        let at = now.wall_ms;
+        for (item, outcome) in outcomes {
+            let (kind, id) = split(*item);
+            let ledger = match kind {
+                Kind::Readings => &mut self.readings,
+                Kind::Alerts => &mut self.alerts,
+            };
+            let (changed, delivered) = match outcome {
+                Outcome::Delivered(receipt) => (ledger.delivered(destination, id, at, receipt)?, true),
+                Outcome::Reject(why) => (ledger.rejected(destination, id, at, why)?, false),
+                Outcome::Retry { why, destination: all, .. } => {
+                    ledger.retried(destination, id, at, why)?;
+                    if *all && let Some(account) = tally.accounts.iter_mut().find(|a| a.id == destination) {
+                        account.failed = Some((at, why.code.to_string(), why.text.clone()));
+                    }
+                    continue;
+                }
+            };
+            if changed && let Some(counts) = tally.counts(destination, kind) {
+                counts.waiting -= 1;
+                *(if delivered { &mut counts.delivered } else { &mut counts.rejected }) += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends a failed transaction: full, or fatal for good.
+    fn failed(&mut self, e: &rusqlite::Error) -> JournalError {
+        let rolled_back = self.conn.is_autocommit() || self.conn.execute_batch("ROLLBACK").is_ok();
+        self.store.forget();
+        if e.sqlite_error_code() == Some(ErrorCode::DiskFull) && rolled_back {
+            return JournalError::Full;
+        }
+        self.break_down(e)
+    }
+
+    fn break_down(&mut self, e: &rusqlite::Error) -> JournalError {
+        let why: Arc<str> = self.broken.get_or_insert_with(|| e.to_string().into()).clone();
+        tracing::error!(code = "WL-J010", reason = &*why, "The journal failed; nothing is acknowledged any more.");
+        JournalError::Fatal(why)
+    }
+
+    fn remember(&mut self, stored: &[(i64, &Reading)]) {
+        if self.setup.wants.first().is_none_or(Vec::is_empty) {
+            return;
+        }
+        let newest = stored.len().saturating_sub(limits::JOURNAL_RECENT_MAX);
+        for (id, reading) in stored.iter().skip(newest).filter(|(_, r)| r.patient.is_some()) {
+            if self.recent.len() >= limits::JOURNAL_RECENT_MAX {
+                self.recent.pop_front();
+            }
+            self.recent.push_back((*id, Arc::new((*reading).clone())));
+        }
+    }
+
+    /// Answers what was synced.
+    fn confirm(&mut self, writes: Vec<Write>, kept: Vec<Vec<Kept>>, now: Stamp) {
+        let mut kept = kept.into_iter();
+        let mut news = false;
+        for write in writes {
+            match write {
+                Write::Commit(_, reply) => {
+                    news = true;
+                    let _ = reply.send(Ok(kept.next().unwrap_or_default()));
+                }
+                Write::Settle(desk, outcomes, reply) => {
+                    news |= self.settle_queues(desk, &outcomes, now);
+                    let _ = reply.send(Ok(()));
+                }
+                Write::SaveDevice(_, reply) => drop(reply.send(Ok(()))),
+            }
+        }
+        // Written with the next transaction: a mark that is too low only says less than is true.
+        self.setup.tally.totals.told_through_frame = self.setup.tally.next_frame - 1;
+        if news {
+            self.tell_changed();
+        }
+    }
+
+    /// Takes outcomes into memory. Answers whether something may be due now.
+    fn settle_queues(&mut self, desk: usize, outcomes: &[(ItemId, Outcome)], now: Stamp) -> bool {
+        let newest = self.setup.tally.next_reading - 1;
+        let Some(desk) = self.desks.get_mut(desk) else { return false };
+        let mut due = false;
+        for (item, outcome) in outcomes {
+            let (kind, id) = split(*item);
+            match outcome {
+                Outcome::Retry { after, destination, .. } => {
+                    match after.filter(|a| !a.is_zero()) {
+                        Some(after) => desk.queue(kind).retry(id, now.plus(after).mono_us),
+                        None => desk.queue(kind).settled(id, true),
+                    }
+                    due |= after.is_none();
+                    if *destination {
+                        desk.readings.outage(newest);
+                    }
+                }
+                _ => desk.queue(kind).settled(id, false),
+            }
+        }
+        due
+    }
+
+    /// Answers what was not kept. Outcomes that were not kept are owed again.
+    fn refuse(&mut self, write: Write, e: &JournalError) {
+        match write {
+            Write::Commit(_, reply) => drop(reply.send(Err(e.clone()))),
+            Write::SaveDevice(_, reply) => drop(reply.send(Err(e.clone()))),
+            Write::Settle(desk, outcomes, reply) => {
+                if let Some(desk) = self.desks.get_mut(desk) {
+                    for (item, _) in &outcomes {
+                        let (kind, id) = split(*item);
+                        desk.queue(kind).settled(id, true);
+                    }
+                }
+                let _ = reply.send(Err(e.clone()));
+            }
+        }
+    }
+
+    /// Outcomes of the journal's own finding.
+    pub(super) fn settle_here(&mut self, desk: usize, outcomes: Vec<(ItemId, Outcome)>) {
+        self.write(vec![Write::Settle(desk, outcomes, oneshot::channel().0)]);
+    }
+
+    fn answer_lease(&mut self, desk: usize, lane: Lane, max: usize, reply: Reply<Vec<Item>>) {
+        let items = match &self.broken {
+            Some(why) => Err(JournalError::Fatal(why.clone())),
+            None => self.lease(desk, lane, max).map_err(|e| self.break_down(&e)),
+        };
+        let ids: Vec<ItemId> = items.iter().flatten().map(|i| i.id).collect();
+        // Nobody there to deliver them any more: owed again.
+        if reply.send(items).is_err()
+            && let Some(desk) = self.desks.get_mut(desk)
+        {
+            for item in ids {
+                let (kind, id) = split(item);
+                desk.queue(kind).settled(id, true);
+            }
+        }
+    }
+
+    /// Writes the WAL back when it is long: after the answers, so that nobody waits for it.
+    fn checkpoint_when_due(&mut self) {
+        if self.broken.is_none() && self.setup.wal_pages.load(Ordering::Relaxed) >= self.checkpoint_at {
+            self.checkpoint("PASSIVE");
+        }
+    }
+
+    /// A failed sync of the file is as fatal as one of the WAL; a full disk is not, the WAL still has it all.
+    fn checkpoint(&mut self, how: &str) {
+        let row = |r: &rusqlite::Row<'_>| Ok((r.get::<_, u32>(1)?, r.get::<_, u32>(2)?));
+        let pages = self.setup.wal_pages.swap(0, Ordering::Relaxed);
+        self.checkpoint_at = match self.conn.query_row(&format!("PRAGMA wal_checkpoint({how})"), [], row) {
+            Ok((log, done)) if log == done => limits::JOURNAL_WAL_PAGES,
+            // A reader is in the way: it starts again from the front only when that one is done.
+            Ok(_) => pages.saturating_add(limits::JOURNAL_WAL_PAGES),
+            Err(e) if matches!(e.sqlite_error_code(), Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy)) => {
+                pages.saturating_add(limits::JOURNAL_WAL_PAGES)
+            }
+            Err(e) => {
+                self.break_down(&e);
+                u32::MAX
+            }
+        };
+    }
+
+    /// The orderly end.
+    fn end(&mut self) {
+        if self.broken.is_some() {
+            return;
+        }
+        let before = self.setup.tally.clone();
+        let result = self.conn.execute_batch(&format!(
+            "UPDATE totals SET closed_in_order = 1, told_through_frame = {}",
+            before.totals.told_through_frame
+        ));
+        match result {
+            Ok(()) => self.checkpoint("TRUNCATE"),
+            Err(e) => drop(self.failed(&e)),
+        }
+    }
+}
+
+/// Which table, and which row.
+pub(super) fn split(item: ItemId) -> (Kind, i64) {
+    match item {
+        ItemId::Reading(id) => (Kind::Readings, id),
+        ItemId::Alert(id) => (Kind::Alerts, id),
+    }
+}

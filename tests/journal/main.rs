@@ -1,0 +1,4 @@
+//! The journal from outside: what it promises, with real files.
+
+mod basics;
+mod support;

@@ -1,0 +1,142 @@
+//! Readings, groups and journals to test with.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use wardline::clock::{Clock, Stamp};
+use wardline::config::JournalSettings;
+use wardline::custody::{Creditor, Item, ItemId, Lane, Outcome, Payload, Receipt, Why};
+use wardline::journal::{Group, Journal, Kept, Recovered};
+use wardline::reading::{
+    Arrival, DeviceId, Frame, Part, Path as Channel, PatientId, Reading, ReadingKey, Redelivery, Reject, Taken,
+    TimeMethod, Value,
+};
+use wardline::unit::Unit;
+use wardline::vital::{Role, Vital};
+
+pub const NOW_MS: i64 = 1_795_341_600_000;
+
+pub fn key(n: u64) -> ReadingKey {
+    let mut key = [0; 16];
+    // Keys are hashes: spread them.
+    let spread = n.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    key[..8].copy_from_slice(&spread.to_be_bytes());
+    key[8..].copy_from_slice(&n.to_be_bytes());
+    ReadingKey(key)
+}
+
+pub fn number(key: ReadingKey) -> u64 {
+    u64::from_be_bytes(key.0[8..].try_into().unwrap())
+}
+
+/// Reading `n` of a device; a device named `nobody…` is unassigned.
+pub fn reading(n: u64, device: &str) -> Reading {
+    let received = Stamp::at_ms(NOW_MS);
+    let value = Value::Number((60 + i64::try_from(n % 60).unwrap()).into());
+    Reading {
+        key: key(n),
+        device: DeviceId(device.into()),
+        profile: "test".into(),
+        slot: None,
+        patient: (!device.starts_with("nobody")).then(|| PatientId::new("Patient/p")),
+        vital: Vital::parse("heart-rate").unwrap(),
+        parts: vec![Part { role: Role::Value, value, unit: Unit::parse("/min").unwrap() }],
+        sequence: Some(n),
+        taken: Taken {
+            device: None,
+            received,
+            at_ms: Some(NOW_MS),
+            uncertainty_ms: 1_000,
+            method: TimeMethod::Received,
+        },
+        quality: vec![],
+        site: None,
+        stored: false,
+    }
+}
+
+pub fn frame(bytes: &str) -> Frame {
+    Frame {
+        source: "home".into(),
+        path: Channel::Topic("vitals/cuff".into()),
+        bytes: Bytes::copy_from_slice(bytes.as_bytes()),
+        received: Stamp::at_ms(NOW_MS),
+        ticket: 0,
+        pressing: false,
+        redelivery: None,
+    }
+}
+
+pub fn arrival(readings: Vec<Reading>) -> Arrival {
+    let bytes = readings.iter().map(|r| format!("{{\"n\":{}}}", number(r.key))).collect::<String>();
+    Arrival { frame: frame(&bytes), undated: false, outcome: Ok(readings) }
+}
+
+pub fn marked(bytes: &str, dup: bool, packet_id: u16, connection: u32) -> Frame {
+    Frame { redelivery: Some(Redelivery { dup, packet_id, connection, count: 1 }), ..frame(bytes) }
+}
+
+pub fn reject(bytes: &str) -> Arrival {
+    Arrival { frame: frame(bytes), undated: false, outcome: Err(Reject::new("WL-D001", "too short")) }
+}
+
+/// One arrival for each reading.
+pub fn group(readings: impl IntoIterator<Item = Reading>) -> Arc<Group> {
+    Arc::new(Group { arrivals: readings.into_iter().map(|r| arrival(vec![r])).collect(), events: vec![] })
+}
+
+pub fn creditors(names: &[&str]) -> Vec<Creditor> {
+    names.iter().map(|n| Creditor { name: (*n).into(), readings: true, alerts: true }).collect()
+}
+
+pub fn settings() -> JournalSettings {
+    JournalSettings { reserve_mib: 1, ..JournalSettings::default() }
+}
+
+pub fn clock() -> Clock {
+    Clock::manual(Stamp::at_ms(NOW_MS))
+}
+
+pub fn open(folder: &Path) -> (Journal, Recovered) {
+    Journal::open(folder, &settings(), &creditors(&["centre"]), clock()).unwrap()
+}
+
+pub fn delivered(item: &Item) -> (ItemId, Outcome) {
+    (item.id, Outcome::Delivered(Receipt { location: "Observation/1/_history/1".into(), known: false }))
+}
+
+pub fn retry(item: &Item, after: Option<std::time::Duration>, destination: bool) -> (ItemId, Outcome) {
+    (item.id, Outcome::Retry { after, why: Why::new("WL-F003", "it answered 503"), destination })
+}
+
+pub fn rejected(item: &Item) -> (ItemId, Outcome) {
+    (item.id, Outcome::Reject(Why::new("WL-F004", "it answered 422")))
+}
+
+/// Numbers of the readings in these items.
+pub fn numbers(items: &[Item]) -> Vec<u64> {
+    items
+        .iter()
+        .map(|i| match &i.what {
+            Payload::Reading(r) => number(r.key),
+            Payload::Alert(_) => panic!("an alert in a lane of readings"),
+        })
+        .collect()
+}
+
+pub async fn lease(journal: &Journal, lane: Lane, max: usize) -> Vec<Item> {
+    journal.lease("centre", lane, max).await.unwrap()
+}
+
+pub async fn settle(journal: &Journal, outcomes: Vec<(ItemId, Outcome)>) {
+    journal.settle("centre", outcomes).await.unwrap();
+}
+
+pub fn new(n: u32) -> Kept {
+    Kept { new: n, ..Kept::default() }
+}
+
+pub fn known(n: u32) -> Kept {
+    Kept { known: n, ..Kept::default() }
+}
