@@ -58,13 +58,9 @@ pub fn reading(n: u64, device: &str) -> Reading {
 
 pub fn frame(bytes: &str) -> Frame {
     Frame {
-        source: "home".into(),
         path: Channel::Topic("vitals/cuff".into()),
         bytes: Bytes::copy_from_slice(bytes.as_bytes()),
-        received: Stamp::at_ms(NOW_MS),
-        ticket: 0,
-        pressing: false,
-        redelivery: None,
+        ..Frame::new("home", "", Stamp::at_ms(NOW_MS))
     }
 }
 
