@@ -50,7 +50,7 @@ pub enum Condition {
 }
 
 /// Who acknowledged, and when.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Acknowledged {
     /// Name given by the person.
     pub by: String,
@@ -58,8 +58,14 @@ pub struct Acknowledged {
     pub at: Stamp,
 }
 
-/// One alert with its state.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+impl fmt::Debug for Acknowledged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Acknowledged(…, {})", self.at.wall_ms)
+    }
+}
+
+/// One alert with its state. Redacts whose it is and what was measured.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alert {
     /// Identity.
     pub id: AlertId,
@@ -89,6 +95,15 @@ pub struct Alert {
     pub resolved: Option<Stamp>,
 }
 
+impl fmt::Debug for Alert {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut s = f.debug_struct("Alert");
+        s.field("id", &self.id.0).field("rule", &self.rule).field("condition", &self.condition);
+        s.field("priority", &self.priority).field("acknowledged", &self.acknowledged.is_some());
+        s.field("resolved", &self.resolved.is_some()).finish_non_exhaustive()
+    }
+}
+
 /// What happened to an alert; append-only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -110,4 +125,33 @@ pub struct AlertEvent {
     pub at: Stamp,
     /// The alert after it.
     pub alert: Alert,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_neither_patient_nor_value_nor_name() {
+        let at = Stamp::at_ms(1_000);
+        let alert = Alert {
+            id: AlertId("00ff".into()),
+            rule: "bp-high".into(),
+            condition: Condition::Limit,
+            priority: Priority::High,
+            patient: Some(PatientId::new("Patient/canary")),
+            device: Some(DeviceId("ble:canary".into())),
+            vital: Vital::parse("blood-pressure"),
+            text: "Systolic blood pressure 186 canary".into(),
+            evidence: vec![ReadingKey([0xca; 16])],
+            raised: at,
+            received: at,
+            acknowledged: Some(Acknowledged { by: "Canary".into(), at }),
+            resolved: None,
+        };
+        let event = AlertEvent { happened: Happened::Raised, at, alert: alert.clone() };
+        let shown = format!("{event:?} {alert:#?} {:?}", alert.acknowledged).to_lowercase();
+        assert!(!shown.contains("canary") && !shown.contains("186") && !shown.contains("caca"), "{shown}");
+        assert!(shown.contains("bp-high"));
+    }
 }

@@ -82,8 +82,18 @@ pub const SECRET_FILE_BYTES_MAX: u64 = 256 * 1024;
 pub const RESPONSE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Orderly shutdown: whatever is not done by then is done after the restart.
 pub const SHUTDOWN_MAX: Duration = Duration::from_secs(5);
-/// Open and recent alerts kept in memory.
+/// Open alerts kept in memory. Beyond it a technical alert says so.
 pub const ALERTS_IN_MEMORY_MAX: usize = 10_000;
+/// Of these, alerts of devices without a known patient: a flood of invented devices must not crowd out patients.
+pub const ALERTS_UNASSIGNED_MAX: usize = 1_000;
+/// Readings that the alert engine knows again: well above what a broker may send twice (`MQTT_IN_FLIGHT_MAX` per source).
+pub const ALERT_KEYS_KEPT: usize = 16_384;
+/// Alert rules: a reading is compared with each rule of its vital.
+pub const ALERT_RULES_MAX: usize = 1_000;
+/// The longest look back of a rule, in readings; the journal gives at least as many per patient and vital at start.
+pub const SUSTAINED_READINGS_MAX: usize = 32;
+/// A technical alert from before a restart ends if nobody has reported its condition again by then.
+pub const TECHNICAL_REPORTED_MAX: Duration = Duration::from_secs(300);
 /// Readings shown by one request of the page or the CLI.
 pub const READINGS_LISTED_MAX: usize = 1_000;
 /// A request body on the control socket.

@@ -159,6 +159,9 @@ pub struct LimitOverride {
     pub rule: String,
     /// New limit, with its unit.
     pub limit: crate::decimal::DecimalText,
+    /// New clear condition in the same unit; default: as far from the limit as the rule's.
+    #[serde(default)]
+    pub clear: Option<crate::decimal::DecimalText>,
     /// UCUM code.
     pub unit: String,
 }
@@ -181,12 +184,19 @@ pub struct DeviceSettings {
 }
 
 /// Alert rules.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct AlertSettings {
     /// Files with rules, relative to the configuration file.
-    #[serde(default)]
     pub rules: Vec<PathBuf>,
+    /// A reading taken longer ago than this when it arrives is recorded as retrospective, never paged as "now"; minutes.
+    pub old_after_min: u32,
+}
+
+impl Default for AlertSettings {
+    fn default() -> Self {
+        Self { rules: Vec::new(), old_after_min: 15 }
+    }
 }
 
 /// The outbound sign of life.
