@@ -14,8 +14,10 @@ mod lab;
 mod outbox;
 mod profile;
 mod readings;
+mod remote;
 mod run;
 mod status;
+mod text;
 
 /// Edge gateway for remote patient monitoring.
 #[derive(Parser)]

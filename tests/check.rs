@@ -1,0 +1,112 @@
+//! `wardline check` through the built binary: what is wrong, where, why, what to do, and exit code 2.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn check(file: &Path, json: bool) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wardline"));
+    command.arg("check").arg("--config").arg(file);
+    if json {
+        command.arg("--json");
+    }
+    command.output().unwrap()
+}
+
+fn lines(output: &Output) -> Vec<String> {
+    String::from_utf8(output.stdout.clone()).unwrap().lines().map(str::to_owned).collect()
+}
+
+/// Writes this configuration and expects these words in its one line, and exit code 2.
+#[track_caller]
+fn refused(text: &[u8], words: &[&str]) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("wardline.toml");
+    std::fs::write(&file, text).unwrap();
+    let output = check(&file, false);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let lines = lines(&output);
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].starts_with(file.to_str().unwrap()), "{lines:?}");
+    assert!(words.iter().all(|w| lines[0].contains(w)), "{words:?}: {lines:?}");
+}
+
+const SMALL: &str = "[gateway]\nid = \"box-1\"\nstate = \"state\"\n";
+
+#[test]
+fn a_good_one_is_good() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("wardline.toml");
+    std::fs::write(&file, SMALL).unwrap();
+    let output = check(&file, false);
+    assert!(output.status.success(), "{output:?}");
+    assert!(lines(&output)[0].ends_with("nothing is wrong"));
+    let output = check(&file, true);
+    assert_eq!(lines(&output), ["[]"]);
+}
+
+#[test]
+fn a_file_that_cannot_be_read() {
+    let output = check(Path::new("no-such-folder/wardline.toml"), false);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(lines(&output)[0].contains("WL-C001"), "{output:?}");
+    refused(&[0xFF, 0xFE, b'['], &["WL-C001"]);
+}
+
+#[test]
+fn a_file_that_ends_in_the_middle() {
+    refused(b"[gateway]\nid = \"box-1\"\nstate = \"sta", &["WL-C002", "line 3"]);
+    refused(b"[gateway]\nid = \"box-1\"\n", &["WL-C002", "state"]);
+    refused(b"", &["WL-C002", "gateway"]);
+}
+
+#[test]
+fn an_unknown_key_is_named_with_its_line() {
+    refused(format!("{SMALL}zone = \"UTC\"\n").as_bytes(), &["WL-C002", "line 4, gateway.zone", "time_zone"]);
+    let source = "[[source]]\nkind = \"mqtt\"\nname = \"ward\"\nurl = \"mqtt://127.0.0.1\"\nqos = 2\n";
+    refused(format!("{SMALL}{source}").as_bytes(), &["WL-C002", "line 8, source.qos"]);
+}
+
+#[test]
+fn each_problem_has_its_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("wardline.toml");
+    let text = "[gateway]\nid = \"box 1\"\nstate = \"s\"\ntime_zone = \"Mars/Olympus\"\n[journal]\nreserve_mib = 0\n";
+    std::fs::write(&file, text).unwrap();
+    let output = check(&file, true);
+    assert_eq!(output.status.code(), Some(2));
+    let problems: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let codes: Vec<_> = problems.as_array().unwrap().iter().map(|p| p["code"].as_str().unwrap()).collect();
+    assert_eq!(codes, ["WL-C003", "WL-C008", "WL-C010"]);
+    assert!(problems[0]["remedy"].as_str().unwrap().len() > 5);
+}
+
+#[test]
+fn a_secret_that_everybody_can_read_or_write() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, secret) = (folder.path().join("wardline.toml"), folder.path().join("password"));
+    let source = "[[source]]\nkind = \"mqtt\"\nname = \"ward\"\nurl = \"mqtt://127.0.0.1\"\nuser = \"u\"\npassword_file = \"password\"\n";
+    std::fs::write(&file, format!("{SMALL}{source}")).unwrap();
+    std::fs::write(&secret, "canary-secret\n").unwrap();
+    for mode in [0o666, 0o604, 0o602, 0o640] {
+        std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(mode)).unwrap();
+        let output = check(&file, false);
+        assert_eq!(output.status.code(), Some(2), "{mode:o}");
+        let line = lines(&output).remove(0);
+        assert!(line.contains("WL-C006") && line.contains("source ward, password_file"), "{line}");
+        assert!(!line.contains("canary"), "{line}");
+    }
+    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
+    assert!(check(&file, false).status.success());
+}
+
+#[test]
+fn the_gateway_does_not_start_on_what_check_refuses() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("wardline.toml");
+    std::fs::write(&file, format!("{SMALL}[log]\nlevel = \"loud\"\n")).unwrap();
+    let run = Command::new(env!("CARGO_BIN_EXE_wardline")).arg("run").arg("--config").arg(&file).output().unwrap();
+    assert_eq!(run.status.code(), Some(2), "{run:?}");
+    assert!(String::from_utf8_lossy(&run.stderr).contains("WL-C011"), "{run:?}");
+    assert!(!folder.path().join("state").exists(), "nothing was touched");
+}

@@ -1,0 +1,115 @@
+//! What must hold of the files of this repository themselves.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use wardline::config::Config;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if matches!(name.as_str(), ".git" | "target" | "artifacts" | "node_modules") {
+            continue;
+        }
+        if path.is_dir() {
+            files(&path, found);
+        } else {
+            found.push(path);
+        }
+    }
+}
+
+/// All texts of the repository, by path from its root.
+fn texts() -> BTreeMap<String, String> {
+    let mut found = Vec::new();
+    files(root(), &mut found);
+    let name = |p: &PathBuf| p.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+    found.iter().filter_map(|p| Some((name(p), std::fs::read_to_string(p).ok()?))).collect()
+}
+
+fn source(name: &str) -> bool {
+    name.starts_with("src/") && name.ends_with(".rs")
+}
+
+#[test]
+fn files_stay_small() {
+    let long: Vec<_> = texts()
+        .into_iter()
+        .filter(|(name, text)| source(name) && text.lines().count() > 600)
+        .map(|(name, text)| format!("{name}: {} lines", text.lines().count()))
+        .collect();
+    assert!(long.is_empty(), "{long:?}");
+}
+
+#[test]
+fn every_module_says_what_it_is_for() {
+    let silent: Vec<_> = texts()
+        .into_iter()
+        .filter(|(name, text)| source(name) && !name.ends_with("/tests.rs") && !text.starts_with("//!"))
+        .map(|(n, _)| n)
+        .collect();
+    assert!(silent.is_empty(), "{silent:?}");
+}
+
+/// `WL-` codes in a text.
+fn codes(text: &str) -> BTreeSet<&str> {
+    let code = |at: usize| {
+        let code = text.get(at..at + 7)?;
+        let mut chars = code.chars().skip(3);
+        let fits = chars.next()?.is_ascii_uppercase() && chars.all(|c| c.is_ascii_digit());
+        fits.then_some(code)
+    };
+    text.match_indices("WL-").filter_map(|(at, _)| code(at)).collect()
+}
+
+#[test]
+fn every_code_has_its_runbook_and_every_runbook_its_code() {
+    let texts = texts();
+    let used: BTreeSet<_> = texts.iter().filter(|(name, _)| source(name)).flat_map(|(_, text)| codes(text)).collect();
+    let written: BTreeSet<_> = texts
+        .iter()
+        .filter(|(name, _)| name.starts_with("docs/runbooks/"))
+        .flat_map(|(_, text)| text.lines().filter_map(|l| l.strip_prefix("## ")).flat_map(codes))
+        .collect();
+    let missing: Vec<_> = used.difference(&written).collect();
+    let stale: Vec<_> = written.difference(&used).collect();
+    assert!(missing.is_empty(), "used in src/, no entry in docs/runbooks/: {missing:?}");
+    assert!(stale.is_empty(), "in docs/runbooks/, not used in src/: {stale:?}");
+}
+
+#[test]
+fn every_example_configuration_is_valid() {
+    let mut seen = 0;
+    for (name, text) in texts() {
+        if name.starts_with("config/") && name.ends_with(".toml") && name.matches('/').count() == 1 {
+            let parsed = Config::parse(&text, &root().join(&name));
+            assert!(parsed.is_ok(), "{name}: {}", parsed.unwrap_err());
+            for rules in parsed.unwrap().alerts.rules {
+                assert!(rules.is_file(), "{name} names {}, which is not here", rules.display());
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen >= 3, "home, clinic and lab are there");
+}
+
+#[test]
+fn nothing_names_the_machine_it_was_made_on() {
+    // Spelled in two halves, so that this file does not find itself.
+    let forbidden = [["/ro", "ot/"], ["/wo", "rk/"], ["/tm", "p/wt"], ["crates", ".io/api"], ["index.crates", ".io"]];
+    let forbidden: Vec<String> = forbidden.iter().map(|halves| halves.concat()).collect();
+    let mut found = Vec::new();
+    for (name, text) in texts() {
+        for (n, line) in text.lines().enumerate() {
+            if forbidden.iter().any(|f| line.contains(f.as_str())) {
+                found.push(format!("{name}:{}", n + 1));
+            }
+        }
+    }
+    assert!(found.is_empty(), "{found:?}");
+}
