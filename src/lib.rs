@@ -10,6 +10,7 @@ pub mod decimal;
 pub mod fault;
 pub mod limits;
 pub mod reading;
+pub mod secret;
 pub mod unit;
 pub mod vital;
 

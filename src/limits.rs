@@ -116,3 +116,33 @@ pub const PAGE_PEOPLE_MAX: usize = 200;
 pub const PAGE_POINTS_MAX: usize = 120;
 /// The page reads the journal at most so often, however many look at it.
 pub const PAGE_REFRESH_MIN: Duration = Duration::from_millis(500);
+/// Connecting to a destination, TLS included; an address that swallows packets is given up after this.
+pub const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// The longest `Retry-After` that is obeyed: a destination cannot switch itself off for a day.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(600);
+/// The same for an alert, which cannot wait that long.
+pub const ALERT_RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
+/// While a destination is away, it is asked within this, with one item: its return is seen within a second.
+pub const ABSENCE_RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_millis(900));
+/// A destination that answers but is unwell is asked again after a random time up to a bound that doubles between these.
+pub const UNWELL_RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
+/// One item that fails while others pass is tried again after a time that doubles between these.
+pub const ITEM_RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(600));
+/// After so many failures an item travels alone, so that it cannot fail the others of its batch.
+pub const SUSPECT_ATTEMPTS: u32 = 3;
+/// After so many failures while others passed, an item is refused: a person must look.
+pub const ITEM_ATTEMPTS_MAX: u32 = 12;
+/// Items held by one destination at once, in batches: the journal is asked once for so many batches.
+pub const BATCHES_IN_HAND: usize = 5;
+/// How long a probe of an absent destination is held before its failure is recorded: each record is a sync.
+pub const PROBE_HELD_MAX: Duration = Duration::from_secs(60);
+/// A destination with nothing to do looks into the journal this often, should a wake-up have been missed.
+pub const IDLE_LOOK: Duration = Duration::from_secs(30);
+/// At shutdown, how long an answer that is under way is waited for.
+pub const DELIVERY_FAREWELL_MAX: Duration = Duration::from_secs(2);
+/// A receipt's location is kept this far.
+pub const LOCATION_CHARS_MAX: usize = 256;
+/// How far back the last NDJSON file is read at start, to know lines that were written and not settled.
+pub const NDJSON_TAIL_BYTES: u64 = 4 * 1024 * 1024;
+/// The journal is asked again after this when it cannot answer now.
+pub const OUTBOX_RETRY: Duration = Duration::from_secs(1);

@@ -2,3 +2,189 @@
 //!
 //! A sink gets a batch and answers for each item. Leasing, lanes, back-off, `Retry-After`, the breaker live in `deliver.rs` only.
 //! Must never: answer Delivered without the destination's own word.
+
+mod answer;
+pub mod deliver;
+pub mod fhir;
+pub mod http;
+mod pace;
+mod why;
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::sync::watch;
+
+pub use why::Trouble;
+
+use crate::clock::{Clock, Stamp};
+use crate::config::{DestinationSettings, GatewayId};
+use crate::custody::{Item, ItemId, Lane, Outcome, Payload, Why};
+use crate::fault::Explain;
+use crate::reading::{Reading, ReadingKey};
+use crate::secret::SecretError;
+
+/// A destination, ready to take items.
+pub enum Sink {
+    /// A FHIR R4 server.
+    Fhir(Box<fhir::FhirSink>),
+}
+
+/// What the loop needs of a destination.
+pub trait Destination {
+    /// One outcome for each item, in order. `evidence`: readings that the alerts among them point to.
+    fn deliver(&self, items: &[Item], evidence: &[Arc<Reading>]) -> impl Future<Output = Vec<Outcome>>;
+    /// Items at once, at most.
+    fn batch_max(&self) -> usize;
+    /// How long thin traffic waits for company.
+    fn linger(&self) -> Duration;
+    /// Whether readings go there.
+    fn takes_readings(&self) -> bool;
+    /// Whether alert events go there.
+    fn takes_alerts(&self) -> bool;
+}
+
+impl Sink {
+    /// From settings: reads secrets and certificates, opens files; sends nothing.
+    pub fn build(settings: &DestinationSettings, gateway: &GatewayId, _clock: &Clock) -> Result<Self, SinkError> {
+        match settings {
+            DestinationSettings::Fhir(s) => Ok(Self::Fhir(Box::new(fhir::FhirSink::new(s, gateway)?))),
+            DestinationSettings::Ndjson(_) | DestinationSettings::Webhook(_) => Err(SinkError::Soon),
+        }
+    }
+
+    /// What kind it is, in a word.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Fhir(_) => "fhir",
+        }
+    }
+
+    /// Whether an item of this kind goes there.
+    pub fn accepts(&self, what: &Payload) -> bool {
+        match what {
+            Payload::Reading(_) => self.takes_readings(),
+            Payload::Alert(_) => self.takes_alerts(),
+        }
+    }
+}
+
+impl Destination for Sink {
+    async fn deliver(&self, items: &[Item], evidence: &[Arc<Reading>]) -> Vec<Outcome> {
+        match self {
+            Self::Fhir(s) => s.deliver(items, evidence).await,
+        }
+    }
+
+    fn batch_max(&self) -> usize {
+        match self {
+            Self::Fhir(s) => s.batch_max(),
+        }
+    }
+
+    fn linger(&self) -> Duration {
+        match self {
+            Self::Fhir(s) => s.linger(),
+        }
+    }
+
+    fn takes_readings(&self) -> bool {
+        matches!(self, Self::Fhir(_))
+    }
+
+    fn takes_alerts(&self) -> bool {
+        matches!(self, Self::Fhir(_))
+    }
+}
+
+/// What is owed to one destination: the journal, as a destination's loop sees it.
+pub trait Outbox {
+    /// Due items of a lane, oldest first; not leased again until settled.
+    fn lease(&self, lane: Lane, max: usize) -> impl Future<Output = Result<Vec<Item>, OutboxError>>;
+    /// Outcomes of leased items, each once.
+    fn settle(&self, outcomes: Vec<(ItemId, Outcome)>) -> impl Future<Output = Result<(), OutboxError>>;
+    /// Changes whenever something new may be due.
+    fn changed(&self) -> watch::Receiver<u64>;
+    /// The readings with these keys, as far as they are kept: evidence of alerts.
+    fn evidence(&self, keys: Vec<ReadingKey>) -> impl Future<Output = Vec<Arc<Reading>>>;
+}
+
+/// Why the outbox does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OutboxError {
+    /// Ask again.
+    #[error("not now")]
+    Later,
+    /// End: the process does.
+    #[error("closed")]
+    Closed,
+}
+
+/// How a destination is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct DestinationStatus {
+    /// Its state.
+    pub state: State,
+    /// Since when; `None`: since the start.
+    pub since: Option<Stamp>,
+    /// Why it is not up.
+    pub why: Option<Why>,
+    /// Items delivered since the start.
+    pub delivered: u64,
+    /// Items it refused since the start.
+    pub rejected: u64,
+    /// When it last took something.
+    pub last_delivered: Option<Stamp>,
+}
+
+/// The state of a destination.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Not tried yet.
+    #[default]
+    Starting,
+    /// Took what was last sent, or refused it by itself.
+    Up,
+    /// Away or unwell; it is tried again.
+    Down,
+}
+
+/// Why a destination cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum SinkError {
+    /// Correct the URL or the certificates.
+    #[error(transparent)]
+    Http(#[from] http::HttpError),
+    /// Correct the secret's file.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// Write one line of visible characters into it.
+    #[error("{0}: is not a token")]
+    Token(PathBuf),
+    /// Not yet.
+    #[error("not yet")]
+    Soon,
+}
+
+impl Explain for SinkError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Http(e) => e.code(),
+            Self::Secret(_) => "WL-F105",
+            Self::Token(_) => "WL-F106",
+            Self::Soon => "WL-F107",
+        }
+    }
+    fn remedy(&self) -> &'static str {
+        match self {
+            Self::Http(e) => e.remedy(),
+            Self::Secret(_) => "Give a file that only the gateway's user can read (mode 0600) and that is not empty.",
+            Self::Token(_) => "Write the token on one line, without spaces or control characters.",
+            Self::Soon => "Remove the destination.",
+        }
+    }
+}

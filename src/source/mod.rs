@@ -10,9 +10,9 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::{Clock, Stamp};
 use crate::fault::Explain;
 use crate::reading::Frame;
+pub use crate::secret;
 
 pub mod mqtt;
-pub mod secret;
 pub mod sim;
 
 /// What a source is given by the gateway.

@@ -1,0 +1,364 @@
+//! A FHIR R4 server: readings in `batch` Bundles, an alert with its evidence in a `transaction`.
+//!
+//! Promises: one outcome for each item, in order; what is refused whole is divided until the one that is refused is
+//! alone; an alert's Task is never held by a refused part. Must never: answer Delivered without a 2xx for the item itself.
+
+use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
+
+use super::SinkError;
+use super::answer::{self, Misread, Whole, patience, whole};
+use super::http::{Answer, Peer, exchange};
+use super::why::Trouble;
+use crate::alarm::AlertEvent;
+use crate::config::{FhirSettings, Idempotency};
+use crate::custody::{Item, Outcome, Payload, Receipt};
+use crate::fhir::{AlertResources, Bundle, Kind, Scope, Single, Target, Unmappable, Write, single};
+use crate::limits;
+use crate::reading::Reading;
+use crate::secret;
+
+const FHIR_JSON: HeaderValue = HeaderValue::from_static("application/fhir+json");
+
+/// A FHIR R4 server.
+pub struct FhirSink {
+    peer: Peer,
+    headers: HeaderMap,
+    scope: Scope,
+    write: Write,
+    owner: Option<String>,
+    gzip: AtomicBool,
+    /// Entries in a Bundle at most: what is configured, less after a 413.
+    bundle_max: AtomicUsize,
+    linger: Duration,
+}
+
+/// A reading of a batch with its place among the outcomes.
+type Numbered<'a> = (usize, &'a Item, &'a Reading);
+
+impl FhirSink {
+    /// From settings; reads the token.
+    pub fn new(settings: &FhirSettings, gateway: &Arc<str>) -> Result<Self, SinkError> {
+        let timeout = Duration::from_secs(settings.timeout_s.max(1));
+        let peer = Peer::new(&settings.url, settings.ca_file.as_deref(), timeout)?;
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, FHIR_JSON);
+        headers.insert(ACCEPT, FHIR_JSON);
+        headers.insert("prefer", HeaderValue::from_static("return=minimal"));
+        if let Some(file) = &settings.token_file {
+            let token = secret::read(file)?;
+            let mut bearer = HeaderValue::from_bytes(&[b"Bearer ", token.line()].concat())
+                .map_err(|_| SinkError::Token(file.clone()))?;
+            bearer.set_sensitive(true);
+            headers.insert(AUTHORIZATION, bearer);
+        }
+        Ok(Self {
+            peer,
+            headers,
+            scope: Scope { gateway: gateway.clone(), us_core: settings.us_core },
+            write: match settings.idempotency {
+                Idempotency::ConditionalCreate => Write::ConditionalCreate,
+                Idempotency::Update => Write::Update,
+            },
+            owner: settings.alert_owner.clone(),
+            gzip: AtomicBool::new(settings.gzip),
+            bundle_max: AtomicUsize::new(settings.bundle_max.max(1)),
+            linger: Duration::from_millis(settings.linger_ms),
+        })
+    }
+
+    /// Entries in a Bundle at most, as of now.
+    pub fn batch_max(&self) -> usize {
+        self.bundle_max.load(Ordering::Relaxed)
+    }
+
+    /// How long thin traffic waits for company.
+    pub fn linger(&self) -> Duration {
+        self.linger
+    }
+
+    /// One outcome for each item. `evidence`: readings that the alerts among them point to.
+    pub async fn deliver(&self, items: &[Item], evidence: &[Arc<Reading>]) -> Vec<Outcome> {
+        let mut outcomes: Vec<Option<Outcome>> = vec![None; items.len()];
+        let mut readings = Vec::with_capacity(items.len());
+        for (n, (item, outcome)) in items.iter().zip(&mut outcomes).enumerate() {
+            match &item.what {
+                Payload::Alert(event) => *outcome = Some(self.alert(item, event, evidence).await),
+                Payload::Reading(reading) => readings.push((n, item, &**reading)),
+            }
+        }
+        self.readings(readings, &mut outcomes).await;
+        // Nothing is left without an outcome; if it were, sending again is safe.
+        let missing = || Trouble::Unclear("nothing is known of this item").item(limits::ITEM_RETRY.0);
+        outcomes.into_iter().map(|o| o.unwrap_or_else(missing)).collect()
+    }
+
+    /// Batches to send, each divided as long as it is refused whole. Suspects travel alone, after the others.
+    async fn readings(&self, readings: Vec<Numbered<'_>>, outcomes: &mut [Option<Outcome>]) {
+        let (suspects, others): (Vec<_>, Vec<_>) =
+            readings.into_iter().partition(|(_, item, _)| item.attempts >= limits::SUSPECT_ATTEMPTS);
+        let mut waiting: Vec<Vec<Numbered<'_>>> = suspects.into_iter().rev().map(|one| vec![one]).collect();
+        waiting.push(others);
+        while let Some(batch) = waiting.pop() {
+            let parted = match batch.as_slice() {
+                [] => continue,
+                [one] if one.1.attempts >= limits::SUSPECT_ATTEMPTS => self.alone(*one, outcomes).await,
+                _ => self.batch(&batch, outcomes).await,
+            };
+            match parted {
+                Sent::Done => {}
+                Sent::Divide => match batch.as_slice() {
+                    [one] => {
+                        if let Sent::Unwell(trouble, after) = self.alone(*one, outcomes).await {
+                            return fill(outcomes, &waiting, &batch, &trouble, after);
+                        }
+                    }
+                    many => {
+                        let (left, right) = many.split_at(many.len() / 2);
+                        waiting.push(right.to_vec());
+                        waiting.push(left.to_vec());
+                    }
+                },
+                Sent::Unwell(trouble, after) => return fill(outcomes, &waiting, &batch, &trouble, after),
+            }
+        }
+    }
+
+    /// Sends a batch Bundle.
+    async fn batch(&self, batch: &[Numbered<'_>], outcomes: &mut [Option<Outcome>]) -> Sent {
+        let mut bundle = Bundle::new(Kind::Batch, batch.len());
+        let mut sent = Vec::with_capacity(batch.len());
+        for (n, item, reading) in batch {
+            match bundle.reading(reading, &self.scope, self.write) {
+                Ok(()) => sent.push((*n, *item)),
+                Err(e) => set(outcomes, *n, unmappable(e)),
+            }
+        }
+        if bundle.is_empty() {
+            return Sent::Done;
+        }
+        let answer = match self.send("POST", self.peer.url.as_str(), None, bundle.finish()).await {
+            Ok(answer) => answer,
+            Err(trouble) => return Sent::Unwell(trouble, None),
+        };
+        match whole(&answer) {
+            Whole::Taken => match answer::entries(&answer.body, sent.len(), self.peer.url.as_str()) {
+                Ok(answers) => {
+                    for ((n, item), answer) in sent.into_iter().zip(answers) {
+                        set(outcomes, n, weary(answer, item));
+                    }
+                    Sent::Done
+                }
+                Err(Misread::Divide) => Sent::Divide,
+                Err(Misread::Unclear(trouble)) => Sent::Unwell(trouble, None),
+            },
+            Whole::Refused => Sent::Divide,
+            Whole::TooLarge => {
+                self.bundle_max.fetch_min((batch.len() / 2).max(1), Ordering::Relaxed);
+                Sent::Divide
+            }
+            Whole::MediaType => Sent::Unwell(Trouble::NotHere(415), answer.retry_after),
+            Whole::Destination(trouble) => Sent::Unwell(trouble, answer.retry_after),
+        }
+    }
+
+    /// Sends one reading as a resource of its own: the answer is about it alone.
+    async fn alone(&self, (n, item, reading): Numbered<'_>, outcomes: &mut [Option<Outcome>]) -> Sent {
+        let resource = match single(reading, &self.scope, self.write) {
+            Ok(resource) => resource,
+            Err(e) => {
+                set(outcomes, n, unmappable(e));
+                return Sent::Done;
+            }
+        };
+        match self.one(resource).await {
+            Ok(outcome) => set(outcomes, n, weary(outcome, item)),
+            // A server that fails on this one and takes others is not unwell.
+            Err((Trouble::ServerError(s), _)) if outcomes.iter().flatten().any(is_delivered) => {
+                set(outcomes, n, weary(Trouble::ServerError(s).item(Duration::ZERO), item));
+            }
+            Err((trouble, after)) => return Sent::Unwell(trouble, after),
+        }
+        Sent::Done
+    }
+
+    /// Sends one resource. An error: the destination is unwell.
+    async fn one(&self, resource: Single) -> Result<Outcome, (Trouble, Option<Duration>)> {
+        let Single { target: Target { method, url, if_none_exist }, body } = resource;
+        // `|` stands in a search, where it must be escaped.
+        let url = self.peer.below(&url.replace('|', "%7C"));
+        let answer = self.send(method, &url, if_none_exist.as_deref(), body).await.map_err(|t| (t, None))?;
+        match whole(&answer) {
+            Whole::Destination(trouble) => Err((trouble, answer.retry_after)),
+            Whole::MediaType => Err((Trouble::NotHere(415), None)),
+            Whole::TooLarge => Ok(Trouble::TooLarge.reject()),
+            Whole::Taken | Whole::Refused => {
+                answer::single(&answer, self.peer.url.as_str()).map_err(|trouble| (trouble, None))
+            }
+        }
+    }
+
+    /// The transaction; or, when it is refused or fails again, its parts, each on its own.
+    async fn alert(&self, item: &Item, event: &AlertEvent, evidence: &[Arc<Reading>]) -> Outcome {
+        let owner = self.owner.as_deref();
+        let resources = AlertResources { event, scope: &self.scope, owner, write: self.write, readings: evidence };
+        let Ok((body, entries)) = resources.transaction() else { return self.parts(item, &resources).await };
+        let answer = match self.send("POST", self.peer.url.as_str(), None, body).await {
+            Ok(answer) => answer,
+            Err(trouble) => return trouble.destination(None),
+        };
+        match whole(&answer) {
+            Whole::Taken => match answer::entries(&answer.body, entries, self.peer.url.as_str()) {
+                // The last entry is the Task, the one before it the DetectedIssue.
+                Ok(answers) if answers.iter().rev().take(2).all(is_delivered) => {
+                    answers.into_iter().next_back().unwrap_or_else(|| Trouble::Unclear("it is empty").destination(None))
+                }
+                _ => self.parts(item, &resources).await,
+            },
+            Whole::Destination(t @ Trouble::ServerError(_)) if item.attempts == 0 => t.destination(answer.retry_after),
+            Whole::Destination(Trouble::ServerError(_) | Trouble::NotHere(_)) | Whole::Refused | Whole::TooLarge => {
+                self.parts(item, &resources).await
+            }
+            Whole::MediaType => Trouble::NotHere(415).destination(None),
+            Whole::Destination(trouble) => trouble.destination(answer.retry_after),
+        }
+    }
+
+    /// Delivered if the Task or the DetectedIssue is there; evidence goes along as far as it is taken.
+    async fn parts(&self, item: &Item, resources: &AlertResources<'_>) -> Outcome {
+        let mut implicated = Vec::new();
+        for reading in resources.evidence() {
+            let Ok(resource) = single(reading, &self.scope, self.write) else { continue };
+            match self.one(resource).await {
+                Ok(Outcome::Delivered(receipt)) => implicated.extend(versionless(&receipt)),
+                Ok(_) => {}
+                Err((trouble, after)) => return trouble.destination(after),
+            }
+        }
+        let issue = match self.one(resources.detected_issue(&implicated)).await {
+            Ok(outcome) => outcome,
+            Err((trouble, after)) => return trouble.destination(after),
+        };
+        let focus = match &issue {
+            Outcome::Delivered(receipt) => versionless(receipt),
+            _ => None,
+        };
+        let task = match self.one(resources.task(focus.as_deref())).await {
+            Ok(outcome) => outcome,
+            Err((trouble, after)) => return trouble.destination(after),
+        };
+        match (issue, task) {
+            (_, done @ Outcome::Delivered(_)) | (done @ Outcome::Delivered(_), _) => done,
+            (_, task) => weary(task, item),
+        }
+    }
+
+    /// One request; again without compression if that is what is not liked.
+    async fn send(&self, method: &str, url: &str, condition: Option<&str>, body: Vec<u8>) -> Result<Answer, Trouble> {
+        if self.gzip.load(Ordering::Relaxed) {
+            let answer = exchange(self.request(method, url, condition, gzip(&body)?, true)).await?;
+            if answer.status != 415 {
+                return Ok(answer);
+            }
+            tracing::info!("compressed bodies are refused: sending plain ones from now on");
+            self.gzip.store(false, Ordering::Relaxed);
+        }
+        exchange(self.request(method, url, condition, body, false)).await
+    }
+
+    fn request(
+        &self,
+        method: &str,
+        url: &str,
+        condition: Option<&str>,
+        body: Vec<u8>,
+        packed: bool,
+    ) -> reqwest::RequestBuilder {
+        let client = &self.peer.client;
+        let mut request = if method == "PUT" { client.put(url) } else { client.post(url) };
+        request = request.headers(self.headers.clone());
+        if packed {
+            request = request.header(CONTENT_ENCODING, "gzip");
+        }
+        if let Some(condition) = condition {
+            request = request.header("if-none-exist", condition);
+        }
+        request.body(body)
+    }
+}
+
+/// What sending a batch came to.
+enum Sent {
+    /// Every item of it has its outcome.
+    Done,
+    /// Refused whole: in halves, then.
+    Divide,
+    /// The destination's trouble, not theirs.
+    Unwell(Trouble, Option<Duration>),
+}
+
+fn set(outcomes: &mut [Option<Outcome>], n: usize, outcome: Outcome) {
+    if let Some(slot) = outcomes.get_mut(n) {
+        *slot = Some(outcome);
+    }
+}
+
+/// All that was not sent waits for the destination.
+fn fill(
+    outcomes: &mut [Option<Outcome>],
+    waiting: &[Vec<Numbered<'_>>],
+    batch: &[Numbered<'_>],
+    trouble: &Trouble,
+    after: Option<Duration>,
+) {
+    for (n, ..) in waiting.iter().flatten().chain(batch) {
+        if let Some(slot) = outcomes.get_mut(*n) {
+            slot.get_or_insert_with(|| trouble.destination(after));
+        }
+    }
+}
+
+fn is_delivered(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Delivered(_))
+}
+
+fn unmappable(why: Unmappable) -> Outcome {
+    match why {
+        Unmappable::Unit => Trouble::Unmappable(why).reject(),
+        // It may get a patient or a time yet.
+        Unmappable::Unassigned | Unmappable::Undated => Trouble::Unmappable(why).item(limits::ITEM_RETRY.1),
+    }
+}
+
+/// An item's retry takes longer each time, and ends with a person: others pass, this one does not.
+fn weary(outcome: Outcome, item: &Item) -> Outcome {
+    match outcome {
+        Outcome::Retry { why, destination: false, .. } if item.attempts >= limits::ITEM_ATTEMPTS_MAX => {
+            // What is for the destination's owner to change is not the reading's fault.
+            if matches!(&*why.code, "WL-F007" | "WL-F008" | "WL-F006" | "WL-F004") {
+                return Outcome::Retry { after: Some(limits::ITEM_RETRY.1), why, destination: false };
+            }
+            Outcome::Reject(why)
+        }
+        Outcome::Retry { after, why, destination: false } => {
+            Outcome::Retry { after: after.max(Some(patience(item.attempts))), why, destination: false }
+        }
+        other => other,
+    }
+}
+
+/// `Observation/1` of `Observation/1/_history/2`.
+fn versionless(receipt: &Receipt) -> Option<String> {
+    let location = receipt.location.split("/_history/").next()?;
+    (!location.is_empty()).then(|| location.to_owned())
+}
+
+fn gzip(body: &[u8]) -> Result<Vec<u8>, Trouble> {
+    let out = Vec::with_capacity(body.len() / 8 + 128);
+    let mut encoder = flate2::write::GzEncoder::new(out, flate2::Compression::fast());
+    encoder.write_all(body).and_then(|()| encoder.finish()).map_err(|_| Trouble::Unreachable("no memory"))
+}

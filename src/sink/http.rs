@@ -1,0 +1,209 @@
+//! The one builder of HTTP clients, and the bounded exchange that all of them use.
+//!
+//! Promises: rustls with ring; the machine's roots and the configured ones, either may be missing; no redirects, no
+//! proxies, no body without an end. Must never: send a byte of payload before the certificate is verified.
+
+use std::error::Error as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::header::{DATE, ETAG, HeaderMap, LOCATION, RETRY_AFTER};
+use reqwest::{Client, RequestBuilder, Url};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+use super::why::Trouble;
+use crate::fault::Explain;
+use crate::limits;
+
+/// Why no client can be built.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// Correct the URL.
+    #[error("`{0}` is not an http or https URL")]
+    Url(String),
+    /// Give a readable PEM file with certificates.
+    #[error("{file}: holds no CA certificate that can be read: {reason}")]
+    Authority {
+        /// Which file.
+        file: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// Install the machine's certificates, or configure `ca_file`.
+    #[error("there are no CA certificates to check an https destination with")]
+    NoAuthorities,
+    /// The TLS library refuses its own settings.
+    #[error("no HTTP client can be built: {0}")]
+    Client(String),
+}
+
+impl Explain for HttpError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Url(_) => "WL-F101",
+            Self::Authority { .. } => "WL-F102",
+            Self::NoAuthorities => "WL-F103",
+            Self::Client(_) => "WL-F104",
+        }
+    }
+    fn remedy(&self) -> &'static str {
+        match self {
+            Self::Url(_) => "Write it as `https://host[:port]/path`.",
+            Self::Authority { .. } => {
+                "Give a PEM file with certificates that the gateway's user can read as `ca_file`."
+            }
+            Self::NoAuthorities => {
+                "Install the package ca-certificates, or give the authority's certificate as `ca_file`."
+            }
+            Self::Client(_) => "Report this with the output of `wardline --version`.",
+        }
+    }
+}
+
+/// A client for one peer, with the peer's URL.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Connections are kept and used again.
+    pub client: Client,
+    /// Without a slash at its end.
+    pub url: Url,
+}
+
+impl Peer {
+    /// `ca_file`: authorities beside the machine's. `timeout`: for a whole exchange.
+    pub fn new(url: &str, ca_file: Option<&Path>, timeout: Duration) -> Result<Self, HttpError> {
+        let parsed = Url::parse(url.trim_end_matches('/')).map_err(|_| HttpError::Url(url.into()))?;
+        let https = parsed.scheme() == "https";
+        if !(https || parsed.scheme() == "http") || parsed.host_str().is_none() {
+            return Err(HttpError::Url(url.into()));
+        }
+        let tls = tls(https, ca_file)?;
+        let client = Client::builder()
+            .tls_backend_preconfigured(tls)
+            .http1_only()
+            .no_proxy()
+            .referer(false)
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .user_agent(concat!("wardline/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(limits::CONNECT_MAX.min(timeout))
+            .timeout(timeout)
+            .tcp_keepalive(Duration::from_secs(30))
+            .pool_idle_timeout(Duration::from_secs(60))
+            .pool_max_idle_per_host(2)
+            .build()
+            .map_err(|e| HttpError::Client(e.to_string()))?;
+        Ok(Self { client, url: parsed })
+    }
+
+    /// The URL of something below the peer's own.
+    pub fn below(&self, path: &str) -> String {
+        format!("{}/{path}", self.url.as_str().trim_end_matches('/'))
+    }
+}
+
+fn tls(https: bool, ca_file: Option<&Path>) -> Result<rustls::ClientConfig, HttpError> {
+    let mut roots = rustls::RootCertStore::empty();
+    if https {
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if let Some(file) = ca_file {
+            add_authorities(&mut roots, file)?;
+        }
+        if roots.is_empty() {
+            return Err(HttpError::NoAuthorities);
+        }
+    }
+    let builder = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|e| HttpError::Client(e.to_string()))?;
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
+fn add_authorities(roots: &mut rustls::RootCertStore, file: &Path) -> Result<(), HttpError> {
+    let failed = |reason: String| HttpError::Authority { file: file.into(), reason };
+    let certificates = CertificateDer::pem_file_iter(file).map_err(|e| failed(e.to_string()))?;
+    let before = roots.len();
+    for certificate in certificates {
+        let certificate = certificate.map_err(|e| failed(e.to_string()))?;
+        roots.add(certificate).map_err(|e| failed(e.to_string()))?;
+    }
+    if roots.len() == before { Err(failed("there is none in it".into())) } else { Ok(()) }
+}
+
+/// What came back, whole and bounded.
+#[derive(Debug)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// Where something was stored.
+    pub location: Option<String>,
+    /// Whether it names a version of what was stored (ETag).
+    pub versioned: bool,
+    /// When to come again, bounded.
+    pub retry_after: Option<Duration>,
+    /// At most `limits::RESPONSE_BYTES_MAX`.
+    pub body: Vec<u8>,
+}
+
+/// Sends a request and reads the answer to its end.
+pub async fn exchange(request: RequestBuilder) -> Result<Answer, Trouble> {
+    let mut response = request.send().await.map_err(|e| broken(&e))?;
+    let headers = response.headers();
+    let mut answer = Answer {
+        status: response.status().as_u16(),
+        location: headers.get(LOCATION).and_then(|v| v.to_str().ok()).map(str::to_owned),
+        versioned: headers.contains_key(ETAG),
+        retry_after: retry_after(headers),
+        body: Vec::new(),
+    };
+    while let Some(chunk) = response.chunk().await.map_err(|e| broken(&e))? {
+        if answer.body.len() + chunk.len() > limits::RESPONSE_BYTES_MAX {
+            return Err(Trouble::Unclear("it does not end"));
+        }
+        answer.body.extend_from_slice(&chunk);
+    }
+    Ok(answer)
+}
+
+/// Seconds, or a date, which is measured by the destination's own clock: ours may be wrong.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = |name| headers.get(name).and_then(|v: &reqwest::header::HeaderValue| v.to_str().ok());
+    let said = text(RETRY_AFTER)?.trim();
+    let after = match said.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let date = |text| jiff::fmt::rfc2822::parse(text).ok().map(|z| z.timestamp());
+            let wait = date(said)?.duration_since(date(text(DATE)?)?);
+            Duration::try_from(wait).unwrap_or(Duration::ZERO)
+        }
+    };
+    Some(after.min(limits::RETRY_AFTER_MAX))
+}
+
+/// What a failed exchange says about who has seen the payload.
+fn broken(error: &reqwest::Error) -> Trouble {
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
+            return match tls {
+                rustls::Error::InvalidCertificate(reason) => Trouble::Certificate(reason.to_string()),
+                _ => Trouble::Unreachable("TLS failed"),
+            };
+        }
+        // io::Error hides its cause from `source`.
+        let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        source = match inner {
+            Some(inner) => Some(inner as &(dyn std::error::Error + 'static)),
+            None => cause.source(),
+        };
+    }
+    match (error.is_connect(), error.is_timeout()) {
+        (true, true) => Trouble::Unreachable("connecting takes too long"),
+        (true, false) if error.is_dns() => Trouble::Unreachable("the name is not found"),
+        (true, false) => Trouble::Unreachable("refused"),
+        (false, true) => Trouble::NoAnswer("it takes too long"),
+        (false, false) => Trouble::NoAnswer("the connection broke"),
+    }
+}

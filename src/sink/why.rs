@@ -1,0 +1,137 @@
+//! What can go wrong at a destination: code, sentence, remedy; and how soon it is worth another try.
+//!
+//! Must never: hold what the destination said in its own words, which may be patient data; only codes and paths.
+
+use std::time::Duration;
+
+use crate::custody::{Outcome, Why};
+use crate::fault::Explain;
+
+/// A trouble with a destination or with one item.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Trouble {
+    /// Try again soon: nothing was sent.
+    #[error("no connection: {0}")]
+    Unreachable(&'static str),
+    /// Try again soon: it is not known whether it was stored.
+    #[error("no answer: {0}")]
+    NoAnswer(&'static str),
+    /// A person must look: nothing was sent.
+    #[error("its certificate is not accepted: {0}")]
+    Certificate(String),
+    /// Try again soon.
+    #[error("not available (HTTP {0})")]
+    Unavailable(u16),
+    /// Try again later.
+    #[error("it failed (HTTP {0})")]
+    ServerError(u16),
+    /// Try again when it says.
+    #[error("too many requests (HTTP {0})")]
+    Throttled(u16),
+    /// Correct the credential: nothing is rejected for it.
+    #[error("the credential is refused (HTTP {0})")]
+    Credential(u16),
+    /// Correct the URL or the kind of destination.
+    #[error("nothing here takes it (HTTP {0})")]
+    NotHere(u16),
+    /// Send less at once.
+    #[error("too large for it (HTTP 413)")]
+    TooLarge,
+    /// Send again: it is not known whether it was stored.
+    #[error("its answer is not understood: {0}")]
+    Unclear(&'static str),
+    /// A person must look at the item.
+    #[error("refused (HTTP {status}{detail})")]
+    Refused {
+        /// Status of the request or of the entry.
+        status: u16,
+        /// Issue code and path, or nothing.
+        detail: String,
+    },
+    /// Clean up at the destination: it is there more than once.
+    #[error("the destination holds more than one with this identifier (HTTP 412)")]
+    Doubled,
+    /// Try again: somebody else wrote at the same time.
+    #[error("conflict (HTTP 409)")]
+    Conflict,
+    /// Correct the profile.
+    #[error("{0}")]
+    Unmappable(crate::fhir::Unmappable),
+    /// Free space, or correct the folder.
+    #[error("the file cannot be written: {0}")]
+    File(std::io::ErrorKind),
+}
+
+impl Explain for Trouble {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Unreachable(_) => "WL-F001",
+            Self::NoAnswer(_) => "WL-F002",
+            Self::Certificate(_) => "WL-F003",
+            Self::Unavailable(_) => "WL-F004",
+            Self::ServerError(_) => "WL-F005",
+            Self::Throttled(_) => "WL-F006",
+            Self::Credential(_) => "WL-F007",
+            Self::NotHere(_) => "WL-F008",
+            Self::TooLarge => "WL-F009",
+            Self::Unclear(_) => "WL-F010",
+            Self::Refused { .. } => "WL-F011",
+            Self::Doubled => "WL-F012",
+            Self::Conflict => "WL-F013",
+            Self::Unmappable(_) => "WL-F014",
+            Self::File(_) => "WL-F015",
+        }
+    }
+
+    fn remedy(&self) -> &'static str {
+        match self {
+            Self::Unreachable(_) => "Check the network and the destination's address.",
+            Self::NoAnswer(_) => "Check the destination's load; raise `timeout_s` if it is slow by nature.",
+            Self::Certificate(_) => "Give the authority that signed it as `ca_file`, or renew the certificate.",
+            Self::Unavailable(_) | Self::ServerError(_) | Self::Conflict => {
+                "Nothing to do here; ask the destination's owner if it lasts."
+            }
+            Self::Throttled(_) => "Nothing to do here; lower `bundle_max` or raise `linger_ms` if it lasts.",
+            Self::Credential(_) => "Renew the token in `token_file`, and ask for the right to write.",
+            Self::NotHere(_) => "Correct `url`, and `idempotency` if the server takes no ids of clients.",
+            Self::TooLarge => "Lower `bundle_max`.",
+            Self::Unclear(_) => "Check that `url` is the base of a FHIR R4 server and that no proxy answers for it.",
+            Self::Refused { .. } => "See `wardline explain` for what was sent; correct the cause and send it again.",
+            Self::Doubled => "Remove the double at the destination.",
+            Self::Unmappable(_) => "Correct the device's profile, patient or clock.",
+            Self::File(_) => "Free space, and check that the gateway's user may write the folder.",
+        }
+    }
+}
+
+impl Trouble {
+    /// For the journal.
+    pub fn why(&self) -> Why {
+        Why::new(self.code(), self.to_string())
+    }
+
+    /// The whole destination is unwell.
+    pub fn destination(&self, after: Option<Duration>) -> Outcome {
+        Outcome::Retry { after, why: self.why(), destination: true }
+    }
+
+    /// This item alone waits.
+    pub fn item(&self, after: Duration) -> Outcome {
+        Outcome::Retry { after: Some(after), why: self.why(), destination: false }
+    }
+
+    /// This item is refused for good.
+    pub fn reject(&self) -> Outcome {
+        Outcome::Reject(self.why())
+    }
+}
+
+/// Whether the destination's return is best found by asking often: asking costs it nothing while it is away.
+pub(super) fn is_absence(why: &Why) -> bool {
+    matches!(&*why.code, "WL-F001" | "WL-F002" | "WL-F004")
+}
+
+/// Whether the destination failed on what it was sent, which may be the item's doing.
+pub(super) fn is_failure(why: &Why) -> bool {
+    why.code == "WL-F005"
+}
