@@ -1,1 +1,143 @@
-//! The local web page.
+//! The local web page: present values, trends, alerts to take, and what waits for whom. Loopback only, off by default.
+//!
+//! It shows what the control plane's handlers know and acknowledges through them; it has no power of its own.
+//! Must never: listen beyond loopback, answer another site's requests, run code that is not its own, or log a name.
+
+mod board;
+mod guard;
+mod render;
+mod scene;
+mod spark;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::get;
+use axum::{Extension, Json, Router, middleware};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::PatientSettings;
+use crate::control::{self, Desk, Role};
+use crate::fault::Explain;
+use board::Board;
+use guard::Hosts;
+
+const CSS: &str = include_str!("assets/wardline.css");
+const JS: &str = include_str!("assets/wardline.js");
+const ICON: &str = include_str!("assets/icon.svg");
+
+/// Why the page is not served.
+#[derive(Debug, thiserror::Error)]
+pub enum PageError {
+    /// Choose a loopback address.
+    #[error("the page may listen on loopback only, not at {0}")]
+    NotLoopback(SocketAddr),
+    /// Choose another port.
+    #[error("the page cannot listen at {at}: {source}")]
+    Bind {
+        /// Where.
+        at: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+impl Explain for PageError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::NotLoopback(_) => "WL-O020",
+            Self::Bind { .. } => "WL-O021",
+        }
+    }
+    fn remedy(&self) -> &'static str {
+        match self {
+            Self::NotLoopback(_) => "Set `[page] listen` to an address like 127.0.0.1:8737.",
+            Self::Bind { .. } => "Stop what uses the port, or set `[page] listen` to another one.",
+        }
+    }
+}
+
+/// A page that is bound and not yet served: binding fails early, before anything else starts.
+pub struct Page {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Page {
+    /// Takes the port.
+    pub async fn bind(at: SocketAddr) -> Result<Self, PageError> {
+        if !at.ip().is_loopback() {
+            return Err(PageError::NotLoopback(at));
+        }
+        let bound = async {
+            let listener = TcpListener::bind(at).await?;
+            let address = listener.local_addr()?;
+            Ok(Self { listener, address })
+        };
+        bound.await.map_err(|source| PageError::Bind { at, source })
+    }
+
+    /// Where people find it.
+    pub fn url(&self) -> String {
+        format!("http://{}/", self.address)
+    }
+
+    /// Serves until `stop`. `patients` gives the names the household chose, `zone` the clock on the wall.
+    pub async fn serve(
+        self,
+        desk: Arc<Desk>,
+        patients: &[PatientSettings],
+        zone: jiff::tz::TimeZone,
+        stop: CancellationToken,
+    ) -> std::io::Result<()> {
+        let board = Board::new(desk.clone(), patients, zone);
+        let app = router(desk, board, Hosts::of(self.address));
+        // A browser keeps its connection open: waiting for it would hold up the shutdown.
+        tokio::select! {
+            () = stop.cancelled() => Ok(()),
+            served = axum::serve(self.listener, app) => served,
+        }
+    }
+}
+
+type Shared = Arc<Mutex<Board>>;
+
+fn router(desk: Arc<Desk>, board: Board, hosts: Hosts) -> Router {
+    Router::new()
+        .route("/", get(whole))
+        .route("/live", get(live))
+        .route("/wardline.css", get(|| async { ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], CSS) }))
+        .route("/wardline.js", get(|| async { ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], JS) }))
+        .route("/icon.svg", get(|| async { ([(header::CONTENT_TYPE, "image/svg+xml")], ICON) }))
+        .with_state(Arc::new(Mutex::new(board)))
+        .nest("/api", control::router(desk).layer(Extension(Role::Operator)))
+        .layer(middleware::from_fn_with_state(Arc::new(hosts), guard::guard))
+}
+
+async fn whole(State(board): State<Shared>) -> Response {
+    match look(board).await {
+        Some(scene) => Html(render::whole(&scene)).into_response(),
+        None => control::Fault::Busy.into_response(),
+    }
+}
+
+/// The parts of the page by their id, as HTML; the script replaces those that changed.
+async fn live(State(board): State<Shared>) -> Response {
+    match look(board).await {
+        Some(scene) => Json(render::parts(&scene)).into_response(),
+        None => control::Fault::Busy.into_response(),
+    }
+}
+
+/// Reads the journal on a thread where waiting for the disk hurts nobody.
+async fn look(board: Shared) -> Option<scene::Scene> {
+    let look = move || board.lock().unwrap_or_else(PoisonError::into_inner).look();
+    tokio::task::spawn_blocking(look).await.ok()
+}
+
+#[cfg(test)]
+mod tests;

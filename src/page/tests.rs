@@ -1,0 +1,265 @@
+//! The page over a real socket, with a journal of a few readings and a pipeline that answers at once.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
+
+use super::*;
+use crate::alarm::{Acknowledged, Alert, AlertId, Condition, Priority};
+use crate::clock::{Clock, Stamp};
+use crate::config::DeviceSettings;
+use crate::control::{Fault, Orders, Probe, Records, Unreadable, view};
+use crate::lab::patient::{HOUR, Patient, Physiology};
+use crate::reading::*;
+use crate::telemetry::{Watchdog, idle_metrics};
+use crate::unit::Unit;
+use crate::vital::{Role, Vital};
+
+/// 2026-11-22T14:30:00Z.
+const NOW: i64 = 1_795_357_800_000;
+
+/// Rows, oldest first.
+struct Shelf(Vec<view::Row>);
+
+impl Records for Shelf {
+    fn readings(&self, filter: &view::Filter) -> Result<Vec<view::Row>, Unreadable> {
+        let wanted = |r: &&view::Row| filter.since_ms.is_none_or(|s| r.reading.taken.received.wall_ms >= s);
+        Ok(self.0.iter().rev().filter(wanted).take(filter.limit).cloned().collect())
+    }
+    fn explain(&self, _key: ReadingKey) -> Result<Option<view::Explained>, Unreadable> {
+        Ok(None)
+    }
+    fn alerts(&self, _limit: usize) -> Result<Vec<Alert>, Unreadable> {
+        Ok(vec![])
+    }
+    fn outbox(&self, _destination: Option<&str>) -> Result<Vec<view::Outbox>, Unreadable> {
+        let row = |name: &str, waiting, delivered| view::Outbox {
+            destination: name.into(),
+            waiting,
+            oldest_ms: Some(NOW - 90_000),
+            rejected: 0,
+            delivered,
+            failures: vec![],
+        };
+        Ok(vec![row("centre", 1_234, 20_877), row("archive", 0, 22_111)])
+    }
+    fn devices(&self) -> Result<Vec<DeviceSettings>, Unreadable> {
+        Ok(vec![])
+    }
+}
+
+struct Crew;
+
+impl Orders for Crew {
+    fn acknowledge(&self, id: AlertId, by: String) -> BoxFuture<'_, Result<(), Fault>> {
+        let known = &*id.0 == "a1" && by == "Nurse Joy";
+        Box::pin(async move { if known { Ok(()) } else { Err(Fault::Missing("open alert")) } })
+    }
+    fn add_device(&self, _device: DeviceSettings) -> BoxFuture<'_, Result<(), Fault>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+fn reading(n: u32, vital: &str, numbers: &[(Role, &str)], at: i64) -> view::Row {
+    let vital = Vital::parse(vital).unwrap();
+    let unit = Unit::parse(vital.units[0]).unwrap();
+    let part = |(role, text): &(Role, &str)| Part { role: *role, value: Value::Number(text.parse().unwrap()), unit };
+    let received = Stamp::at_ms(at);
+    let mut key = [0; 16];
+    key[..8].copy_from_slice(&at.to_be_bytes());
+    key[8..12].copy_from_slice(&n.to_be_bytes());
+    key[12] = vital.id.len() as u8;
+    key[13] = vital.id.as_bytes()[0];
+    let reading = Reading {
+        key: ReadingKey(key),
+        device: DeviceId(format!("ble:{n}").into()),
+        profile: "p".into(),
+        slot: None,
+        patient: Some(PatientId::new(&format!("Patient/lab-{n:03}"))),
+        vital,
+        parts: numbers.iter().map(part).collect(),
+        sequence: None,
+        taken: Taken { device: None, received, at_ms: Some(at), uncertainty_ms: 0, method: TimeMethod::Received },
+        quality: vec![],
+        site: None,
+        stored: false,
+    };
+    view::Row { reading, committed_ms: at, destinations: vec![] }
+}
+
+/// An afternoon of so many patients.
+fn afternoon(patients: u32) -> Vec<view::Row> {
+    let mut rows = Vec::new();
+    for n in 0..patients {
+        let patient = Patient::new(1, n);
+        let text = |b: f64, d: usize| format!("{b:.d$}");
+        for minute in 0..60i64 {
+            let at = NOW - (60 - minute) * 60_000 - i64::from(n);
+            let b: Physiology = patient.at(HOUR * 13 + HOUR / 60 * minute as u32);
+            rows.push(reading(n, "heart-rate", &[(Role::Value, &text(b.heart_rate, 0))], at));
+            if minute % 3 == 0 {
+                rows.push(reading(n, "spo2", &[(Role::Value, &text(b.spo2, 0))], at));
+                rows.push(reading(n, "oximeter-pulse-rate", &[(Role::Value, &text(b.heart_rate, 0))], at));
+            }
+            if minute % 20 == 5 {
+                let (s, d) = (text(b.systolic, 0), text(b.diastolic, 0));
+                rows.push(reading(n, "blood-pressure", &[(Role::Systolic, &s), (Role::Diastolic, &d)], at));
+                rows.push(reading(n, "body-temperature", &[(Role::Value, &text(b.temperature, 1))], at));
+            }
+        }
+    }
+    rows.sort_by_key(|r| r.reading.taken.received.wall_ms);
+    rows
+}
+
+fn alert(id: &str, priority: Priority, n: u32, text: &str) -> Alert {
+    Alert {
+        id: AlertId(id.into()),
+        rule: "r".into(),
+        condition: Condition::Limit,
+        priority,
+        patient: Some(PatientId::new(&format!("Patient/lab-{n:03}"))),
+        device: None,
+        vital: None,
+        text: text.into(),
+        evidence: vec![],
+        raised: Stamp::at_ms(NOW - 240_000),
+        received: Stamp::at_ms(NOW - 240_000),
+        acknowledged: None,
+        resolved: None,
+    }
+}
+
+fn desk(rows: Vec<view::Row>, alerts: Vec<Alert>, centre: view::LinkState) -> Arc<Desk> {
+    let clock = Clock::manual(Stamp::at_ms(NOW));
+    let link = |name: &str, kind: &str, state| {
+        let why = crate::custody::Why::new("WL-F010", "the server refuses connections");
+        let why = (state == view::LinkState::Down).then_some(why);
+        let link = view::Link { name: name.into(), kind: kind.into(), state, since_ms: Some(NOW - 300_000), why };
+        Box::new(move || link.clone()) as Probe
+    };
+    Arc::new(Desk {
+        gateway: "ward-1".into(),
+        started: clock.now(),
+        watchdog: Watchdog::new(clock.clone()),
+        clock,
+        records: Arc::new(Shelf(rows)),
+        alerts: watch::channel(Arc::from(alerts)).1,
+        orders: Arc::new(Crew),
+        sources: vec![link("ward", "sim", view::LinkState::Up)],
+        destinations: vec![link("centre", "fhir", centre), link("archive", "ndjson", view::LinkState::Up)],
+        metrics: idle_metrics(),
+    })
+}
+
+fn names(patients: u32) -> Vec<PatientSettings> {
+    let one = |n| PatientSettings {
+        reference: PatientId::new(&format!("Patient/lab-{n:03}")),
+        display: Some(Patient::new(1, n).name()),
+        limits: vec![],
+    };
+    (0..patients).map(one).collect()
+}
+
+/// Serves the page and sends one request; status, headers and body.
+async fn ask(desk: Arc<Desk>, head: &str, body: &str) -> (u16, String, String) {
+    let page = Page::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let address = page.address;
+    let text = format!(
+        "{}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        head.replace("HOST", &address.to_string()),
+        body.len()
+    );
+    let client = tokio::task::spawn_blocking(move || {
+        let mut tcp = TcpStream::connect(address).unwrap();
+        tcp.write_all(text.as_bytes()).unwrap();
+        let mut answer = String::new();
+        tcp.read_to_string(&mut answer).unwrap();
+        answer
+    });
+    let stop = CancellationToken::new();
+    let names = names(3);
+    let answer = tokio::select! {
+        answer = client => answer.unwrap(),
+        served = page.serve(desk, &names, jiff::tz::TimeZone::UTC, stop) => panic!("{served:?}"),
+    };
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, head.to_lowercase(), body.to_owned())
+}
+
+#[tokio::test]
+async fn the_page_shows_people_alerts_and_destinations_without_any_code_inside() {
+    let alerts = vec![alert("a1", Priority::High, 1, "Systolic 191 mmHg, limit 180 mmHg")];
+    let desk = desk(afternoon(3), alerts, view::LinkState::Down);
+    let (status, head, html) = ask(desk, "GET / HTTP/1.1\r\nHost: HOST", "").await;
+    assert_eq!(status, 200);
+    for text in
+        ["Ada", "Bruno", "Clara", "Heart rate", "Systolic 191 mmHg", "centre", "1\u{202f}234", "Bruno needs attention"]
+    {
+        assert!(html.contains(text), "{text}");
+    }
+    assert!(!html.contains("Pulse rate"), "the strap's rate stands for it");
+    assert!(html.matches("<polyline").count() > 10);
+    for forbidden in ["<script>", "style=", "onclick", "javascript:", "http://", "https://"] {
+        assert!(!html.contains(forbidden), "{forbidden}");
+    }
+    assert!(head.contains("content-security-policy: default-src 'none'; script-src 'self'"));
+    assert!(!head.contains("unsafe-"));
+}
+
+#[tokio::test]
+async fn foreign_text_stays_text() {
+    let mut bad = alert("a1", Priority::Low, 0, "<img src=x onerror=\"alert(1)\">");
+    bad.acknowledged = Some(Acknowledged { by: "<b>'me'</b>".into(), at: Stamp::at_ms(NOW) });
+    let (_, _, html) = ask(desk(vec![], vec![bad], view::LinkState::Up), "GET / HTTP/1.1\r\nHost: HOST", "").await;
+    assert!(html.contains("&lt;img src=x onerror=&quot;alert(1)&quot;&gt;"), "{html}");
+    assert!(!html.contains("<img src=x") && !html.contains("<b>'me'"));
+}
+
+#[tokio::test]
+async fn the_parts_are_the_whole() {
+    let desk = desk(afternoon(2), vec![], view::LinkState::Up);
+    let (status, _, json) = ask(desk.clone(), "GET /live HTTP/1.1\r\nHost: HOST", "").await;
+    let parts: Vec<serde_json::Value> = serde_json::from_str(&json).unwrap();
+    let ids: Vec<_> = parts.iter().map(|p| p["id"].as_str().unwrap()).collect();
+    assert_eq!((status, ids), (200, vec!["headline", "alerts", "person-0", "person-1", "custody"]));
+    let (_, _, html) = ask(desk, "GET / HTTP/1.1\r\nHost: HOST", "").await;
+    for part in &parts {
+        assert!(html.contains(part["html"].as_str().unwrap()), "{}", part["id"]);
+    }
+}
+
+#[tokio::test]
+async fn an_alert_is_taken_by_name_from_this_page_only() {
+    let post = "POST /api/v1/alerts/a1/acknowledge HTTP/1.1\r\nHost: HOST\r\nContent-Type: application/json";
+    let body = r#"{"by":"Nurse Joy"}"#;
+    let up = || desk(vec![], vec![alert("a1", Priority::High, 0, "x")], view::LinkState::Up);
+    let ours = format!("{post}\r\nX-Wardline: page\r\nOrigin: http://HOST");
+    assert_eq!(ask(up(), &ours, body).await.0, 200);
+    assert_eq!(ask(up(), &ours, r#"{"by":" "}"#).await.0, 422);
+    assert_eq!(ask(up(), post, body).await.0, 403);
+    assert_eq!(ask(up(), &format!("{post}\r\nX-Wardline: page\r\nOrigin: http://evil.example"), body).await.0, 403);
+    assert_eq!(ask(up(), "GET /live HTTP/1.1\r\nHost: evil.example", "").await.0, 403);
+    // The page operates; it does not administer.
+    let device = "POST /api/v1/devices HTTP/1.1\r\nHost: HOST\r\nX-Wardline: page\r\nContent-Type: application/json";
+    assert_eq!(ask(up(), device, r#"{"id":"mqtt:x"}"#).await.0, 403);
+}
+
+#[tokio::test]
+async fn it_listens_on_loopback_only() {
+    let refused = Page::bind("0.0.0.0:0".parse().unwrap()).await;
+    assert!(matches!(refused, Err(PageError::NotLoopback(_))));
+}
+
+#[test]
+fn a_second_look_adds_what_is_new_and_nothing_twice() {
+    let desk = desk(afternoon(1), vec![], view::LinkState::Up);
+    let mut board = Board::new(desk.clone(), &names(1), jiff::tz::TimeZone::UTC);
+    let points = |board: &mut Board| board.look().people[0].tiles[0].lines[0].len();
+    assert_eq!(points(&mut board), 60);
+    desk.clock.advance(std::time::Duration::from_secs(1));
+    assert_eq!(points(&mut board), 60);
+}
