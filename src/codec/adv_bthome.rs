@@ -54,3 +54,24 @@ pub(super) fn drafts(record: &Record) -> Vec<Draft> {
     let kilograms = shared.one("body-weight", record.value("mass_kg"), "kg");
     kilograms.or_else(|| shared.one("body-weight", record.value("mass_lb"), "[lb_av]")).into_iter().collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::codec::tests::*;
+
+    #[test]
+    fn a_scale_s_mass_is_a_weight_and_a_room_s_temperature_is_nothing() {
+        assert_eq!(lines(&drafted("ADV:FCD2", "4000090161065e1f")), ["body-weight 80.30 kg"]);
+        assert_eq!(lines(&drafted("ADV:FCD2", "44073e1d")), ["body-weight 74.86 [lb_av]"]);
+        assert!(drafted("ADV:FCD2", "40451101").is_empty());
+        assert_eq!(json("ADV:FCD2", "4002f6ff"), r#"{"temperature_c":-0.10}"#);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_rejected_whole() {
+        assert_eq!(rejected("ADV:FCD2", "41a47266c95f73"), "WL-D007");
+        assert_eq!(rejected("ADV:FCD2", "20065e1f"), "WL-D003");
+        assert_eq!(rejected("ADV:FCD2", "40065e1fee01"), "WL-D003");
+        assert_eq!(rejected("ADV:FCD2", "40065e1f065e1f"), "WL-D003");
+    }
+}

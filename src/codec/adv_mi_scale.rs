@@ -72,3 +72,31 @@ pub(super) fn drafts(record: &Record) -> Vec<Draft> {
     .flatten()
     .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::codec::tests::*;
+
+    #[test]
+    fn only_a_stable_weight_with_the_person_on_it_counts() {
+        assert!(drafted("ADV:181D", "a22044b20701010a1a15").is_empty(), "removed");
+        assert!(drafted("ADV:181D", "022044b20701010a1a15").is_empty(), "moving");
+        let stable = drafted("ADV:181D", "222044e807060f11111b");
+        assert_eq!(lines(&stable), ["body-weight 87.200 kg"]);
+        assert!(stable[0].device_time.is_some());
+        assert_eq!(lines(&drafted("ADV:181D", "23543de807060f11111b")), ["body-weight 157.00 [lb_av]"]);
+        assert_eq!(lines(&drafted("ADV:181D", "32b036e807060f11111b")), ["body-weight 70.000 kg"], "catty");
+    }
+
+    #[test]
+    fn scale_two_has_an_impedance_unless_it_has_none() {
+        assert_eq!(
+            lines(&drafted("ADV:181B", "0226e807060f11111bf401b036")),
+            ["body-weight 70.000 kg", "impedance 500 Ohm"]
+        );
+        for none in ["0000", "feff", "ffff"] {
+            assert_eq!(drafted("ADV:181B", &format!("0224e807060f11111b{none}b036")).len(), 1);
+        }
+        assert!(drafted("ADV:181B", "02a6e807060f11111bf401b036").is_empty());
+    }
+}

@@ -51,3 +51,21 @@ fn percent(r: &mut Reader<'_>, record: &mut Record) -> Result<(), Reject> {
     record.put("level_pct", level);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::codec::tests::*;
+
+    #[test]
+    fn more_than_all_is_illegal() {
+        assert_eq!(json("2A19", "64"), r#"{"level_pct":100}"#);
+        assert_eq!(rejected("2A19", "65"), "WL-D003");
+        assert_eq!(rejected("2BED", "02010065"), "WL-D003");
+    }
+
+    #[test]
+    fn each_field_of_the_power_state_is_its_own() {
+        let expected = r#"{"battery_present":true,"wired":2,"wireless":1,"charge_state":3,"charge_level":2,"charging_type":4,"fault":5,"identifier":1,"level_pct":100,"additional_status":4}"#;
+        assert_eq!(json("2BED", "076d5901006404"), expected);
+    }
+}

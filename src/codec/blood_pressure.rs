@@ -182,3 +182,101 @@ pub fn encode(m: &Measurement) -> Result<Vec<u8>, Reject> {
     bytes.extend(m.status.into_iter().flat_map(u16::to_le_bytes));
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::record::Special;
+    use crate::codec::tests::*;
+    use crate::codec::vectors::octets;
+
+    const BM85: &str = "56770046000000ea07080b1439000057010040";
+
+    #[test]
+    fn pressure_and_pulse_are_two_readings_of_one_moment() {
+        let both = drafted("2A35", "1e7c0056006100e807060f11111b3300012600");
+        assert_eq!(lines(&both), ["blood-pressure Systolic=124 Diastolic=86 Mean=97 mm[Hg]", "pulse-rate 51 /min"]);
+        for d in &both {
+            assert_eq!(
+                (d.slot, d.device_time.is_some(), &d.quality[..]),
+                (Some(1), true, &[Quality::Questionable][..])
+            );
+        }
+        // An irregular pulse is no doubt about the value.
+        assert!(drafted("2A35", "107c00560061000400")[0].quality.is_empty());
+    }
+
+    #[test]
+    fn kilopascals_stay_kilopascals() {
+        assert_eq!(
+            lines(&drafted("2A35", "01bdf00b009ff0")),
+            ["blood-pressure Systolic=18.9 Diastolic=11 Mean=15.9 kPa"]
+        );
+    }
+
+    #[test]
+    fn a_mean_that_was_not_measured_is_left_out_and_other_specials_are_not() {
+        for mean in ["ff07", "0000"] {
+            let hex = format!("007c005600{mean}");
+            assert_eq!(lines(&drafted("2A35", &hex)), ["blood-pressure Systolic=124 Diastolic=86 mm[Hg]"]);
+        }
+        let special = drafted("2A35", "00ff07ff070008");
+        assert_eq!(lines(&special), ["blood-pressure Systolic=NotANumber Diastolic=NotANumber Mean=Error mm[Hg]"]);
+    }
+
+    #[test]
+    fn a_timestamp_that_says_nothing_is_a_doubt_about_time_only() {
+        for clock in ["ffffffffffffff", "00000000000000", "e807021e000000"] {
+            let draft = &drafted("2A35", &format!("027c0056006100{clock}"))[0];
+            assert_eq!((draft.device_time, &draft.quality[..]), (None, &[Quality::TimeDoubtful][..]), "{clock}");
+        }
+        assert!(json("2A35", "027c0056006100ffffffffffffff").contains("\"timestamp\":null"));
+    }
+
+    #[test]
+    fn unknown_user_has_no_slot() {
+        assert_eq!(drafted("2A35", "087c0056006100ff")[0].slot, None);
+    }
+
+    #[test]
+    fn a_cuff_that_inflates_is_no_reading() {
+        assert!(drafted("2A36", "007c0000000000").is_empty());
+    }
+
+    #[test]
+    fn the_bm85_is_read_only_under_its_quirk() {
+        let bytes = octets(BM85).unwrap();
+        let tolerated = drafted_of("2A35", &bytes, Quirk::BeurerBm85);
+        assert_eq!(lines(&tolerated), ["blood-pressure Systolic=119 Diastolic=70 mm[Hg]", "pulse-rate 87 /min"]);
+        assert_eq!((tolerated[0].slot, &tolerated[0].quality[..]), (Some(1), &[Quality::Quirk][..]));
+        assert_eq!(rejected("2A35", BM85), "WL-D002");
+        let plain = octets("007c0056006100").unwrap();
+        assert!(measurement(&plain, Quirk::BeurerBm85).is_err());
+    }
+
+    #[test]
+    fn reserved_bits_are_tolerated_while_lengths_add_up() {
+        assert_eq!(drafted("2A35", "407c0056006100")[0].quality, [Quality::Quirk]);
+        assert_eq!(rejected("2A35", "407c005600610001"), "WL-D002");
+        assert_eq!(drafted("2A35", "107c00560061000080")[0].quality, [Quality::Quirk]);
+    }
+
+    #[test]
+    fn what_is_encoded_decodes() {
+        let m = Measurement {
+            kpa: false,
+            systolic: 124.into(),
+            diastolic: 86.into(),
+            mean: 97.into(),
+            time: Some(jiff::civil::date(2024, 6, 15).at(17, 17, 27, 0)),
+            pulse: Some(51.into()),
+            user: None,
+            status: Some(39),
+        };
+        assert_eq!(encode(&m).unwrap(), octets("167c0056006100e807060f11111b33002700").unwrap());
+        let without =
+            Measurement { mean: Real::Special(Special::NaN), time: None, pulse: None, status: None, ..m.clone() };
+        assert_eq!(encode(&without).unwrap(), octets("007c005600ff07").unwrap());
+        assert_eq!(encode(&Measurement { systolic: 2047.into(), ..m }).unwrap_err().code, "WL-D003");
+    }
+}

@@ -169,3 +169,69 @@ pub fn encode(m: &Measurement) -> Result<Vec<u8>, Reject> {
     }
     Ok([flags, fat].into_iter().flat_map(u16::to_le_bytes).chain(tail).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::tests::*;
+    use crate::codec::vectors::octets;
+
+    fn record(hex: &str) -> Record {
+        measurement(&octets(hex).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn each_part_is_a_reading_of_its_own() {
+        let expected = [
+            "body-fat 5.0 %",
+            "basal-metabolism 8000 kJ",
+            "muscle-percentage 40.0 %",
+            "muscle-mass 75.000 kg",
+            "fat-free-mass 80.000 kg",
+            "soft-lean-mass 80.000 kg",
+            "body-water-mass 80.000 kg",
+            "impedance 500.0 Ohm",
+            "body-weight 70.000 kg",
+            "body-height 1.750 m",
+        ];
+        let all = drafted("2A9C", "fe0f3200e7070c190e1e2d03401f9001983a803e803e803e8813b036d606");
+        assert_eq!(lines(&all), expected);
+        assert!(all.iter().all(|d| d.slot == Some(3) && d.device_time.is_some()));
+        assert_eq!(lines(&drafted("2A9C", "0000ffff")), ["body-fat Error %"]);
+    }
+
+    #[test]
+    fn two_packets_make_one_record() {
+        let (first, second) = (record("04103200 01"), record("0414ffff01b036"));
+        let whole = join(&first, &second).unwrap();
+        assert_eq!(
+            whole.to_json(),
+            r#"{"unit":"kg","body_fat_pct":5.0,"user_id":1,"multiple_packet":true,"weight":70.000}"#
+        );
+        assert_eq!(lines(&super::drafts(&second)), ["body-weight 70.000 kg"]);
+        for other in ["04143200 02b036", "05143200 01b036", "04043200 01b036", "04143300 01b036"] {
+            assert!(join(&first, &record(other)).is_err(), "{other}");
+        }
+        assert!(join(&record("00003200"), &record("00003200")).is_err());
+    }
+
+    #[test]
+    fn what_is_encoded_decodes() {
+        let d = |t: &str| Some(t.parse::<Decimal>().unwrap());
+        let m = Measurement {
+            system: System::Metric,
+            fat: Real::Number(d("5").unwrap()),
+            time: Some(jiff::civil::date(2023, 12, 25).at(14, 30, 45, 0)),
+            user: Some(3),
+            basal_kj: Some(8000),
+            muscle: d("40"),
+            masses: [d("75"), d("80"), d("80"), d("80")],
+            impedance: d("500"),
+            weight: d("70"),
+            height: d("1.75"),
+            multiple_packet: false,
+        };
+        let bytes = octets("fe0f3200e7070c190e1e2d03401f9001983a803e803e803e8813b036d606").unwrap();
+        assert_eq!(encode(&m).unwrap(), bytes);
+    }
+}

@@ -233,3 +233,84 @@ pub fn resolve(draft: &mut Draft, start: DeviceTime) {
         DeviceTime::Instant(t) => t.checked_add(offset).ok().map(DeviceTime::Instant),
     };
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::tests::*;
+    use crate::codec::vectors::octets;
+
+    #[test]
+    fn each_record_is_a_reading_with_its_offset() {
+        let two = drafted("2AA7", "06000c10050006000c100600");
+        assert_eq!(lines(&two), ["glucose-interstitial 120 mg/dL", "glucose-interstitial 120 mg/dL"]);
+        assert_eq!([two[0].sequence, two[1].sequence], [Some(5), Some(6)]);
+        assert_eq!(two[0].device_time, None);
+    }
+
+    #[test]
+    fn one_broken_checksum_rejects_all_records() {
+        assert_eq!(rejected("2AA7", "06000c10050008000c100600586f"), "WL-D004");
+        let record = super::measurement(&octets("08000c100600586f").unwrap()).unwrap();
+        assert!(crate::codec::find("2AA7").unwrap().drafts(&record).is_empty());
+        json("2AA7", "08000c100600596f");
+    }
+
+    #[test]
+    fn sizes_must_add_up() {
+        for broken in ["", "05000c1005", "07000c100600", "00", "06000c10060006", "ff000c100600"] {
+            rejected("2AA7", broken);
+        }
+    }
+
+    #[test]
+    fn statuses_have_their_labels() {
+        let with = |flags: &str, octet: &str| drafted("2AA7", &format!("07{flags}0c100600{octet}"))[0].quality.clone();
+        assert_eq!(with("20", "80"), [Quality::AboveRange]);
+        assert_eq!(with("20", "40"), [Quality::BelowRange]);
+        assert_eq!(with("20", "05"), []);
+        assert_eq!(with("80", "08"), [Quality::Questionable]);
+        assert_eq!(with("80", "02"), []);
+        assert_eq!(with("40", "08"), [Quality::Questionable]);
+        assert_eq!(with("40", "01"), [Quality::TimeDoubtful]);
+        assert_eq!(with("40", "40"), [Quality::Calibrating]);
+        assert_eq!(with("80", "80"), [Quality::Quirk]);
+        assert_eq!(drafted("2AA7", "0600fe070600")[0].quality, [Quality::AboveRange]);
+    }
+
+    #[test]
+    fn trend_and_quality_follow_the_status() {
+        let expected = r#"{"records":[{"glucose_mg_dl":120,"time_offset_min":10,"status":["session_stopped","calibration_not_allowed","below_hypo"],"trend_mg_dl_min":3,"quality_pct":30}]}"#;
+        assert_eq!(json("2AA7", "0de378000a0001020403001e00"), expected);
+    }
+
+    #[test]
+    fn the_session_s_start_makes_offsets_times() {
+        let start_of = |hex: &str| start(&super::session_start(&octets(hex).unwrap()).unwrap());
+        let Some(DeviceTime::Instant(at)) = start_of("e007060f0a1e000404") else { panic!("no instant") };
+        assert_eq!(at.to_string(), "2016-06-15T08:30:00Z");
+        assert!(matches!(start_of("e007060f0a1e008004"), Some(DeviceTime::Civil(_))));
+        assert_eq!(start_of("000004180d08180802"), None);
+        assert_eq!(start_of("e007060f0a1e0004040000"), None, "a broken checksum");
+        let mut draft = drafted("2AA7", "06000c100500").remove(0);
+        resolve(&mut draft, DeviceTime::Instant(at));
+        assert_eq!(draft.device_time, Some(DeviceTime::Instant("2016-06-15T08:35:00Z".parse().unwrap())));
+    }
+
+    #[test]
+    fn control_point_levels_come_in_threes() {
+        assert_eq!(json("2AAC", "150100"), r#"{"opcode":21,"level":1}"#);
+        assert_eq!(json("2AAC", "08"), r#"{"opcode":8}"#);
+        assert_eq!(json("2AAC", "1a"), r#"{"opcode":26}"#);
+        for broken in ["00", "1d", "0801", "07", "1c01"] {
+            rejected("2AAC", broken);
+        }
+        assert_eq!(rejected("2AAC", "1c0202a701"), "WL-D004");
+    }
+
+    #[test]
+    fn a_feature_without_checksum_has_the_default_one() {
+        assert_eq!(rejected("2AA8", "6e8e01160000"), "WL-D004");
+        assert_eq!(rejected("2AA8", "6e9e0116ffff"), "WL-D004");
+    }
+}

@@ -186,3 +186,53 @@ pub(super) fn of(record: &Record, name: &str) -> Option<Result<DeviceTime, ()>> 
         _ => Some(Err(())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::codec::tests::*;
+
+    #[test]
+    fn ranges_are_those_of_the_specification() {
+        for legal in ["00000000000000", "2e060101000000", "0f270c1f173b3b", "e807021e000000"] {
+            json("2A08", legal);
+        }
+        for illegal in [
+            "2d060101000000",
+            "1027010100 0000",
+            "e8070d01000000",
+            "e8070120000000",
+            "e8070101180000",
+            "e80701010000 3c",
+        ] {
+            assert_eq!(rejected("2A08", illegal), "WL-D003", "{illegal}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_or_impossible_date_is_not_completed() {
+        use super::{DateTime, encode};
+        for unknown in [[0, 0, 4, 17, 20, 41, 59], [0xE8, 7, 0, 17, 0, 0, 0], [0xE8, 7, 2, 30, 0, 0, 0]] {
+            assert_eq!(DateTime::from_octets(unknown).unwrap().civil(), None);
+        }
+        let leap = jiff::civil::date(2024, 2, 29).at(23, 59, 59, 0);
+        assert_eq!(DateTime::from_octets(encode(leap)).unwrap().civil(), Some(leap));
+    }
+
+    #[test]
+    fn zones_and_summer_time_have_their_unknowns() {
+        assert_eq!(json("2A0F", "80ff"), r#"{"tz_min":null,"dst_min":null}"#);
+        assert_eq!(json("2A0F", "1404"), r#"{"tz_min":300,"dst_min":60}"#);
+        for illegal in ["cf00", "3900", "0001", "0003"] {
+            assert_eq!(rejected("2A0F", illegal), "WL-D003", "{illegal}");
+        }
+    }
+
+    #[test]
+    fn the_rest_keep_to_their_ranges() {
+        assert_eq!(rejected("2A2B", "e10701040b262d080102"), "WL-D003");
+        assert_eq!(rejected("2A14", "01020518"), "WL-D003");
+        assert!(json("2A14", "0102ffff").contains("255"));
+        assert!(json("2BF2", "22000102030405030c").contains("\"value\":5514788471040"), "nine octets");
+        assert_eq!(rejected("2BF2", "220001020304050 30c00"), "WL-D001");
+    }
+}

@@ -71,3 +71,23 @@ fn utf8(bytes: &[u8]) -> Result<String, Reject> {
     let text = text.trim_matches(|c: char| c == '\0' || c.is_whitespace());
     if text.chars().any(char::is_control) { Err(reject::illegal("text")) } else { Ok(text.to_owned()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::codec::tests::*;
+
+    #[test]
+    fn text_is_trimmed_and_must_be_text() {
+        assert_eq!(json("2A29", "41264420000000"), r#"{"text":"A&D"}"#);
+        assert_eq!(json("2A24", ""), r#"{"text":""}"#);
+        assert_eq!(rejected("2A26", "ff31"), "WL-D003");
+        assert_eq!(rejected("2A26", "311b5b32"), "WL-D003");
+    }
+
+    #[test]
+    fn udi_texts_end_with_zero() {
+        assert_eq!(json("2BFF", "02444900"), r#"{"di":"DI"}"#);
+        assert_eq!(rejected("2BFF", "024449"), "WL-D001");
+        assert_eq!(rejected("2BFF", "0244490000"), "WL-D002");
+    }
+}

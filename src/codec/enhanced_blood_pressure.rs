@@ -166,3 +166,52 @@ pub(super) fn stored_drafts(record: &Record) -> Vec<Draft> {
     }
     drafts
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::tests::*;
+    use crate::codec::vectors::octets;
+    use crate::reading::DeviceTime;
+
+    #[test]
+    fn seconds_count_from_1900_or_2000_and_the_user_s_time_is_the_local_one() {
+        assert!(json("2B34", "427c00560061000000 0000").contains("2000-01-01T00:00:00"));
+        assert!(json("2B34", "027c00560061000000 0000").contains("1900-01-01T00:00:00"));
+        let both = drafted("2B34", "667c0056006100000000003300 3c000000");
+        assert_eq!(lines(&both), ["blood-pressure Systolic=124 Diastolic=86 Mean=97 mm[Hg]", "pulse-rate 51 /min"]);
+        let Some(DeviceTime::Civil(time)) = both[0].device_time else { panic!("no time") };
+        assert_eq!(time.to_string(), "2000-01-01T00:01:00");
+        assert!(both[0].quality.is_empty());
+    }
+
+    #[test]
+    fn a_cuff_that_inflates_is_no_reading() {
+        assert_eq!(json("2B35", "007c00"), r#"{"unit":"mmHg","cuff_pressure":124}"#);
+        assert!(drafted("2B35", "007c00").is_empty());
+    }
+
+    #[test]
+    fn a_record_carries_a_measurement_from_memory() {
+        let stored = drafted("2B36", "030700352a007c0056006100");
+        assert_eq!((lines(&stored).len(), stored[0].sequence, stored[0].stored), (1, Some(7), true));
+        let crc = crc16::crc16(&octets("030700352a007c0056006100").unwrap()).swap_bytes();
+        let with = format!("030700352a007c0056006100{crc:04x}");
+        assert!(json("2B36", &with).contains("\"crc_ok\":true"));
+        assert_eq!(rejected("2B36", "030700352a007c00560061000000"), "WL-D004");
+        assert_eq!(rejected("2B36", "030700352a007c005600"), "WL-D001");
+    }
+
+    #[test]
+    fn segments_join_in_order_or_not_at_all() {
+        let (first, last) = (octets("010700352a007c0056").unwrap(), octets("060700352a006100").unwrap());
+        let whole = join(&[&first, &last]).unwrap();
+        assert_eq!(lines(&stored_drafts(&whole)), ["blood-pressure Systolic=124 Diastolic=86 Mean=97 mm[Hg]"]);
+        assert!(drafted("2B36", "010700352a007c0056").is_empty());
+        let other = octets("060800352a006100").unwrap();
+        let gap = octets("0a0700352a006100").unwrap();
+        for wrong in [&[&first[..]][..], &[&last, &first], &[&first, &other], &[&first, &gap], &[]] {
+            assert!(join(wrong).is_err());
+        }
+    }
+}

@@ -276,3 +276,103 @@ pub fn encode(m: &Measurement) -> Result<Vec<u8>, Reject> {
     bytes.extend(m.status.into_iter().flat_map(u16::to_le_bytes));
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::tests::*;
+    use crate::codec::vectors::octets;
+
+    /// Flags, sequence 7 and 2024-06-15 08:00, then the rest.
+    fn sample(flags: &str, rest: &str) -> Draft {
+        drafted("2A18", &format!("{flags}0700e807060f080000{rest}"))[0].clone()
+    }
+
+    #[test]
+    fn the_decimal_point_moves_and_nothing_else() {
+        let captured = drafted("2A18", "030600e407040d10260a000078b0f1");
+        assert_eq!(lines(&captured), ["glucose-capillary-whole-blood 120 mg/dL"]);
+        assert_eq!((captured[0].sequence, captured[0].stored, captured[0].site), (Some(6), true, None));
+        assert_eq!(line(&sample("06", "37c011")), "glucose-capillary-whole-blood 5.5 mmol/L");
+        assert!(json("2A18", "030600e407040d10260a000078b0f1").contains("\"concentration_raw\":0.00120,\"mg_dl\":120"));
+    }
+
+    #[test]
+    fn time_is_base_and_offset() {
+        let civil = |d: &Draft| match d.device_time {
+            Some(DeviceTime::Civil(t)) => t.to_string(),
+            _ => String::new(),
+        };
+        assert_eq!(civil(&sample("03", "c4ff78b011")), "2024-06-15T07:00:00");
+        assert_eq!(civil(&sample("02", "78b011")), "2024-06-15T08:00:00");
+        let fault = sample("0a", "78b0110008");
+        assert_eq!((civil(&fault).is_empty(), &fault.quality[..]), (false, &[Quality::TimeDoubtful][..]));
+        let unset = &drafted("2A18", "02070000000000000000 78b011")[0];
+        assert_eq!((unset.device_time, &unset.quality[..]), (None, &[Quality::TimeDoubtful][..]));
+        assert_eq!(rejected("2A18", "020700ffffffffffffff78b011"), "WL-D003");
+    }
+
+    #[test]
+    fn control_solution_is_a_test_by_type_or_by_location() {
+        for octet in ["1a", "41", "4a"] {
+            assert_eq!(sample("02", &format!("78b0{octet}")).quality, [Quality::Test], "{octet}");
+        }
+        assert_eq!(sample("02", "78b010").quality, [Quality::Questionable], "a reserved type");
+    }
+
+    #[test]
+    fn beyond_the_meter_s_range_is_said() {
+        assert_eq!(sample("0a", "78b0112000").quality, [Quality::AboveRange]);
+        assert_eq!(sample("0a", "78b0114000").quality, [Quality::BelowRange]);
+        let infinite = sample("02", "fe0711");
+        assert_eq!(
+            (line(&infinite).as_str(), &infinite.quality[..]),
+            ("glucose-capillary-whole-blood PositiveInfinity mg/dL", &[Quality::AboveRange][..])
+        );
+        let without = sample("08", "2000");
+        assert_eq!(line(&without), "glucose-whole-blood Unknown mg/dL");
+        assert!(without.quality.contains(&Quality::AboveRange));
+    }
+
+    #[test]
+    fn faults_of_strip_and_sample_are_doubts_and_a_low_battery_is_none() {
+        assert!(sample("0a", "78b0110100").quality.is_empty());
+        for bit in [1, 2, 3, 4, 7, 8, 9, 10u16] {
+            let quality = sample("0a", &format!("78b011{:04x}", (1u16 << bit).swap_bytes())).quality;
+            assert_eq!(quality, [Quality::Questionable], "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn every_sample_type_has_its_vital() {
+        for (_, vital) in TYPES.iter().filter(|(_, v)| !v.is_empty()) {
+            assert!(crate::vital::Vital::parse(vital).is_some(), "{vital}");
+        }
+    }
+
+    #[test]
+    fn context_reads_every_field() {
+        let expected = r#"{"sequence":4,"carbohydrate":"breakfast","carbohydrate_kg":0.05,"meal":"postprandial","tester":"self","health":"no_issues","exercise_duration_s":3600,"exercise_intensity_pct":50,"medication":"rapid_acting_insulin","medication_l":0.00012,"hba1c_pct":6.5}"#;
+        assert_eq!(json("2A34", "ff0400000105e00251100e320 10cb041f0"), expected);
+    }
+
+    #[test]
+    fn what_is_encoded_decodes() {
+        let m = Measurement {
+            sequence: 6,
+            time: jiff::civil::date(2020, 4, 13).at(16, 38, 10, 0),
+            offset_min: Some(0),
+            mmol_l: false,
+            result: Some(120.into()),
+            sample: 1,
+            location: 15,
+            status: None,
+        };
+        assert_eq!(encode(&m).unwrap(), octets("030600e407040d10260a000078b0f1").unwrap());
+        let moles = Measurement { mmol_l: true, result: Some(Real::Number("5.5".parse().unwrap())), ..m };
+        assert_eq!(
+            lines(&drafted_of("2A18", &encode(&moles).unwrap(), crate::codec::Quirk::None)),
+            ["glucose-capillary-whole-blood 5.5 mmol/L"]
+        );
+    }
+}

@@ -117,3 +117,49 @@ pub fn encode(m: &Measurement) -> Result<Vec<u8>, Reject> {
     bytes.extend(m.rr_1024.iter().flat_map(|rr| rr.to_le_bytes()));
     if bytes.len() > crate::limits::CHARACTERISTIC_BYTES_MAX { Err(reject::TOO_LONG) } else { Ok(bytes) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::tests::*;
+
+    #[test]
+    fn a_rate_without_skin_contact_is_questionable() {
+        let lost = drafted("2A37", "0448");
+        assert_eq!(
+            (lines(&lost), &lost[0].quality[..]),
+            (vec!["heart-rate 72 /min".into()], &[Quality::Questionable][..])
+        );
+        for known_or_unknown in ["0648", "0048", "0248"] {
+            assert!(drafted("2A37", known_or_unknown)[0].quality.is_empty());
+        }
+    }
+
+    #[test]
+    fn rate_zero_is_no_rate() {
+        assert_eq!(lines(&drafted("2A37", "0600")), ["heart-rate Unknown /min"]);
+    }
+
+    #[test]
+    fn intervals_come_whole_or_not_at_all() {
+        for broken in ["104800", "1048", "00480102", "01c8"] {
+            rejected("2A37", broken);
+        }
+    }
+
+    #[test]
+    fn reserved_flags_are_said() {
+        assert_eq!(drafted("2A37", "8048")[0].quality, [Quality::Quirk]);
+        assert_eq!(json("2A38", "09"), r#"{"value":9,"name":"reserved:9"}"#);
+    }
+
+    #[test]
+    fn what_is_encoded_decodes() {
+        let m =
+            Measurement { rate: 257, contact: Contact::Detected, energy_kj: Some(306), rr_1024: vec![1, 258, 65535] };
+        assert_eq!(encode(&m).unwrap(), crate::codec::vectors::octets("1f0101320101000201ffff").unwrap());
+        let plain = encode(&Measurement { rate: 80, ..Measurement::default() }).unwrap();
+        assert_eq!(plain, [0, 80]);
+        assert!(encode(&Measurement { rr_1024: vec![0; 300], ..m }).is_err());
+    }
+}

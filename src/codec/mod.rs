@@ -35,6 +35,9 @@ pub use reader::Reader;
 pub use record::{Field, Record, Special};
 pub use registry::CODECS;
 
+#[cfg(test)]
+mod tests;
+
 use crate::limits;
 use crate::reading::{Draft, Quality, Reject};
 

@@ -210,3 +210,75 @@ pub fn encode(m: &SpotCheck) -> Result<Vec<u8>, Reject> {
     }
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::tests::*;
+    use crate::codec::vectors::octets;
+
+    #[test]
+    fn three_readings_and_no_time_of_a_clock_that_was_never_set() {
+        let all = drafted("2A5E", "1f5df35800e9070101000000800120000019f0");
+        assert_eq!(lines(&all), ["spo2 86.1 %", "oximeter-pulse-rate 88 /min", "perfusion-index 2.5 %"]);
+        for d in &all {
+            assert_eq!((d.device_time, &d.quality[..]), (None, &[Quality::TimeDoubtful, Quality::Questionable][..]));
+        }
+        assert!(drafted("2A5E", "0161004800e9070101000000")[0].device_time.is_some());
+    }
+
+    #[test]
+    fn each_measurement_status_has_its_label() {
+        let with = |bit: u16| drafted("2A5F", &format!("0461004800{:04x}", (1u16 << bit).swap_bytes()))[0].clone();
+        for (bit, label) in [
+            (6, Quality::Early),
+            (10, Quality::Test),
+            (11, Quality::Test),
+            (12, Quality::Calibrating),
+            (14, Quality::Questionable),
+            (15, Quality::Invalid),
+            (0, Quality::Quirk),
+        ] {
+            assert_eq!(with(bit).quality, [label], "bit {bit}");
+        }
+        for bit in [5, 7, 8] {
+            assert!(with(bit).quality.is_empty(), "bit {bit}");
+        }
+        assert!(with(9).stored && !with(7).stored);
+        assert_eq!(line(&with(13)), "spo2 NotPerformed %");
+    }
+
+    #[test]
+    fn a_poor_signal_is_questionable_and_an_update_of_the_display_is_not() {
+        for bit in 0..16u32 {
+            let [a, b, c, _] = (1u32 << bit).to_le_bytes();
+            let drafts = drafted("2A5F", &format!("0861004800{a:02x}{b:02x}{c:02x}"));
+            let doubted = drafts[0].quality == [Quality::Questionable];
+            assert_eq!(doubted, ![0, 9, 12].contains(&bit), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn specials_are_absent_values() {
+        assert_eq!(lines(&drafted("2A5E", "00ff070008")), ["spo2 NotANumber %", "oximeter-pulse-rate Error /min"]);
+    }
+
+    #[test]
+    fn fast_and_slow_averages_are_not_forwarded() {
+        assert_eq!(drafted("2A5F", "03610048006000490062004700").len(), 2);
+    }
+
+    #[test]
+    fn what_is_encoded_decodes() {
+        let m = SpotCheck {
+            spo2: Real::Number("86.1".parse().unwrap()),
+            pulse: 88.into(),
+            time: Some(jiff::civil::date(2025, 1, 1).at(0, 0, 0, 0)),
+            status: Some(0x180),
+            sensor: Some(0x20),
+            amplitude: Some(Real::Number("2.5".parse().unwrap())),
+            clock_not_set: true,
+        };
+        assert_eq!(encode(&m).unwrap(), octets("1f5df35800e9070101000000800120000019f0").unwrap());
+    }
+}

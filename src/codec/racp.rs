@@ -44,3 +44,25 @@ pub fn report_from(sequence: u16) -> [u8; 5] {
     let [low, high] = sequence.to_le_bytes();
     [1, 3, 1, low, high]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::tests::*;
+
+    #[test]
+    fn requests_are_what_they_decode_to() {
+        let text = |bytes: &[u8]| decode(bytes).unwrap().to_json();
+        assert_eq!(text(&REPORT_ALL), r#"{"opcode":1,"operator":1,"operand":""}"#);
+        assert_eq!(text(&ABORT), r#"{"opcode":3,"operator":0,"operand":""}"#);
+        assert_eq!(text(&report_from(0x1234)), r#"{"opcode":1,"operator":3,"operand":"013412"}"#);
+    }
+
+    #[test]
+    fn responses_have_no_operator() {
+        assert_eq!(rejected("2A52", "06010106"), "WL-D003");
+        assert_eq!(rejected("2A52", "05010100"), "WL-D003");
+        assert_eq!(rejected("2A52", "0600010600"), "WL-D002");
+        assert_eq!(json("2A52", "050001020304"), r#"{"opcode":5,"operator":0,"count":67305985}"#);
+    }
+}

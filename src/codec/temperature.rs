@@ -95,3 +95,47 @@ pub fn encode(m: &Measurement) -> Result<Vec<u8>, Reject> {
     bytes.extend(m.kind);
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::tests::*;
+    use crate::codec::vectors::octets;
+    use crate::reading::Quality;
+
+    #[test]
+    fn decimals_unit_and_site_are_the_device_s() {
+        let oral = drafted("2A1C", "04680100ff06");
+        assert_eq!((lines(&oral), oral[0].site), (vec!["body-temperature 36.0 Cel".into()], Site::parse("mouth")));
+        assert_eq!(lines(&drafted("2A1C", "01da0300ff")), ["body-temperature 98.6 [degF]"]);
+        assert_eq!(lines(&drafted("2A1C", "00ffff7f00")), ["body-temperature NotANumber Cel"]);
+    }
+
+    #[test]
+    fn every_named_site_is_in_the_table() {
+        for (name, id) in TYPES.iter().filter(|(_, id)| !id.is_empty()) {
+            assert_eq!(site(name), Site::parse(id));
+            assert!(site(name).is_some(), "{name}");
+        }
+        assert_eq!((site("body"), site("")), (None, None));
+    }
+
+    #[test]
+    fn a_thermometer_that_still_rises_is_no_reading() {
+        assert!(drafted("2A1E", "00680100ff").is_empty());
+    }
+
+    #[test]
+    fn reserved_types_and_flags_are_said() {
+        assert!(json("2A1C", "04680100ff0a").contains("reserved:10"));
+        assert_eq!(drafted("2A1C", "08680100ff")[0].quality, [Quality::Quirk]);
+    }
+
+    #[test]
+    fn what_is_encoded_decodes() {
+        let time = Some(jiff::civil::date(2024, 6, 15).at(17, 17, 27, 0));
+        let m =
+            Measurement { fahrenheit: false, temperature: Real::Number("36.0".parse().unwrap()), time, kind: Some(6) };
+        assert_eq!(encode(&m).unwrap(), octets("06680100ffe807060f11111b06").unwrap());
+    }
+}

@@ -99,3 +99,47 @@ pub fn encode(m: &Measurement) -> Result<Vec<u8>, Reject> {
     }
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::tests::*;
+    use crate::codec::vectors::octets;
+
+    #[test]
+    fn decimals_are_those_of_the_resolution() {
+        assert_eq!(lines(&drafted("2A9D", "00b036")), ["body-weight 70.000 kg"]);
+        let all = drafted("2A9D", "0f543de7070c190e1e2d03f500a802");
+        assert_eq!(
+            lines(&all),
+            ["body-weight 157.00 [lb_av]", "body-mass-index 24.5 kg/m2", "body-height 68.0 [in_i]"]
+        );
+        assert!(all.iter().all(|d| d.slot == Some(3) && d.device_time.is_some()));
+    }
+
+    #[test]
+    fn an_unsuccessful_weighing_is_an_absence_and_carries_nothing_else() {
+        assert_eq!(lines(&drafted("2A9D", "00ffff")), ["body-weight Error kg"]);
+        assert_eq!(drafted("2A9D", "08fffff500a802").len(), 1);
+    }
+
+    #[test]
+    fn a_height_that_nobody_entered_is_no_reading() {
+        assert_eq!(lines(&drafted("2A9D", "08b03600000000")), ["body-weight 70.000 kg"]);
+    }
+
+    #[test]
+    fn what_is_encoded_decodes() {
+        let d = |t: &str| t.parse::<Decimal>().unwrap();
+        let m = Measurement {
+            system: System::Imperial,
+            weight: Real::Number(d("157")),
+            time: Some(jiff::civil::date(2023, 12, 25).at(14, 30, 45, 0)),
+            user: Some(3),
+            bmi_height: Some((d("24.5"), d("68"))),
+        };
+        assert_eq!(encode(&m).unwrap(), octets("0f543de7070c190e1e2d03f500a802").unwrap());
+        let heavy = Measurement { system: System::Metric, weight: Real::Number(d("327.675")), ..m };
+        assert_eq!(encode(&heavy).unwrap_err().code, "WL-D003");
+    }
+}
