@@ -173,11 +173,15 @@ impl Explain for SourceError {
             }
             Self::Tls(_) => "Check `client_certificate_file`, `client_key_file` and which CA the broker trusts.",
             Self::Credentials => "Check `user` and `password_file` against the broker's password file.",
-            Self::NotAuthorised => "Give this user or certificate access at the broker.",
+            Self::NotAuthorised => {
+                "Check `user` and `password_file` or the client certificate, and what the broker allows them."
+            }
             Self::Refused(_) => "Compare `version` and `client_id` with what the broker takes.",
             Self::Busy => "Nothing to do unless it stays: then look at the broker.",
             Self::TakenOver => "Give each gateway a `client_id` of its own.",
-            Self::Lost(_) => "Nothing to do unless it repeats: then look at the broker's log.",
+            Self::Lost(_) => {
+                "Nothing to do unless it repeats: then look at the broker's log, and whether another gateway has our `client_id`."
+            }
             Self::Packet(_) => {
                 "Limit packets at the broker (`message_size_limit` in mosquitto), or remove the message from our queue there."
             }

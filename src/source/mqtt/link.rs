@@ -29,7 +29,10 @@ pub(super) struct Message {
     /// 0: nobody waits for an acknowledgement.
     pub(super) packet_id: u16,
     pub(super) dup: bool,
+    /// Kept by the broker since an unknown time.
     pub(super) retained: bool,
+    /// A retained message that came before and comes again only because we subscribed again.
+    pub(super) repeat: bool,
 }
 
 /// Drives a connection; connects anew when it is polled after an error.

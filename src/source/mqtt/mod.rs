@@ -12,6 +12,7 @@ mod filters;
 mod link;
 mod plan;
 mod session;
+mod v4;
 mod v5;
 mod window;
 mod wire;
@@ -27,8 +28,12 @@ pub async fn run(
 ) -> Result<(), SourceError> {
     let plan = plan::Plan::new(settings, gateway_id, filters)?;
     match settings.version {
-        MqttVersion::V5 | MqttVersion::V311 => {
+        MqttVersion::V5 => {
             let (link, voice) = v5::open(&plan)?;
+            session::Session::new(plan, voice, port).run(link).await;
+        }
+        MqttVersion::V311 => {
+            let (link, voice) = v4::open(&plan)?;
             session::Session::new(plan, voice, port).run(link).await;
         }
     }

@@ -53,6 +53,7 @@ pub(super) struct Session<V> {
 struct Metrics {
     frames: metrics::Counter,
     redelivered: metrics::Counter,
+    repeated: metrics::Counter,
     failures: metrics::Counter,
     connected: metrics::Gauge,
     outstanding: metrics::Gauge,
@@ -64,6 +65,7 @@ impl Metrics {
         Self {
             frames: metrics::counter!("wardline_source_frames_total", "source" => source()),
             redelivered: metrics::counter!("wardline_source_redelivered_total", "source" => source()),
+            repeated: metrics::counter!("wardline_source_repeated_total", "source" => source()),
             failures: metrics::counter!("wardline_source_failures_total", "source" => source()),
             connected: metrics::gauge!("wardline_source_connected", "source" => source()),
             outstanding: metrics::gauge!("wardline_source_outstanding", "source" => source()),
@@ -181,6 +183,10 @@ impl<V: Voice> Session<V> {
 
     fn message(&mut self, message: Message, now: Stamp) {
         let ticket = self.window.take(message.packet_id);
+        if message.repeat {
+            self.metrics.repeated.increment(1);
+            return self.window.tell(ticket);
+        }
         let outstanding = self.window.len();
         self.received += 1;
         self.metrics.frames.increment(1);

@@ -75,6 +75,7 @@ impl V5 {
                 payload: p.payload,
                 dup: p.dup,
                 retained: p.retain,
+                repeat: false,
             }),
             Packet::ConnAck(ack) => {
                 // Served its purpose (see `Blank`); from here on it would be asked at each acknowledgement.
@@ -104,7 +105,8 @@ impl Voice for V5Voice {
 
     fn leave(&self) {
         self.aside.leave();
-        let _ = self.client.try_disconnect_now();
+        // Not `disconnect_now`: that would overtake the acknowledgements.
+        let _ = self.client.try_disconnect();
     }
 }
 

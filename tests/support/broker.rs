@@ -1,0 +1,181 @@
+//! mosquitto, with a configuration and a folder of its own.
+
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::{PATIENCE, free_port, skipped};
+
+/// How the listener under test lets clients in.
+#[derive(Clone, Default)]
+pub enum Door {
+    /// Anybody, in the clear.
+    #[default]
+    Open,
+    /// User and password, in the clear.
+    Password { user: String, password: String },
+    /// TLS, user and password.
+    TlsPassword { user: String, password: String, certificates: PathBuf },
+    /// TLS with a client certificate.
+    TlsCertificate { certificates: PathBuf },
+}
+
+/// A running broker; it ends with this handle.
+pub struct Broker {
+    /// The listener under test.
+    pub port: u16,
+    /// A listener for devices: open, in the clear.
+    pub device_port: u16,
+    folder: tempfile::TempDir,
+    child: Option<Child>,
+}
+
+impl Broker {
+    /// Starts one, or says loudly why not. `extra` are lines of its configuration.
+    pub fn start(door: &Door, extra: &str) -> Option<Self> {
+        let Some(program) = program() else {
+            skipped("mosquitto is not installed: run `./dev test`, or `apt-get install mosquitto`");
+            return None;
+        };
+        let mut broker = Self { port: 0, device_port: 0, folder: tempfile::tempdir().unwrap(), child: None };
+        // A port that was free may be taken before mosquitto has it.
+        for _ in 0..5 {
+            (broker.port, broker.device_port) = (free_port(), free_port());
+            let text = configuration(broker.folder.path(), broker.port, broker.device_port, door, extra);
+            std::fs::write(broker.folder.path().join("mosquitto.conf"), text).unwrap();
+            if broker.spawn(&program) {
+                return Some(broker);
+            }
+        }
+        panic!("mosquitto does not start");
+    }
+
+    /// Ends it as a power cut would.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Ends it in order: it saves its queues.
+    pub fn stop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
+            let _ = child.wait();
+        }
+    }
+
+    /// Makes it save its queues now.
+    pub fn save(&self) {
+        let before = self.saved();
+        let child = self.child.as_ref().unwrap();
+        Command::new("kill").args(["-USR1", &child.id().to_string()]).status().unwrap();
+        let since = Instant::now();
+        while self.saved() == before {
+            assert!(since.elapsed() < PATIENCE, "mosquitto does not save");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Starts it again, on the same ports and folder.
+    pub fn restart(&mut self) {
+        let program = program().unwrap();
+        assert!(self.spawn(&program), "mosquitto does not start again");
+    }
+
+    /// Waits until it has seen `n` clients of this id leave in order: only then has it read all that they sent.
+    pub async fn saw_leave(&self, client_id: &str, n: usize) {
+        let line = format!("Client {client_id} disconnected.");
+        let seen = async {
+            while self.log().matches(&line).count() < n {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        super::within("the broker's farewell", seen).await;
+    }
+
+    /// What it logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    fn saved(&self) -> Option<std::time::SystemTime> {
+        std::fs::metadata(self.folder.path().join("mosquitto.db")).and_then(|m| m.modified()).ok()
+    }
+
+    /// Whether it listens in the end.
+    fn spawn(&mut self, program: &Path) -> bool {
+        let log = std::fs::File::options().create(true).append(true).open(self.folder.path().join("log")).unwrap();
+        let mut child = Command::new(program)
+            .arg("-c")
+            .arg(self.folder.path().join("mosquitto.conf"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let since = Instant::now();
+        let listens = |port: u16| TcpStream::connect(("127.0.0.1", port)).is_ok();
+        while !(listens(self.port) && listens(self.device_port)) {
+            if child.try_wait().unwrap().is_some() || since.elapsed() > PATIENCE {
+                let _ = child.kill();
+                let _ = child.wait();
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.child = Some(child);
+        true
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            eprintln!("--- mosquitto's log ---\n{}", self.log());
+        }
+    }
+}
+
+fn program() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
+    folders.map(|f| f.join("mosquitto")).find(|p| p.is_file())
+}
+
+fn configuration(folder: &Path, port: u16, device_port: u16, door: &Door, extra: &str) -> String {
+    let at = folder.display();
+    let door = match door {
+        Door::Open => "allow_anonymous true".to_string(),
+        Door::Password { user, password } => passwords(folder, user, password),
+        Door::TlsPassword { user, password, certificates } => {
+            let c = certificates.display();
+            format!("{}\ncertfile {c}/server.pem\nkeyfile {c}/server.key", passwords(folder, user, password))
+        }
+        Door::TlsCertificate { certificates } => {
+            let c = certificates.display();
+            format!(
+                "cafile {c}/ca.pem\ncertfile {c}/server.pem\nkeyfile {c}/server.key\n\
+                 require_certificate true\nuse_identity_as_username true\nallow_anonymous false"
+            )
+        }
+    };
+    format!(
+        "per_listener_settings true\n\
+         user root\n\
+         persistence true\npersistence_location {at}/\nautosave_interval 1800\n\
+         log_dest stderr\nlog_type error\nlog_type warning\nlog_type notice\n{extra}\n\
+         listener {device_port} 127.0.0.1\nallow_anonymous true\n\
+         listener {port} 127.0.0.1\n{door}\n"
+    )
+}
+
+fn passwords(folder: &Path, user: &str, password: &str) -> String {
+    let file = folder.join("passwords");
+    let made = Command::new("mosquitto_passwd").arg("-b").arg("-c").arg(&file).args([user, password]).output();
+    assert!(made.is_ok_and(|o| o.status.success()), "mosquitto_passwd fails");
+    format!("allow_anonymous false\npassword_file {}", file.display())
+}

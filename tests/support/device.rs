@@ -1,0 +1,56 @@
+//! A device that publishes.
+
+use rumqttc::{AsyncClient, Broker, MqttOptions, PublishOptions, QoS};
+use tokio::task::JoinHandle;
+
+use super::within;
+
+/// Connected to a broker's open listener; leaves with this handle.
+pub struct Device {
+    client: AsyncClient,
+    driver: JoinHandle<()>,
+}
+
+impl Device {
+    /// Connects.
+    pub fn connect(port: u16) -> Self {
+        let id = format!("device-{}-{port}", std::process::id());
+        let mut options = MqttOptions::new(id, Broker::tcp("127.0.0.1", port));
+        options.set_max_request_batch(64);
+        let (client, mut events) = AsyncClient::builder(options).capacity(512).build();
+        let driver = tokio::spawn(async move { while events.poll().await.is_ok() {} });
+        Self { client, driver }
+    }
+
+    /// Publishes at QoS 1 and waits until the broker has all.
+    pub async fn publish<P: AsRef<[u8]>>(&self, topic: &str, payloads: impl IntoIterator<Item = P>) {
+        self.send(topic, payloads, PublishOptions::new(QoS::AtLeastOnce)).await;
+    }
+
+    /// Publishes at QoS 0.
+    pub async fn mention(&self, topic: &str, payload: &str) {
+        self.send(topic, [payload], PublishOptions::new(QoS::AtMostOnce)).await;
+    }
+
+    /// Publishes a retained message.
+    pub async fn retain(&self, topic: &str, payload: &str) {
+        self.send(topic, [payload], PublishOptions::new(QoS::AtLeastOnce).retained()).await;
+    }
+
+    async fn send<P: AsRef<[u8]>>(&self, topic: &str, payloads: impl IntoIterator<Item = P>, options: PublishOptions) {
+        let mut notices = vec![];
+        for payload in payloads {
+            let sent = self.client.publish_tracked(topic, payload.as_ref().to_vec(), options.clone());
+            notices.push(within("publishing", sent).await.unwrap());
+        }
+        for notice in notices {
+            within("the broker's PUBACK", notice.wait_completion_async()).await.unwrap();
+        }
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}

@@ -1,0 +1,39 @@
+//! What integration tests share: a broker of their own, devices that publish, certificates, patience with an end.
+//!
+//! Each test starts what it needs on free ports of 127.0.0.1 and ends it by its handle, also when it panics.
+
+#![allow(dead_code, reason = "each test file uses a part")]
+#![allow(clippy::disallowed_methods, reason = "tests run their own tasks and measure their own patience")]
+
+use std::future::Future;
+use std::net::TcpListener;
+use std::time::Duration;
+
+pub mod broker;
+pub mod certificates;
+pub mod device;
+
+/// How long anything may take before a test calls it hung. Generous: the machine may be busy.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A port that nobody listens on.
+pub fn free_port() -> u16 {
+    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+}
+
+/// Waits for something that must happen.
+#[track_caller]
+pub fn within<T>(what: &str, future: impl Future<Output = T>) -> impl Future<Output = T> {
+    let place = std::panic::Location::caller();
+    async move {
+        match tokio::time::timeout(PATIENCE, future).await {
+            Ok(done) => done,
+            Err(_) => panic!("{place}: {what} did not happen within {PATIENCE:?}"),
+        }
+    }
+}
+
+/// Says loudly that a test did not run, and how to make it run.
+pub fn skipped(why: &str) {
+    eprintln!("SKIPPED: {why}");
+}
