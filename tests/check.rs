@@ -110,3 +110,31 @@ fn the_gateway_does_not_start_on_what_check_refuses() {
     assert!(String::from_utf8_lossy(&run.stderr).contains("WL-C011"), "{run:?}");
     assert!(!folder.path().join("state").exists(), "nothing was touched");
 }
+
+#[test]
+fn rules_without_a_unit_or_with_a_wrong_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, rules) = (folder.path().join("wardline.toml"), folder.path().join("rules.toml"));
+    std::fs::write(&file, format!("{SMALL}[alerts]\nrules = [\"rules.toml\"]\n")).unwrap();
+    let missing = lines(&check(&file, false)).remove(0);
+    assert!(missing.contains("alerts.rules") && missing.contains("WL-C007"), "{missing}");
+    let rule = |unit: &str| {
+        format!(
+            "[[rule]]\nid = \"low\"\ntitle = \"Low\"\nvital = \"heart-rate\"\nbelow = 40\nclear_above = 45\npriority = \"high\"\n{unit}\n"
+        )
+    };
+    for (unit, code) in [("", "WL-A003"), ("unit = \"bpm\"", "WL-A004"), ("unit = \"mm[Hg]\"", "WL-A005")] {
+        std::fs::write(&rules, rule(unit)).unwrap();
+        let output = check(&file, false);
+        assert_eq!(output.status.code(), Some(2));
+        let line = lines(&output).remove(0);
+        assert!(
+            line.starts_with(rules.to_str().unwrap()) && line.contains(code) && line.contains("rule `low`"),
+            "{line}"
+        );
+    }
+    std::fs::write(&rules, rule("unit = \"/min\"")).unwrap();
+    assert!(check(&file, false).status.success(), "{:?}", check(&file, false));
+    std::fs::write(&rules, "not toml at all").unwrap();
+    assert_eq!(lines(&check(&file, false)).len(), 1);
+}

@@ -113,3 +113,21 @@ fn nothing_names_the_machine_it_was_made_on() {
     }
     assert!(found.is_empty(), "{found:?}");
 }
+
+#[test]
+fn every_key_of_the_configuration_is_documented() {
+    let texts = texts();
+    let page = &texts["docs/configuration.md"];
+    let keys = ["mod", "source", "destination"].iter().flat_map(|file| {
+        let text = &texts[&format!("src/config/{file}.rs")];
+        text.lines().filter_map(|l| l.strip_prefix("    pub ")?.split_once(": ")).map(|(key, _)| key.to_owned())
+    });
+    // Tables have headings instead.
+    let tables = ["sources", "destinations", "patients", "devices"];
+    let missing: Vec<_> = keys
+        .filter(|k| !tables.contains(&k.as_str()))
+        .filter(|k| !page.contains(&format!("`{k}`")) && !page.contains(&format!("## [{k}]")))
+        .filter(|k| !["rule", "limit", "unit"].contains(&k.as_str()))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}

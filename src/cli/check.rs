@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::remote::CONFIG;
+use crate::alert::ruleset::Rules;
 use crate::config::{Config, ConfigError, Finding};
 use crate::fault::Explain;
 
@@ -30,11 +31,12 @@ struct Problem {
 }
 
 impl Problem {
-    fn new(file: &Path, key: impl Into<String>, error: &dyn Explain) -> Self {
+    fn new(file: &Path, key: &str, reason: &str, error: &dyn Explain) -> Self {
         Self {
             file: file.display().to_string(),
             key: key.into(),
-            reason: error.to_string(),
+            // One line for each problem, also where a parser shows the place below its words.
+            reason: reason.split_whitespace().collect::<Vec<_>>().join(" "),
             remedy: error.remedy().into(),
             code: error.code().into(),
         }
@@ -56,7 +58,10 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let problems = match Config::load(&args.config) {
         Ok(config) => check_named(&config),
         Err(ConfigError::Invalid { file, findings }) => findings.into_iter().map(|f| Problem::of(&file, f)).collect(),
-        Err(e) => vec![Problem::new(&args.config, "-", &e)],
+        Err(ConfigError::Unreadable { file, source }) => {
+            let reason = format!("cannot be read: {source}");
+            vec![Problem::new(&file, "-", &reason, &ConfigError::Unreadable { file: file.clone(), source })]
+        }
     };
     if args.json {
         println!("{}", serde_json::to_string(&problems)?);
@@ -71,7 +76,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(2) })
 }
 
-/// What the configuration names: profiles and rules.
-fn check_named(_config: &Config) -> Vec<Problem> {
-    Vec::new()
+/// What the configuration names: rules.
+fn check_named(config: &Config) -> Vec<Problem> {
+    let Err(errors) = Rules::load(&config.alerts.rules, &config.patients) else { return Vec::new() };
+    errors.iter().map(|e| Problem::new(&e.file, &e.key, &e.why.to_string(), e)).collect()
 }

@@ -123,6 +123,7 @@ impl Config {
         f.range("journal.keep_settled_days", self.journal.keep_settled_days, 1, 3_650);
         f.range("journal.budget_mib", self.journal.budget_mib, 16, 1 << 20);
         f.range("journal.reserve_mib", self.journal.reserve_mib, 1, 1 << 20);
+        f.range("alerts.old_after_min", self.alerts.old_after_min, 1, 1_440);
         self.check_ports(&mut f);
         f.unique("source", self.sources.iter().map(SourceSettings::name));
         f.unique("destination", self.destinations.iter().map(DestinationSettings::name));
