@@ -1,0 +1,120 @@
+//! What a profile says about connecting: names, pairing, session plan. Checked here, run by the Bluetooth source.
+
+use super::schema::{Confirm, Link, PairingMethod, ProfileFile, Step};
+
+/// Key and reason.
+type Wrong = (String, String);
+
+fn wrong<T>(key: &str, reason: &str) -> Result<T, Wrong> {
+    Err((key.into(), reason.into()))
+}
+
+/// Checks that matching, pairing and plan fit the link.
+pub(super) fn check(file: &ProfileFile) -> Result<(), Wrong> {
+    let connects = file.link == Link::Ble;
+    let matching = &file.matching;
+    let matches = !matching.names.is_empty() || !matching.services.is_empty() || matching.manufacturer.is_some();
+    if file.link == Link::Mqtt && (matches || matching.firmware.is_some()) {
+        return wrong("match", "an MQTT profile matches by its topics");
+    }
+    if !connects && (file.session.is_some() || file.pairing.method != PairingMethod::None) {
+        return wrong("session", "only a connection has pairing and a session");
+    }
+    if matching.names.iter().any(|n| n.trim_matches('*').is_empty()) {
+        return wrong("match.names", "a name of wildcards only matches every device");
+    }
+    for service in &matching.services {
+        uuid("match.services", service)?;
+    }
+    if file.pairing.method != PairingMethod::None && file.pairing.steps.is_empty() {
+        return wrong("pairing.steps", "the patient needs to be told what to do");
+    }
+    let Some(session) = &file.session else { return Ok(()) };
+    for (i, step) in session.steps.iter().enumerate() {
+        step_check(step).map_err(|(key, reason)| (format!("session.steps[{i}].{key}"), reason))?;
+    }
+    let has_history = session.steps.iter().any(|s| matches!(s, Step::History { .. }));
+    if session.confirm == Confirm::AfterCommit && !has_history {
+        return wrong("session.confirm", "without stored records there is nothing to confirm after the commit");
+    }
+    Ok(())
+}
+
+fn step_check(step: &Step) -> Result<(), Wrong> {
+    match step {
+        Step::Bond {} | Step::AwaitDisconnect {} => Ok(()),
+        Step::Read { characteristic } | Step::Subscribe { characteristic, .. } | Step::History { characteristic, .. } => {
+            uuid("characteristic", characteristic).map(drop)
+        }
+        Step::WriteClock { characteristic, service } => {
+            uuid("characteristic", characteristic)?;
+            service.as_ref().map_or(Ok(()), |s| uuid("service", s).map(drop))
+        }
+        Step::Write { characteristic, hex } => {
+            uuid("characteristic", characteristic)?;
+            octets("hex", hex).map(drop)
+        }
+    }
+}
+
+/// A 16-bit UUID in capitals, or a 128-bit one in small letters, as frames name them.
+pub(super) fn uuid(key: &str, text: &str) -> Result<String, Wrong> {
+    let hex = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_hexdigit());
+    if text.len() == 4 && hex(text) {
+        return Ok(text.to_ascii_uppercase());
+    }
+    let parts: Vec<usize> = text.split('-').map(|p| if hex(p) { p.len() } else { 0 }).collect();
+    if parts == [8, 4, 4, 4, 12] {
+        return Ok(text.to_ascii_lowercase());
+    }
+    wrong(key, "is neither a 16-bit UUID of four hex digits nor a 128-bit one")
+}
+
+/// Octets in hex; spaces are allowed.
+pub(super) fn octets(key: &str, hex: &str) -> Result<Vec<u8>, Wrong> {
+    let digits: String = hex.chars().filter(|c| !c.is_whitespace()).collect();
+    let octet = |i: usize| digits.get(i..i + 2).and_then(|d| u8::from_str_radix(d, 16).ok());
+    let all: Option<Vec<u8>> = (0..digits.len()).step_by(2).map(octet).collect();
+    match all {
+        Some(octets) if digits.is_ascii() => Ok(octets),
+        _ => wrong(key, "is not written as pairs of hex digits"),
+    }
+}
+
+/// Whether a name fits a pattern in which `*` stands for any characters.
+pub(super) fn name_fits(pattern: &str, name: &str) -> bool {
+    let Some((head, rest)) = pattern.split_once('*') else { return pattern == name };
+    let Some(mut left) = name.strip_prefix(head) else { return false };
+    let mut parts: Vec<&str> = rest.split('*').collect();
+    let tail = parts.pop().unwrap_or_default();
+    for part in parts {
+        let Some(i) = left.find(part) else { return false };
+        left = left.get(i + part.len()..).unwrap_or_default();
+    }
+    left.len() >= tail.len() && left.ends_with(tail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stars_stand_for_any_characters() {
+        assert!(name_fits("BLEsmart_*", "BLEsmart_00010203"));
+        assert!(name_fits("A*B*C", "AxxBxBxC") && name_fits("*", "") && name_fits("Polar H10*", "Polar H10"));
+        assert!(!name_fits("A*C", "A") && !name_fits("AB*BC", "ABC") && !name_fits("meter", "Meter"));
+    }
+
+    #[test]
+    fn uuids_have_one_spelling() {
+        assert_eq!(uuid("x", "2a35").unwrap(), "2A35");
+        assert_eq!(uuid("x", "0AAD7EA0-0D60-11E2-8E3C-0002A5D5C51B").unwrap(), "0aad7ea0-0d60-11e2-8e3c-0002a5d5c51b");
+        assert!(uuid("x", "2A3").is_err() && uuid("x", "2A3G").is_err() && uuid("x", "").is_err());
+    }
+
+    #[test]
+    fn octets_are_pairs_of_digits() {
+        assert_eq!(octets("x", "02 00 E1").unwrap(), [2, 0, 0xe1]);
+        assert!(octets("x", "0").is_err() && octets("x", "0g").is_err() && octets("x", "é0").is_err());
+    }
+}
