@@ -146,3 +146,9 @@ pub const LOCATION_CHARS_MAX: usize = 256;
 pub const NDJSON_TAIL_BYTES: u64 = 4 * 1024 * 1024;
 /// The journal is asked again after this when it cannot answer now.
 pub const OUTBOX_RETRY: Duration = Duration::from_secs(1);
+/// Topics and payload ids whose device id is kept ready; beyond it they are worked out anew.
+pub const DEVICE_IDS_CACHED_MAX: usize = 4_096;
+/// Bluetooth devices of which something is remembered between two frames.
+pub const DEVICES_REMEMBERED_MAX: usize = 256;
+/// Glucose records of one meter that wait for their context: a meter sends it right after each record.
+pub const RECORDS_HELD_MAX: usize = 64;

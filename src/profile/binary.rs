@@ -84,7 +84,8 @@ impl BinaryVital {
         let mut quality = self.quality.clone();
         let mut parts = Vec::with_capacity(self.parts.len());
         for part in &self.parts {
-            let raw = bytes.get(part.at..).and_then(|b| part.kind.read(b)).map(Decimal::from).ok_or(reject::OTHER_FRAME)?;
+            let raw =
+                bytes.get(part.at..).and_then(|b| part.kind.read(b)).map(Decimal::from).ok_or(reject::OTHER_FRAME)?;
             let special = part.special.iter().find(|(n, _)| *n == raw).map(|(_, meaning)| meaning.absence());
             let value = match special {
                 Some(absence) => {

@@ -19,7 +19,6 @@ use crate::unit::Unit;
 use crate::vital::{Role, Vital};
 
 /// A profile that can be run.
-#[derive(Debug)]
 pub struct Profile {
     /// Its id.
     pub id: Arc<str>,
@@ -30,14 +29,12 @@ pub struct Profile {
 }
 
 /// A rule that can be run.
-#[derive(Debug)]
 pub(super) struct Compiled {
     pub(super) way: Way,
     pub(super) bytes: Bytes,
 }
 
 /// Which bytes a rule is for.
-#[derive(Debug)]
 pub(super) enum Way {
     Characteristic(String),
     Advertisement(String),
@@ -45,7 +42,6 @@ pub(super) enum Way {
 }
 
 /// What they mean.
-#[derive(Debug)]
 pub(super) enum Bytes {
     Codec { codec: &'static Codec, quirk: Quirk, hold_for_context: bool },
     Message(Box<Table>),
@@ -53,13 +49,18 @@ pub(super) enum Bytes {
 }
 
 /// Bounds of a profile.
-#[derive(Debug)]
 pub(super) struct Bound {
     pub(super) vital: Vital,
     pub(super) role: Role,
     pub(super) min: Decimal,
     pub(super) max: Decimal,
     pub(super) unit: Unit,
+}
+
+impl std::fmt::Debug for Profile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Profile({})", self.id)
+    }
 }
 
 /// Key and reason.
@@ -92,7 +93,7 @@ impl Profile {
     }
 }
 
-fn compile(file: ProfileFile) -> Result<Profile, Wrong> {
+pub(super) fn compile(file: ProfileFile) -> Result<Profile, Wrong> {
     if file.id.is_empty() || !file.id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
         return wrong("id", "may hold a-z, 0-9 and - only");
     }
@@ -123,12 +124,20 @@ fn rule(rule: &Rule, link: Link) -> Result<Compiled, Wrong> {
         (Link::Mqtt, None, None, Some(topic)) => {
             Way::Topic(Pattern::parse(topic).map_err(|why| ("topic".into(), why.into()))?)
         }
-        _ => return wrong("", "needs a characteristic (ble), a service (advertisement) or a topic (mqtt), and only that"),
+        _ => {
+            return wrong(
+                "",
+                "needs a characteristic (ble), a service (advertisement) or a topic (mqtt), and only that",
+            );
+        }
     };
     if let Way::Topic(pattern) = &way
         && pattern.names_device() == rule.device.is_some()
     {
-        return wrong("device", "the id of the device must come from the topic or from a path, and from one of them only");
+        return wrong(
+            "device",
+            "the id of the device must come from the topic or from a path, and from one of them only",
+        );
     }
     let bytes = match (&rule.codec, rule.format) {
         (Some(name), None) => codec_rule(rule, name)?,
@@ -171,10 +180,11 @@ fn message(rule: &Rule, format: Format) -> Result<Table, Wrong> {
         return wrong("device", "belongs to the message: begin its path with `$.`");
     }
     let device = rule.device.as_ref().map(|p| place("device", p)).transpose()?;
-    let id = rule.id.as_ref().map(|r| Ok((place("id", &r.path)?, r.unique))).transpose()?;
-    let time = rule.time.as_ref().map(|t| {
-        Ok(TimeField { place: place("time", &t.path)?, form: t.form, required: t.required })
-    });
+    let id = rule.id.as_ref().map(|r| Ok::<_, Wrong>((place("id", &r.path)?, r.unique))).transpose()?;
+    let time = rule
+        .time
+        .as_ref()
+        .map(|t| Ok::<_, Wrong>(TimeField { place: place("time", &t.path)?, form: t.form, required: t.required }));
     let time = time.transpose()?;
     let slot = rule.slot.as_ref().map(|p| place("slot", p)).transpose()?;
     let refuse = rule.refuse.iter().map(|p| place("refuse", p)).collect::<Result<_, _>>()?;
@@ -229,7 +239,7 @@ fn parts(rule: &VitalRule) -> Result<Vec<(Role, &PartRule)>, Wrong> {
     }
 }
 
-fn name(role: Role) -> &'static str {
+pub(super) fn name(role: Role) -> &'static str {
     match role {
         Role::Value => "value",
         Role::Systolic => "systolic",

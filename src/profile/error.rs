@@ -71,8 +71,12 @@ impl Explain for ProfileError {
             Self::Malformed { .. } | Self::Meaningless { .. } => {
                 "Correct the profile and run `wardline profile test FILE`; docs/profiles.md lists the keys."
             }
-            Self::ExampleFails { .. } => "Correct the rule or the example; a profile is used only if all its examples hold.",
-            Self::Conflict { .. } => "Give the profile the other's id to replace it, or make its pattern more specific.",
+            Self::ExampleFails { .. } => {
+                "Correct the rule or the example; a profile is used only if all its examples hold."
+            }
+            Self::Conflict { .. } => {
+                "Give the profile the other's id to replace it, or make its pattern more specific."
+            }
         }
     }
 }

@@ -3,47 +3,30 @@
 //! Pure: frames in, drafts out. State across frames (multi-packet records, a CGM's session start) lives in [`Decoder`].
 //! Must never: guess between two profiles that match, or emit a draft from a rejected record.
 
-use std::sync::Arc;
+mod binary;
+mod built_in;
+mod catalogue;
+mod compile;
+mod decoder;
+mod error;
+mod examples;
+mod memory;
+pub mod page;
+pub mod reject;
+pub mod schema;
+mod session;
+mod table;
+mod time;
+mod topic;
+mod tree;
+mod wire;
 
-use crate::reading::{DeviceId, Draft, Frame, Reject};
+pub use built_in::FILES;
+pub use catalogue::Catalogue;
+pub use compile::Profile;
+pub use decoder::{Decoded, Decoder};
+pub use error::ProfileError;
+pub use examples::{check as check_examples, frames};
 
-/// What a frame says.
-#[derive(Clone, Debug)]
-pub struct Decoded {
-    /// Which device: from the link, the topic, or the payload.
-    pub device: DeviceId,
-    /// Id of the profile that matched.
-    pub profile: Arc<str>,
-    /// Its readings to be; empty for device information and the like.
-    pub drafts: Vec<Draft>,
-}
-
-/// All profiles: the built-in ones and those of a folder.
-pub struct Catalogue {}
-
-/// Decodes frames, with the memory that some encodings need.
-pub struct Decoder {}
-
-impl Catalogue {
-    /// The profiles compiled into the binary.
-    pub fn built_in() -> Self {
-        Self {}
-    }
-
-    /// MQTT topic filters of all profiles.
-    pub fn topic_filters(&self) -> Vec<String> {
-        Vec::new()
-    }
-}
-
-impl Decoder {
-    /// A decoder for these profiles.
-    pub fn new(_catalogue: Arc<Catalogue>) -> Self {
-        Self {}
-    }
-
-    /// Decodes one frame.
-    pub fn decode(&mut self, _frame: &Frame) -> Result<Decoded, Reject> {
-        Err(Reject::new("WL-P001", "no profile matches"))
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -65,12 +65,16 @@ pub(super) const OTHER_FRAME: Reject = Reject::new("WL-D121", "the octets are no
 pub fn remedy(code: &str) -> Option<&'static str> {
     Some(match code {
         "WL-P001" => "Add a profile for it to the folder of profiles, or narrow the topics of the source.",
-        "WL-P002" => "Make the topic pattern or the name of one of them more specific; `wardline profile list` shows all.",
+        "WL-P002" => {
+            "Make the topic pattern or the name of one of them more specific; `wardline profile list` shows all."
+        }
         "WL-D101" | "WL-D121" => "Compare the bytes with an example of the profile: `wardline profile show`.",
         "WL-D102" | "WL-D103" | "WL-D105" => "Let the sender split the message.",
         "WL-D104" => "Name the field in the profile, or send this message to another topic.",
         "WL-D106" => "Put the device's id, at most 128 printable characters, where the profile expects it.",
-        "WL-D111" | "WL-D112" | "WL-D114" | "WL-D115" | "WL-D118" => "Correct the sender, or the profile if it states the field wrongly.",
+        "WL-D111" | "WL-D112" | "WL-D114" | "WL-D115" | "WL-D118" => {
+            "Correct the sender, or the profile if it states the field wrongly."
+        }
         "WL-D113" => "Add the unit to the profile's map, once you know what it means.",
         "WL-D116" => "Add the error code to the profile's table, once you know what it means.",
         "WL-D117" => "Let the sender leave the field out.",
@@ -84,7 +88,17 @@ mod tests {
 
     #[test]
     fn every_code_has_its_remedy() {
-        let fixed = [NO_PROFILE, SEVERAL_PROFILES, MALFORMED, TOO_DEEP, TOO_MANY, NOTHING_KNOWN, TOO_LARGE, NO_DEVICE, OTHER_FRAME];
+        let fixed = [
+            NO_PROFILE,
+            SEVERAL_PROFILES,
+            MALFORMED,
+            TOO_DEEP,
+            TOO_MANY,
+            NOTHING_KNOWN,
+            TOO_LARGE,
+            NO_DEVICE,
+            OTHER_FRAME,
+        ];
         let about: [fn(&str) -> Reject; 8] =
             [twice, not_a_number, unknown_unit, not_a_time, missing, unknown_error, refused, not_an_id];
         for reject in fixed.into_iter().chain(about.iter().map(|f| f("x"))) {

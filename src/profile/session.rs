@@ -43,9 +43,9 @@ pub(super) fn check(file: &ProfileFile) -> Result<(), Wrong> {
 fn step_check(step: &Step) -> Result<(), Wrong> {
     match step {
         Step::Bond {} | Step::AwaitDisconnect {} => Ok(()),
-        Step::Read { characteristic } | Step::Subscribe { characteristic, .. } | Step::History { characteristic, .. } => {
-            uuid("characteristic", characteristic).map(drop)
-        }
+        Step::Read { characteristic }
+        | Step::Subscribe { characteristic, .. }
+        | Step::History { characteristic, .. } => uuid("characteristic", characteristic).map(drop),
         Step::WriteClock { characteristic, service } => {
             uuid("characteristic", characteristic)?;
             service.as_ref().map_or(Ok(()), |s| uuid("service", s).map(drop))

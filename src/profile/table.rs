@@ -289,10 +289,13 @@ impl Table {
             };
         }
         let mut parts = Vec::with_capacity(fields.parts.len());
+        let panel = fields.parts.iter().any(|p| p.wanted);
         for field in &fields.parts {
+            let optional = panel && !field.wanted;
             let (value, label) = match failed {
+                Some(_) if optional => continue,
                 Some((why, label)) => (Value::Absent(why), label),
-                None if !view.has(field.place) && !field.wanted => continue,
+                None if optional && !view.has(field.place) => continue,
                 None => self.value(field, view)?,
             };
             let unit = match self.unit(field, view) {

@@ -57,7 +57,9 @@ mod tests {
         check(text("2026-11-22T10:00:00Z"), TimeForm::Iso8601, Some("2026-11-22T10:00:00Z"));
         check(text("2026-11-22T10:00:00.250+01:00"), TimeForm::Iso8601, Some("2026-11-22T09:00:00.25Z"));
         check(text("2026-11-22T10:00:00"), TimeForm::Iso8601, Some("2026-11-22T10:00:00"));
-        for bad in ["2026-11-22", "10:00", "", "yesterday", "2026-02-30T10:00:00Z", "2026-11-22T10:00:00+01:00[Europe/Berlin]"] {
+        for bad in
+            ["2026-11-22", "10:00", "", "yesterday", "2026-02-30T10:00:00Z", "2026-11-22T10:00:00+01:00[Europe/Berlin]"]
+        {
             check(text(bad), TimeForm::Iso8601, None);
         }
     }

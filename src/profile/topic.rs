@@ -93,7 +93,9 @@ mod tests {
         let p = Pattern::parse("home/+/BTtoMQTT/{device}").unwrap();
         assert_eq!(p.matches("home/box/BTtoMQTT/AABB"), Some("AABB"));
         assert_eq!(p.filter(), "home/+/BTtoMQTT/+");
-        for other in ["home/box/BTtoMQTT", "home/box/BTtoMQTT/a/b", "home/box/BTtoMQTT/", "home//BTtoMQTT/a", "x/box/BTtoMQTT/a"] {
+        for other in
+            ["home/box/BTtoMQTT", "home/box/BTtoMQTT/a/b", "home/box/BTtoMQTT/", "home//BTtoMQTT/a", "x/box/BTtoMQTT/a"]
+        {
             assert_eq!(p.matches(other), None, "{other}");
         }
         assert_eq!(Pattern::parse("{device}/state").unwrap().matches("$SYS/state"), None);

@@ -83,12 +83,7 @@ impl Tree {
 impl Paths {
     /// Paths of a table whose readings are the elements of `each`, if given.
     pub(super) fn new(each: Option<&str>) -> Self {
-        Self {
-            message: Tree::new(),
-            element: each.map(|_| Tree::new()),
-            each: each.map(Into::into),
-            names: Vec::new(),
-        }
+        Self { message: Tree::new(), element: each.map(|_| Tree::new()), each: each.map(Into::into), names: Vec::new() }
     }
 
     /// The place of a path's value.
