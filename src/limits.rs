@@ -142,6 +142,8 @@ pub const IDLE_LOOK: Duration = Duration::from_secs(30);
 pub const DELIVERY_FAREWELL_MAX: Duration = Duration::from_secs(2);
 /// A receipt's location is kept this far.
 pub const LOCATION_CHARS_MAX: usize = 256;
+/// Thin traffic to a file waits this long for company: each batch is a sync.
+pub const NDJSON_LINGER: Duration = Duration::from_millis(200);
 /// How far back the last NDJSON file is read at start, to know lines that were written and not settled.
 pub const NDJSON_TAIL_BYTES: u64 = 4 * 1024 * 1024;
 /// The journal is asked again after this when it cannot answer now.

@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 
-use super::SinkError;
 use super::answer::{self, Misread, Whole, patience, whole};
 use super::http::{Answer, Peer, exchange};
 use super::why::Trouble;
+use super::{Destination, SinkError};
 use crate::alarm::AlertEvent;
 use crate::config::{FhirSettings, Idempotency};
 use crate::custody::{Item, Outcome, Payload, Receipt};
@@ -69,32 +69,6 @@ impl FhirSink {
             bundle_max: AtomicUsize::new(settings.bundle_max.max(1)),
             linger: Duration::from_millis(settings.linger_ms),
         })
-    }
-
-    /// Entries in a Bundle at most, as of now.
-    pub fn batch_max(&self) -> usize {
-        self.bundle_max.load(Ordering::Relaxed)
-    }
-
-    /// How long thin traffic waits for company.
-    pub fn linger(&self) -> Duration {
-        self.linger
-    }
-
-    /// One outcome for each item. `evidence`: readings that the alerts among them point to.
-    pub async fn deliver(&self, items: &[Item], evidence: &[Arc<Reading>]) -> Vec<Outcome> {
-        let mut outcomes: Vec<Option<Outcome>> = vec![None; items.len()];
-        let mut readings = Vec::with_capacity(items.len());
-        for (n, (item, outcome)) in items.iter().zip(&mut outcomes).enumerate() {
-            match &item.what {
-                Payload::Alert(event) => *outcome = Some(self.alert(item, event, evidence).await),
-                Payload::Reading(reading) => readings.push((n, item, &**reading)),
-            }
-        }
-        self.readings(readings, &mut outcomes).await;
-        // Nothing is left without an outcome; if it were, sending again is safe.
-        let missing = || Trouble::Unclear("nothing is known of this item").item(limits::ITEM_RETRY.0);
-        outcomes.into_iter().map(|o| o.unwrap_or_else(missing)).collect()
     }
 
     /// Batches to send, each divided as long as it is refused whole. Suspects travel alone, after the others.
@@ -288,6 +262,39 @@ impl FhirSink {
             request = request.header("if-none-exist", condition);
         }
         request.body(body)
+    }
+}
+
+impl Destination for FhirSink {
+    async fn deliver(&self, items: &[Item], evidence: &[Arc<Reading>]) -> Vec<Outcome> {
+        let mut outcomes: Vec<Option<Outcome>> = vec![None; items.len()];
+        let mut readings = Vec::with_capacity(items.len());
+        for (n, (item, outcome)) in items.iter().zip(&mut outcomes).enumerate() {
+            match &item.what {
+                Payload::Alert(event) => *outcome = Some(self.alert(item, event, evidence).await),
+                Payload::Reading(reading) => readings.push((n, item, &**reading)),
+            }
+        }
+        self.readings(readings, &mut outcomes).await;
+        // Nothing is left without an outcome; if it were, sending again is safe.
+        let missing = || Trouble::Unclear("nothing is known of this item").item(limits::ITEM_RETRY.0);
+        outcomes.into_iter().map(|o| o.unwrap_or_else(missing)).collect()
+    }
+
+    fn batch_max(&self) -> usize {
+        self.bundle_max.load(Ordering::Relaxed)
+    }
+
+    fn linger(&self) -> Duration {
+        self.linger
+    }
+
+    fn takes_readings(&self) -> bool {
+        true
+    }
+
+    fn takes_alerts(&self) -> bool {
+        true
     }
 }
 

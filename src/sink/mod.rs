@@ -7,7 +7,9 @@ mod answer;
 pub mod deliver;
 pub mod fhir;
 pub mod http;
+pub mod ndjson;
 mod pace;
+pub mod webhook;
 mod why;
 
 use std::future::Future;
@@ -31,6 +33,10 @@ use crate::secret::SecretError;
 pub enum Sink {
     /// A FHIR R4 server.
     Fhir(Box<fhir::FhirSink>),
+    /// NDJSON files.
+    Ndjson(ndjson::NdjsonSink),
+    /// Alerts to a signed webhook.
+    Webhook(Box<webhook::WebhookSink>),
 }
 
 /// What the loop needs of a destination.
@@ -49,17 +55,20 @@ pub trait Destination {
 
 impl Sink {
     /// From settings: reads secrets and certificates, opens files; sends nothing.
-    pub fn build(settings: &DestinationSettings, gateway: &GatewayId, _clock: &Clock) -> Result<Self, SinkError> {
-        match settings {
-            DestinationSettings::Fhir(s) => Ok(Self::Fhir(Box::new(fhir::FhirSink::new(s, gateway)?))),
-            DestinationSettings::Ndjson(_) | DestinationSettings::Webhook(_) => Err(SinkError::Soon),
-        }
+    pub fn build(settings: &DestinationSettings, gateway: &GatewayId, clock: &Clock) -> Result<Self, SinkError> {
+        Ok(match settings {
+            DestinationSettings::Fhir(s) => Self::Fhir(Box::new(fhir::FhirSink::new(s, gateway)?)),
+            DestinationSettings::Ndjson(s) => Self::Ndjson(ndjson::NdjsonSink::new(s, gateway)?),
+            DestinationSettings::Webhook(s) => Self::Webhook(Box::new(webhook::WebhookSink::new(s, gateway, clock)?)),
+        })
     }
 
     /// What kind it is, in a word.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Fhir(_) => "fhir",
+            Self::Ndjson(_) => "ndjson",
+            Self::Webhook(_) => "webhook",
         }
     }
 
@@ -72,31 +81,32 @@ impl Sink {
     }
 }
 
+/// The same question to whichever it is.
+macro_rules! each {
+    ($sink:expr, $s:ident => $answer:expr) => {
+        match $sink {
+            Sink::Fhir($s) => $answer,
+            Sink::Ndjson($s) => $answer,
+            Sink::Webhook($s) => $answer,
+        }
+    };
+}
+
 impl Destination for Sink {
     async fn deliver(&self, items: &[Item], evidence: &[Arc<Reading>]) -> Vec<Outcome> {
-        match self {
-            Self::Fhir(s) => s.deliver(items, evidence).await,
-        }
+        each!(self, s => s.deliver(items, evidence).await)
     }
-
     fn batch_max(&self) -> usize {
-        match self {
-            Self::Fhir(s) => s.batch_max(),
-        }
+        each!(self, s => s.batch_max())
     }
-
     fn linger(&self) -> Duration {
-        match self {
-            Self::Fhir(s) => s.linger(),
-        }
+        each!(self, s => s.linger())
     }
-
     fn takes_readings(&self) -> bool {
-        matches!(self, Self::Fhir(_))
+        each!(self, s => s.takes_readings())
     }
-
     fn takes_alerts(&self) -> bool {
-        matches!(self, Self::Fhir(_))
+        each!(self, s => s.takes_alerts())
     }
 }
 
@@ -165,9 +175,14 @@ pub enum SinkError {
     /// Write one line of visible characters into it.
     #[error("{0}: is not a token")]
     Token(PathBuf),
-    /// Not yet.
-    #[error("not yet")]
-    Soon,
+    /// Give a folder that can be written.
+    #[error("{folder}: cannot be used: {source}")]
+    Folder {
+        /// Which folder.
+        folder: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
 }
 
 impl Explain for SinkError {
@@ -176,7 +191,7 @@ impl Explain for SinkError {
             Self::Http(e) => e.code(),
             Self::Secret(_) => "WL-F105",
             Self::Token(_) => "WL-F106",
-            Self::Soon => "WL-F107",
+            Self::Folder { .. } => "WL-F107",
         }
     }
     fn remedy(&self) -> &'static str {
@@ -184,7 +199,7 @@ impl Explain for SinkError {
             Self::Http(e) => e.remedy(),
             Self::Secret(_) => "Give a file that only the gateway's user can read (mode 0600) and that is not empty.",
             Self::Token(_) => "Write the token on one line, without spaces or control characters.",
-            Self::Soon => "Remove the destination.",
+            Self::Folder { .. } => "Give a folder that the gateway's user may write as `folder`.",
         }
     }
 }
