@@ -12,6 +12,8 @@ use std::time::Duration;
 pub mod broker;
 pub mod certificates;
 pub mod device;
+pub mod readings;
+pub mod scripted;
 
 /// How long anything may take before a test calls it hung. Generous: the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(60);
