@@ -154,3 +154,17 @@ pub const DEVICE_IDS_CACHED_MAX: usize = 4_096;
 pub const DEVICES_REMEMBERED_MAX: usize = 256;
 /// Glucose records of one meter that wait for their context: a meter sends it right after each record.
 pub const RECORDS_HELD_MAX: usize = 64;
+/// How often rules that watch time are run.
+pub const ALERT_TICK: Duration = Duration::from_secs(1);
+/// A full disk is tried again after this; the sources wait meanwhile.
+pub const DISK_FULL_RETRY: Duration = Duration::from_secs(1);
+/// A source or destination that is down for so long is a technical alert; shorter is a restart.
+pub const LINK_DOWN_ALERT: Duration = Duration::from_secs(60);
+/// Technical conditions on their way to the pipeline.
+pub const CONDITIONS_WAITING_MAX: usize = 256;
+/// Orders of people on their way to the pipeline.
+pub const ORDERS_WAITING_MAX: usize = 64;
+/// A reading taken longer before its receipt than this is old: an alert about it never pages as "now".
+pub const OLD_AFTER: Duration = Duration::from_secs(15 * 60);
+/// The pipeline turns at least once a second; a turn that takes longer than this is a hang.
+pub const PIPELINE_PATIENCE: Duration = Duration::from_secs(20);

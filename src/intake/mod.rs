@@ -13,7 +13,7 @@ use jiff::tz::TimeZone;
 
 use crate::config::{Config, DeviceSettings};
 use crate::profile::Decoded;
-use crate::reading::{DeviceId, Draft, Frame, Quality, Reading, Value};
+use crate::reading::{Delivery, DeviceId, Draft, Frame, Quality, Reading, Value};
 
 /// What the gateway knows of its devices, and the zone in which they tell the time.
 pub struct Intake {
@@ -67,7 +67,7 @@ impl Intake {
             let arrival = identity::Arrival { run: self.run, frame, index };
             undated |= identity::is_undated(&draft);
             let key = identity::key(&decoded.device, &draft, &arrival);
-            let (taken, time_doubt) = time::resolve(&draft, frame.received, zone);
+            let (taken, time_doubt) = time::resolve(&draft, frame, zone);
             let patient = known.and_then(|d| d.holders.bind(draft.slot));
             let quality = labels(&draft, time_doubt);
             readings.push(Reading {
@@ -82,7 +82,7 @@ impl Intake {
                 taken,
                 quality,
                 site: draft.site,
-                stored: draft.stored,
+                stored: draft.stored || frame.delivery == Delivery::Waited,
             });
         }
         Taken { readings, undated }

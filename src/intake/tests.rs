@@ -135,3 +135,13 @@ fn implausible_values_are_labelled_and_kept() {
     special.parts[0].value = Value::Absent(Absence::NotANumber);
     assert!(take_one(&Intake::new(&config(""), 1), &frame(1), special).quality.is_empty());
 }
+
+#[test]
+fn an_undated_value_that_waited_at_the_broker_is_never_now() {
+    let late = Frame { delivery: Delivery::Waited, ..frame(1) };
+    let reading = take_one(&Intake::new(&config(""), 1), &late, draft("72"));
+    assert!(reading.stored && reading.quality.contains(&Quality::TimeDoubtful));
+    assert_eq!(reading.taken.uncertainty_ms, u32::MAX);
+    let dated = Draft { device_time: civil("2026-11-22T10:30:00"), ..draft("72") };
+    assert!(take_one(&Intake::new(&config(""), 1), &late, dated).quality.is_empty());
+}

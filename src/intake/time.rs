@@ -5,8 +5,7 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::{AmbiguousOffset, TimeZone};
 
-use crate::clock::Stamp;
-use crate::reading::{DeviceTime, Draft, Quality, Taken, TimeMethod};
+use crate::reading::{Delivery, DeviceTime, Draft, Frame, Quality, Taken, TimeMethod};
 
 /// 2000-01-01T00:00:00Z: no device of this kind measured before (dossier §9).
 const EARLIEST_MS: i64 = 946_684_800_000;
@@ -20,7 +19,12 @@ const RECEIPT_UNCERTAINTY_MS: u32 = 1_000;
 const FOLD_UNCERTAINTY_MS: u32 = 3_600_000;
 
 /// The resolved time, and whether the device's own time had to be doubted.
-pub(super) fn resolve(draft: &Draft, received: Stamp, zone: &TimeZone) -> (Taken, bool) {
+///
+/// An undated value that waited at the broker is dated by its receipt with no bound on the error: it is labelled, and
+/// counts as stored, so that it never pages as "now".
+pub(super) fn resolve(draft: &Draft, frame: &Frame, zone: &TimeZone) -> (Taken, bool) {
+    let received = frame.received;
+    let waited = frame.delivery == Delivery::Waited;
     let said = draft.device_time.map(|t| instant(t, zone));
     let doubted = draft.quality.contains(&Quality::TimeDoubtful);
     let believable = said.filter(|(ms, ..)| {
@@ -29,11 +33,12 @@ pub(super) fn resolve(draft: &Draft, received: Stamp, zone: &TimeZone) -> (Taken
     let (at_ms, uncertainty_ms, method) = match believable {
         Some((ms, uncertainty, method)) => (Some(ms), uncertainty, method),
         None if !draft.stored && received.trusted => {
-            (Some(received.wall_ms), RECEIPT_UNCERTAINTY_MS, TimeMethod::Received)
+            let uncertainty = if waited { u32::MAX } else { RECEIPT_UNCERTAINTY_MS };
+            (Some(received.wall_ms), uncertainty, TimeMethod::Received)
         }
         None => (None, u32::MAX, TimeMethod::Unresolved),
     };
-    let doubt = draft.device_time.is_some() && believable.is_none();
+    let doubt = believable.is_none() && (draft.device_time.is_some() || waited);
     (Taken { device: draft.device_time, received, at_ms, uncertainty_ms, method }, doubt)
 }
 

@@ -1,0 +1,41 @@
+//! One frame through decoding, intake and alerts: synchronous, no disk, no network, no clock.
+//!
+//! Promises: an alert is found and signalled before anything can block; whatever a frame holds, it becomes an
+//! arrival to keep (readings, or a reject with its reason).
+
+use crate::alarm::AlertEvent;
+use crate::alert::{Engine, Input};
+use crate::clock::Stamp;
+use crate::intake::Intake;
+use crate::profile::Decoder;
+use crate::reading::{Arrival, Delivery, Frame, Reject};
+
+/// A payload longer than `limits::PAYLOAD_BYTES_MAX`: its beginning is kept.
+const OVERSIZED: Reject = Reject::new("WL-D900", "the payload is longer than 64 KiB");
+
+/// Everything that decides about a frame.
+pub(super) struct Core {
+    pub(super) decoder: Decoder,
+    pub(super) intake: Intake,
+    pub(super) engine: Engine,
+}
+
+impl Core {
+    /// The arrival to keep, and what the alert engine made of it.
+    pub(super) fn take(&mut self, frame: Frame, now: Stamp) -> (Arrival, Vec<AlertEvent>) {
+        let decoded = match frame.delivery {
+            Delivery::Cut { .. } => Err(OVERSIZED),
+            Delivery::Live | Delivery::Waited => self.decoder.decode(&frame),
+        };
+        let decoded = match decoded {
+            Ok(decoded) => decoded,
+            Err(reject) => return (Arrival { frame, undated: false, outcome: Err(reject) }, Vec::new()),
+        };
+        let taken = self.intake.take(&frame, decoded);
+        let mut events = Vec::new();
+        for reading in &taken.readings {
+            events.append(&mut self.engine.step(now, Input::Reading(reading)));
+        }
+        (Arrival { frame, undated: taken.undated, outcome: Ok(taken.readings) }, events)
+    }
+}

@@ -1,0 +1,58 @@
+//! What people order, from the control plane's handlers to the pipeline, and the answer back.
+
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::alarm::AlertId;
+use crate::alert::AlertError;
+use crate::config::DeviceSettings;
+use crate::control::{Fault, Orders};
+use crate::journal::JournalError;
+
+/// Longer than this a person does not wait; the order may still be carried out.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+
+/// One order with the place for its answer.
+pub(super) enum Order {
+    /// A person takes an alert.
+    Acknowledge { id: AlertId, by: String, answer: oneshot::Sender<Result<(), AlertError>> },
+    /// A device joins, or gets another holder.
+    AddDevice { device: DeviceSettings, answer: oneshot::Sender<Result<(), JournalError>> },
+}
+
+/// Hands orders to the pipeline.
+pub(super) struct Window(pub(super) mpsc::Sender<Order>);
+
+impl Window {
+    async fn ask<E>(
+        &self,
+        order: Order,
+        answer: oneshot::Receiver<Result<(), E>>,
+        refuse: fn(&E) -> Fault,
+    ) -> Result<(), Fault> {
+        self.0.try_send(order).map_err(|_| Fault::Busy)?;
+        match tokio::time::timeout(ANSWER_MAX, answer).await {
+            Ok(Ok(answer)) => answer.map_err(|e| refuse(&e)),
+            Ok(Err(_)) | Err(_) => Err(Fault::Busy),
+        }
+    }
+}
+
+impl Orders for Window {
+    fn acknowledge(&self, id: AlertId, by: String) -> BoxFuture<'_, Result<(), Fault>> {
+        let (answer, wait) = oneshot::channel();
+        let refuse = |e: &AlertError| match e {
+            AlertError::NotOpen => Fault::Missing("open alert"),
+            AlertError::Name => Fault::Refused(e.to_string()),
+        };
+        self.ask(Order::Acknowledge { id, by, answer }, wait, refuse).boxed()
+    }
+
+    fn add_device(&self, device: DeviceSettings) -> BoxFuture<'_, Result<(), Fault>> {
+        let (answer, wait) = oneshot::channel();
+        self.ask(Order::AddDevice { device, answer }, wait, |e| Fault::Refused(e.to_string())).boxed()
+    }
+}

@@ -1,0 +1,228 @@
+//! Frames in, synced arrivals out: the one place that awaits between sources and journal.
+//!
+//! Promises: a source is told of a frame only after the journal answered for it; an alert is signalled before the disk
+//! is asked, and its commit never lingers; a full queue pushes back.
+//! Must never: drop a frame that it took, tell twice, or answer a person before the commit.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::core::Core;
+use super::orders::Order;
+use crate::alarm::{AlertEvent, Priority};
+use crate::alert::Input;
+use crate::alert::notify::Signal;
+use crate::clock::Clock;
+use crate::journal::{Group, Journal, JournalError, Kept};
+use crate::limits;
+use crate::reading::Frame;
+use crate::telemetry::Pulse;
+
+/// The task between sources and journal.
+pub(super) struct Pipeline {
+    pub(super) core: Core,
+    /// Alert events of the start itself, to be committed first.
+    pub(super) ended: Vec<AlertEvent>,
+    pub(super) journal: Journal,
+    pub(super) signal: Signal,
+    pub(super) clock: Clock,
+    /// How long thin traffic waits for company.
+    pub(super) linger: Duration,
+    /// By source: where it is told which frames are kept.
+    pub(super) kept: HashMap<Arc<str>, mpsc::Sender<u64>>,
+    pub(super) pulse: Pulse,
+}
+
+/// What the pipeline is told.
+pub(super) struct Inbox {
+    pub(super) frames: mpsc::Receiver<Frame>,
+    pub(super) orders: mpsc::Receiver<Order>,
+    pub(super) technical: mpsc::Receiver<Technical>,
+}
+
+/// A technical condition of the gateway, as one of its tasks found it.
+#[derive(Clone, Debug)]
+pub(super) struct Technical {
+    /// Stable name: `destination-down:centre`.
+    pub(super) name: Arc<str>,
+    /// Whether it holds now.
+    pub(super) active: bool,
+    pub(super) priority: Priority,
+    /// What a person reads; no patient data.
+    pub(super) text: String,
+}
+
+/// Tells a person who waits that it is done.
+type Answer = Box<dyn FnOnce() + Send>;
+type Done = (Arc<Group>, Vec<Answer>, Result<Vec<Kept>, JournalError>);
+type InFlight = FuturesUnordered<BoxFuture<'static, Done>>;
+
+/// What is collected for the next commit.
+#[derive(Default)]
+struct Pending {
+    group: Group,
+    answers: Vec<Answer>,
+    since: Option<Instant>,
+    urgent: bool,
+}
+
+impl Pipeline {
+    /// Runs until the sources are gone (or `stop`) and everything taken is committed; an error: the journal failed.
+    pub(super) async fn run(mut self, inbox: Inbox, stop: CancellationToken) -> Result<(), JournalError> {
+        let Inbox { mut frames, mut orders, mut technical } = inbox;
+        let mut pending = Pending::default();
+        let mut in_flight = InFlight::new();
+        let mut batch = Vec::with_capacity(limits::COMMIT_GROUP_MAX);
+        let mut ticks = tokio::time::interval(limits::ALERT_TICK);
+        let mut open = true;
+        self.begin(&mut pending);
+        while open || !pending.is_empty() || !in_flight.is_empty() {
+            let room = limits::COMMIT_GROUP_MAX.saturating_sub(pending.group.arrivals.len());
+            let free = in_flight.len() < limits::COMMITS_IN_FLIGHT_MAX;
+            let due = pending.due(self.linger, !open).filter(|_| free);
+            tokio::select! {
+                biased;
+                Some(done) = in_flight.next() => self.answer(done)?,
+                () = until(due), if due.is_some() => in_flight.push(self.commit(&mut pending)),
+                Some(order) = orders.recv(), if open => self.order(order, &mut pending, &in_flight),
+                Some(condition) = technical.recv(), if open => self.condition(&condition, &mut pending),
+                n = frames.recv_many(&mut batch, room), if open && room > 0 => {
+                    open = n > 0;
+                    batch.drain(..).for_each(|frame| self.frame(frame, &mut pending));
+                }
+                _ = ticks.tick(), if open => self.tick(&mut pending),
+                () = stop.cancelled(), if open => open = false,
+            }
+        }
+        Ok(())
+    }
+
+    /// Signals again what was open before the restart.
+    fn begin(&mut self, pending: &mut Pending) {
+        let ended = std::mem::take(&mut self.ended);
+        self.signal.signal(self.clock.now(), &self.core.engine, &ended);
+        self.keep(ended, pending);
+    }
+
+    fn frame(&mut self, frame: Frame, pending: &mut Pending) {
+        pending.urgent |= frame.pressing;
+        let (arrival, events) = self.core.take(frame, self.clock.now());
+        if let Err(reject) = &arrival.outcome {
+            metrics::counter!("wardline_frames_rejected_total", "code" => reject.code).increment(1);
+        }
+        pending.group.arrivals.push(arrival);
+        pending.since.get_or_insert_with(Instant::now);
+        self.signal(events, pending);
+    }
+
+    /// Local signal first, then the disk.
+    fn signal(&mut self, events: Vec<AlertEvent>, pending: &mut Pending) {
+        if events.is_empty() {
+            return;
+        }
+        self.signal.signal(self.clock.now(), &self.core.engine, &events);
+        self.keep(events, pending);
+    }
+
+    fn keep(&self, events: Vec<AlertEvent>, pending: &mut Pending) {
+        if events.is_empty() {
+            return;
+        }
+        pending.group.events.extend(events);
+        pending.since.get_or_insert_with(Instant::now);
+        pending.urgent = true;
+    }
+
+    fn tick(&mut self, pending: &mut Pending) {
+        self.pulse.beat();
+        let events = self.core.engine.step(self.clock.now(), Input::Tick);
+        self.signal(events, pending);
+    }
+
+    fn condition(&mut self, condition: &Technical, pending: &mut Pending) {
+        let Technical { name, active, priority, text } = condition;
+        let input = Input::Technical { name, active: *active, priority: *priority, text };
+        let events = self.core.engine.step(self.clock.now(), input);
+        self.signal(events, pending);
+    }
+
+    fn order(&mut self, order: Order, pending: &mut Pending, in_flight: &InFlight) {
+        match order {
+            Order::Acknowledge { id, by, answer } => {
+                match self.core.engine.acknowledge(self.clock.now(), &id, &by) {
+                    Ok(events) => {
+                        pending.answers.push(Box::new(move || drop(answer.send(Ok(())))));
+                        self.signal(events, pending);
+                    }
+                    Err(e) => drop(answer.send(Err(e))),
+                }
+            }
+            Order::AddDevice { device, answer } => {
+                self.core.intake.register(&device);
+                let journal = self.journal.clone();
+                in_flight.push(Box::pin(async move {
+                    drop(answer.send(journal.save_device(device).await));
+                    (Arc::default(), Vec::new(), Ok(Vec::new()))
+                }));
+            }
+        }
+    }
+
+    /// Hands the group to the journal. On a full disk it stays in hand: the sources are told nothing, and wait.
+    fn commit(&self, pending: &mut Pending) -> BoxFuture<'static, Done> {
+        let Pending { group, answers, .. } = std::mem::take(pending);
+        let (journal, group) = (self.journal.clone(), Arc::new(group));
+        Box::pin(async move {
+            loop {
+                let result = journal.commit(group.clone()).await;
+                if !matches!(result, Err(JournalError::Full)) {
+                    return (group, answers, result);
+                }
+                tokio::time::sleep(limits::DISK_FULL_RETRY).await;
+            }
+        })
+    }
+
+    /// Tells the sources, and the people who wait, that a group is on the disk.
+    fn answer(&self, (group, answers, result): Done) -> Result<(), JournalError> {
+        let kept = result?;
+        let (new, known) = kept.iter().fold((0, 0), |(n, k), a| (n + u64::from(a.new), k + u64::from(a.known)));
+        metrics::counter!("wardline_readings_committed_total").increment(new);
+        metrics::counter!("wardline_readings_known_total").increment(known);
+        for arrival in &group.arrivals {
+            let frame = &arrival.frame;
+            // A source that does not listen any more gets the frame again from its broker, and the journal knows it.
+            if self.kept.get(&frame.source).is_none_or(|to| to.try_send(frame.ticket).is_err()) {
+                tracing::debug!(source = &*frame.source, "a source could not be told of a kept frame.");
+            }
+        }
+        answers.into_iter().for_each(|tell| tell());
+        Ok(())
+    }
+}
+
+impl Pending {
+    fn is_empty(&self) -> bool {
+        self.group.arrivals.is_empty() && self.group.events.is_empty()
+    }
+
+    /// When to commit. `None`: nothing to commit.
+    fn due(&self, linger: Duration, closing: bool) -> Option<Instant> {
+        let since = self.since.filter(|_| !self.is_empty())?;
+        let full = self.group.arrivals.len() >= limits::COMMIT_GROUP_MAX;
+        Some(if self.urgent || full || closing { since } else { since + linger })
+    }
+}
+
+async fn until(due: Option<Instant>) {
+    if let Some(due) = due {
+        tokio::time::sleep_until(due).await;
+    }
+}

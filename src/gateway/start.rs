@@ -1,0 +1,371 @@
+//! Building every part before the first byte is taken, then starting them. What cannot be built is said, and nothing runs.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::{mpsc, watch as seen};
+use tokio_util::sync::CancellationToken;
+
+use super::core::Core;
+use super::orders::Window;
+use super::outbox::Debts;
+use super::pipeline::{Inbox, Pipeline, Technical};
+use super::{Extra, Failed, Tasks, records, watch};
+use crate::alarm::AlertEvent;
+use crate::alert::notify::Signal;
+use crate::alert::ruleset::{RuleError, Rules};
+use crate::alert::Engine;
+use crate::clock::Clock;
+use crate::config::{Config, SourceSettings};
+use crate::control::Desk;
+use crate::control::serve::{ServeError, Sockets};
+use crate::control::view::{Link, LinkState};
+use crate::custody::{Creditor, Why};
+use crate::intake::Intake;
+use crate::journal::{Journal, OpenError};
+use crate::limits;
+use crate::page::{Page, PageError};
+use crate::profile::{Catalogue, Decoder, ProfileError};
+use crate::reading::Frame;
+use crate::sink::http::{HttpError, Peer};
+use crate::sink::{Destination, DestinationStatus, Sink, SinkError, State, deliver};
+use crate::source::mqtt::SourceError;
+use crate::source::{Port, SourceStatus, mqtt};
+use crate::telemetry::{Watchdog, heartbeat};
+
+/// What the process gives the gateway beside its configuration.
+pub struct Options {
+    /// Time.
+    pub clock: Clock,
+    /// Counters.
+    pub metrics: PrometheusHandle,
+    /// Cancelled: the gateway ends in order.
+    pub stop: CancellationToken,
+}
+
+/// Why the gateway does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Correct the profiles.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
+    /// Correct the rules.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Rules(Vec<RuleError>),
+    /// See the journal's own remedy.
+    #[error(transparent)]
+    Journal(#[from] OpenError),
+    /// Correct the destination.
+    #[error("destination `{0}`: {1}")]
+    Sink(String, SinkError),
+    /// Correct the source.
+    #[error("source `{0}`: {1}")]
+    Source(String, SourceError),
+    /// Correct the heartbeat.
+    #[error("heartbeat: {0}")]
+    Heartbeat(#[from] HttpError),
+    /// Free the socket.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// Free the port.
+    #[error(transparent)]
+    Page(#[from] PageError),
+}
+
+impl crate::fault::Explain for StartError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Profile(e) => e.code(),
+            Self::Rules(_) => "WL-A001",
+            Self::Journal(e) => e.code(),
+            Self::Sink(_, e) => e.code(),
+            Self::Source(_, e) => e.code(),
+            Self::Heartbeat(e) => e.code(),
+            Self::Serve(e) => e.code(),
+            Self::Page(e) => e.code(),
+        }
+    }
+    fn remedy(&self) -> &'static str {
+        match self {
+            Self::Profile(e) => e.remedy(),
+            Self::Rules(_) => "Correct the rules and run `wardline check`.",
+            Self::Journal(e) => e.remedy(),
+            Self::Sink(_, e) => e.remedy(),
+            Self::Source(_, e) => e.remedy(),
+            Self::Heartbeat(e) => e.remedy(),
+            Self::Serve(e) => e.remedy(),
+            Self::Page(e) => e.remedy(),
+        }
+    }
+}
+
+/// Every part, built and not yet running.
+pub(super) struct Parts {
+    config: Config,
+    options: Options,
+    catalogue: Arc<Catalogue>,
+    core: Core,
+    /// Alert events of the start itself, to be committed first.
+    ended: Vec<AlertEvent>,
+    signal: Signal,
+    journal: Journal,
+    sinks: Vec<(Arc<str>, Sink)>,
+    heartbeat: Option<Peer>,
+    sockets: Sockets,
+    page: Option<Page>,
+}
+
+impl Parts {
+    /// Opens the journal and builds the rest; nothing is taken from anywhere yet.
+    pub(super) async fn build(config: Config, options: Options) -> Result<Self, StartError> {
+        let catalogue = Arc::new(match &config.gateway.profiles {
+            Some(folder) => Catalogue::with_folder(folder)?,
+            None => Catalogue::built_in(),
+        });
+        let rules = match config.alerts.rules.as_slice() {
+            [] => Rules::shipped(&config.patients),
+            files => Rules::load(files, &config.patients),
+        };
+        let gateway: Arc<str> = config.gateway.id.as_str().into();
+        let mut sinks = Vec::new();
+        for settings in &config.destinations {
+            let sink = Sink::build(settings, &gateway, &options.clock)
+                .map_err(|e| StartError::Sink(settings.name().into(), e))?;
+            sinks.push((Arc::from(settings.name()), sink));
+        }
+        for SourceSettings::Mqtt(settings) in &config.sources {
+            mqtt::check(settings, &gateway, catalogue.topic_filters())
+                .map_err(|e| StartError::Source(settings.name.clone(), e))?;
+        }
+        let engine = Engine::new(rules.map_err(StartError::Rules)?, limits::OLD_AFTER);
+        let heartbeat = config.heartbeat.as_ref().map(|h| {
+            Peer::new(&h.url, h.ca_file.as_deref(), Duration::from_secs(h.every_s))
+        });
+        let sockets = Sockets::bind(&config.control).await?;
+        let page = match &config.page {
+            Some(page) => Some(Page::bind(page.listen).await?),
+            None => None,
+        };
+        let creditors: Vec<_> = sinks.iter().map(|(name, sink)| creditor(name, sink)).collect();
+        let (journal, core, ended) = recover(&config, &options.clock, &creditors, &catalogue, engine)?;
+        let (signal, heartbeat) = (Signal::default(), heartbeat.transpose()?);
+        Ok(Self { config, options, catalogue, core, ended, signal, journal, sinks, heartbeat, sockets, page })
+    }
+
+    /// Starts every part: what takes readings in, and what brings them out.
+    pub(super) fn spawn(
+        self,
+        extras: Vec<Extra>,
+        (inflow, stop): (&mut Tasks, &CancellationToken),
+        (outflow, outflow_stop): (&mut Tasks, &CancellationToken),
+    ) -> (Journal, Arc<Desk>, Signal) {
+        let Self { config, options, catalogue, core, ended, signal, journal, sinks, heartbeat, sockets, page } = self;
+        let clock = options.clock;
+        let watchdog = Watchdog::new(clock.clone());
+        let (frames, arriving) = mpsc::channel(limits::FRAMES_WAITING_MAX);
+        let (orders, ordered) = mpsc::channel(limits::ORDERS_WAITING_MAX);
+        let (found, technical) = mpsc::channel(limits::CONDITIONS_WAITING_MAX);
+        let gateway: Arc<str> = config.gateway.id.as_str().into();
+        let mut links = Links { kept: HashMap::new(), sources: Vec::new(), destinations: Vec::new(), found };
+
+        for SourceSettings::Mqtt(settings) in config.sources.clone() {
+            let port = links.source(settings.name.as_str().into(), "mqtt", &frames, &clock, stop, inflow);
+            let (gateway, filters) = (gateway.clone(), catalogue.topic_filters());
+            inflow.spawn(async move {
+                let ended = mqtt::run(&settings, &gateway, filters, port).await;
+                ended.map_err(|e| failed(&settings.name, &e))
+            });
+        }
+        for extra in extras {
+            let run = (extra.run)(links.source(extra.name, "sim", &frames, &clock, stop, inflow));
+            inflow.spawn(async move {
+                run.await;
+                Ok(())
+            });
+        }
+        // The pipeline ends when the last source has let go of its end.
+        drop(frames);
+        for (name, sink) in sinks {
+            let status = links.destination(name.clone(), sink.kind(), inflow);
+            let outbox = Debts::new(journal.clone(), name.clone());
+            let (clock, stop) = (clock.clone(), outflow_stop.clone());
+            outflow.spawn(async move {
+                deliver::run(name, sink, outbox, clock, stop, status).await;
+                Ok(())
+            });
+        }
+        let desk = Arc::new(Desk {
+            gateway,
+            started: clock.now(),
+            clock: clock.clone(),
+            records: records::of(&config, &clock),
+            alerts: signal.watch(),
+            orders: Arc::new(Window(orders)),
+            sources: links.sources,
+            destinations: links.destinations,
+            watchdog: watchdog.clone(),
+            metrics: options.metrics,
+        });
+        let pipeline = Pipeline {
+            core,
+            ended,
+            journal: journal.clone(),
+            signal: signal.clone(),
+            clock,
+            linger: Duration::from_millis(config.journal.commit_linger_ms),
+            kept: links.kept,
+            pulse: watchdog.pulse("pipeline", limits::PIPELINE_PATIENCE),
+        };
+        let (inbox, until) = (Inbox { frames: arriving, orders: ordered, technical }, stop.clone());
+        inflow.spawn(async move { pipeline.run(inbox, until).await.map_err(|e| failed("journal", &e)) });
+        let around = Around { config, watchdog, heartbeat, sockets, page, desk: desk.clone() };
+        around.spawn(outflow, outflow_stop);
+        (journal, desk, signal)
+    }
+}
+
+/// Opens the journal and takes over what was before.
+fn recover(
+    config: &Config,
+    clock: &Clock,
+    creditors: &[Creditor],
+    catalogue: &Arc<Catalogue>,
+    mut engine: Engine,
+) -> Result<(Journal, Core, Vec<AlertEvent>), StartError> {
+    let (journal, before) = Journal::open(&config.gateway.state, &config.journal, creditors, clock.clone())?;
+    let mut intake = Intake::new(config, before.run);
+    before.devices.iter().for_each(|d| intake.register(d));
+    let ended = engine.restore(clock.now(), before.open_alerts, &before.recent);
+    Ok((journal, Core { decoder: Decoder::new(catalogue.clone()), intake, engine }, ended))
+}
+
+fn creditor(name: &Arc<str>, sink: &Sink) -> Creditor {
+    Creditor { name: name.clone(), readings: sink.takes_readings(), alerts: sink.takes_alerts() }
+}
+
+fn failed(part: &str, why: &dyn std::fmt::Display) -> Failed {
+    Failed { part: part.into(), why: why.to_string() }
+}
+
+/// The ends of the links, as they are made.
+struct Links {
+    kept: HashMap<Arc<str>, mpsc::Sender<u64>>,
+    sources: Vec<crate::control::Probe>,
+    destinations: Vec<crate::control::Probe>,
+    found: mpsc::Sender<Technical>,
+}
+
+impl Links {
+    fn source(
+        &mut self,
+        name: Arc<str>,
+        kind: &'static str,
+        frames: &mpsc::Sender<Frame>,
+        clock: &Clock,
+        stop: &CancellationToken,
+        tasks: &mut Tasks,
+    ) -> Port {
+        let (told, kept) = mpsc::channel(limits::TOLD_WAITING_MAX);
+        let (status, seen) = seen::channel(SourceStatus::default());
+        self.kept.insert(name.clone(), told);
+        self.watch(format!("source-down:{name}"), seen.clone(), source_down, tasks);
+        self.sources.push(Box::new(move || source_link(&name, kind, &seen.borrow())));
+        Port { frames: frames.clone(), kept, status, clock: clock.clone(), stop: stop.clone() }
+    }
+
+    fn destination(
+        &mut self,
+        name: Arc<str>,
+        kind: &'static str,
+        tasks: &mut Tasks,
+    ) -> seen::Sender<DestinationStatus> {
+        let (status, seen) = seen::channel(DestinationStatus::default());
+        self.watch(format!("destination-down:{name}"), seen.clone(), destination_down, tasks);
+        self.destinations.push(Box::new(move || destination_link(&name, kind, &seen.borrow())));
+        status
+    }
+
+    fn watch<S: Send + Sync + 'static>(
+        &self,
+        name: String,
+        seen: seen::Receiver<S>,
+        down: fn(&S) -> Option<String>,
+        tasks: &mut Tasks,
+    ) {
+        let found = self.found.clone();
+        tasks.spawn(async move {
+            watch::link(name.into(), seen, down, found).await;
+            Ok(())
+        });
+    }
+}
+
+fn source_down(status: &SourceStatus) -> Option<String> {
+    let why = || status.trouble.as_ref().map_or("not connected yet".into(), |t| t.sentence.to_string());
+    status.connected_since.is_none().then(why)
+}
+
+fn destination_down(status: &DestinationStatus) -> Option<String> {
+    let why = || status.why.as_ref().map_or(String::new(), |w| w.text.clone());
+    (status.state == State::Down).then(why)
+}
+
+fn source_link(name: &Arc<str>, kind: &str, status: &SourceStatus) -> Link {
+    let state = match (&status.connected_since, &status.trouble) {
+        (Some(_), _) => LinkState::Up,
+        (None, Some(_)) => LinkState::Down,
+        (None, None) => LinkState::Starting,
+    };
+    let why = status.trouble.as_ref().map(|t| Why::new(t.code, &*t.sentence));
+    Link { name: name.clone(), kind: kind.into(), state, since_ms: status.connected_since.map(|s| s.wall_ms), why }
+}
+
+fn destination_link(name: &Arc<str>, kind: &str, status: &DestinationStatus) -> Link {
+    let state = match status.state {
+        State::Starting => LinkState::Starting,
+        State::Up => LinkState::Up,
+        State::Down => LinkState::Down,
+    };
+    let since_ms = status.since.map(|s| s.wall_ms);
+    Link { name: name.clone(), kind: kind.into(), state, since_ms, why: status.why.clone() }
+}
+
+/// What stands around the way of a reading: it must be there as long as deliveries go on.
+struct Around {
+    config: Config,
+    watchdog: Arc<Watchdog>,
+    heartbeat: Option<Peer>,
+    sockets: Sockets,
+    page: Option<Page>,
+    desk: Arc<Desk>,
+}
+
+impl Around {
+    fn spawn(self, tasks: &mut Tasks, stop: &CancellationToken) {
+        let Self { config, watchdog, heartbeat: peer, sockets, page, desk } = self;
+        let until = stop.clone();
+        tasks.spawn(async move {
+            watchdog.run(until).await;
+            Ok(())
+        });
+        if let (Some(settings), Some(peer)) = (config.heartbeat, peer) {
+            let (desk, until) = (desk.clone(), stop.clone());
+            tasks.spawn(async move {
+                heartbeat::run(peer.client, settings, || desk.beat(), until).await;
+                Ok(())
+            });
+        }
+        if let Some(page) = page {
+            let (desk, until) = (desk.clone(), stop.clone());
+            let zone = TimeZone::get(&config.gateway.time_zone).unwrap_or(TimeZone::UTC);
+            tasks.spawn(async move {
+                page.serve(desk, &config.patients, zone, until).await.map_err(|e| failed("page", &e))
+            });
+        }
+        let until = stop.clone();
+        tasks.spawn(async move { sockets.serve(desk, until).await.map_err(|e| failed("control", &e)) });
+    }
+}

@@ -1,0 +1,119 @@
+//! The built binary, running with a configuration and a folder of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::PATIENCE;
+
+/// A gateway's folder and, while it runs, its process; both end with this handle.
+pub struct Gateway {
+    folder: tempfile::TempDir,
+    child: Option<Child>,
+}
+
+impl Gateway {
+    /// Writes the configuration: `[gateway]` and `[control]` are added, the rest is `settings`. Does not start it.
+    pub fn new(settings: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path().display();
+        let text = format!(
+            "[gateway]\nid = \"test-box\"\nstate = \"{at}/state\"\n\
+             [control]\nsocket = \"{at}/control.sock\"\nstatus_socket = \"{at}/status.sock\"\n{settings}"
+        );
+        std::fs::write(folder.path().join("wardline.toml"), text).unwrap();
+        Self { folder, child: None }
+    }
+
+    /// Path in its folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Starts it and waits until it is ready.
+    pub fn start(&mut self) {
+        self.spawn();
+        let since = Instant::now();
+        while !self.is_ready() {
+            let ended = self.child.as_mut().unwrap().try_wait().unwrap();
+            assert!(ended.is_none(), "the gateway ended: {ended:?}\n{}", self.log());
+            assert!(since.elapsed() < PATIENCE, "the gateway is not ready\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Starts it and waits for nothing.
+    pub fn spawn(&mut self) {
+        let log = std::fs::File::options().create(true).append(true).open(self.path("log")).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_wardline"))
+            .args(["run", "--config"])
+            .arg(self.path("wardline.toml"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.child = Some(child);
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Ends it in order and gives its exit code.
+    pub fn stop(&mut self) -> Option<i32> {
+        let mut child = self.child.take()?;
+        let _ = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
+        child.wait().unwrap().code()
+    }
+
+    /// Runs a subcommand against it: standard output, standard error, exit code.
+    pub fn cli(&self, arguments: &[&str]) -> (String, String, Option<i32>) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wardline"));
+        command.args(arguments).arg("--config").arg(self.path("wardline.toml"));
+        let output = command.output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (text(output.stdout), text(output.stderr), output.status.code())
+    }
+
+    /// A subcommand's `--json` answer.
+    pub fn json(&self, arguments: &[&str]) -> serde_json::Value {
+        let arguments: Vec<&str> = arguments.iter().copied().chain(["--json"]).collect();
+        let (out, err, code) = self.cli(&arguments);
+        assert_eq!(code, Some(0), "{arguments:?}: {err}\n{}", self.log());
+        serde_json::from_str(&out).unwrap_or_else(|e| panic!("{arguments:?}: {e}: {out}"))
+    }
+
+    /// What it logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    fn is_ready(&self) -> bool {
+        http_over_unix(&self.path("status.sock"), "/readyz").is_some_and(|answer| answer.starts_with("HTTP/1.1 200"))
+    }
+}
+
+/// A GET over a Unix socket: head and body.
+pub fn http_over_unix(socket: &Path, path: &str) -> Option<String> {
+    use std::io::{Read, Write};
+    let mut stream = std::os::unix::net::UnixStream::connect(socket).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: wardline\r\nConnection: close\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer)
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            eprintln!("--- the gateway's log ---\n{}", self.log());
+        }
+    }
+}
