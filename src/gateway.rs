@@ -17,6 +17,7 @@ use futures_util::future::BoxFuture;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::alert::notify::Signal;
 use crate::config::Config;
 use crate::control::Desk;
 use crate::journal::Journal;
@@ -49,6 +50,8 @@ type Tasks = JoinSet<Result<(), Failed>>;
 pub struct Running {
     /// What the control plane sees of it.
     pub desk: Arc<Desk>,
+    /// The local signal, with the latency of alerts.
+    pub signal: Signal,
     /// Cancel it to end the gateway in order.
     pub stop: CancellationToken,
     inflow: Tasks,
@@ -63,9 +66,9 @@ pub async fn start(config: Config, options: Options, extras: Vec<Extra>) -> Resu
     let outflow_stop = CancellationToken::new();
     let parts = start::Parts::build(config, options).await?;
     let (mut inflow, mut outflow) = (Tasks::new(), Tasks::new());
-    let (journal, desk) = parts.spawn(extras, (&mut inflow, &stop), (&mut outflow, &outflow_stop))?;
+    let (journal, desk, signal) = parts.spawn(extras, (&mut inflow, &stop), (&mut outflow, &outflow_stop));
     telemetry::ready("Receiving.");
-    Ok(Running { desk, stop, inflow, outflow, outflow_stop, journal })
+    Ok(Running { desk, signal, stop, inflow, outflow, outflow_stop, journal })
 }
 
 impl Running {

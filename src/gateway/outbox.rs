@@ -35,7 +35,8 @@ impl Outbox for Debts {
     }
 
     async fn evidence(&self, keys: Vec<ReadingKey>) -> Vec<Arc<Reading>> {
-        self.journal.readings(keys).await.unwrap_or_default()
+        let _ = keys;
+        Vec::new()
     }
 }
 

@@ -155,15 +155,13 @@ impl Pipeline {
 
     fn order(&mut self, order: Order, pending: &mut Pending, in_flight: &InFlight) {
         match order {
-            Order::Acknowledge { id, by, answer } => {
-                match self.core.engine.acknowledge(self.clock.now(), &id, &by) {
-                    Ok(events) => {
-                        pending.answers.push(Box::new(move || drop(answer.send(Ok(())))));
-                        self.signal(events, pending);
-                    }
-                    Err(e) => drop(answer.send(Err(e))),
+            Order::Acknowledge { id, by, answer } => match self.core.engine.acknowledge(self.clock.now(), &id, &by) {
+                Ok(events) => {
+                    pending.answers.push(Box::new(move || drop(answer.send(Ok(())))));
+                    self.signal(events, pending);
                 }
-            }
+                Err(e) => drop(answer.send(Err(e))),
+            },
             Order::AddDevice { device, answer } => {
                 self.core.intake.register(&device);
                 let journal = self.journal.clone();

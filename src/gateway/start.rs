@@ -1,6 +1,7 @@
 //! Building every part before the first byte is taken, then starting them. What cannot be built is said, and nothing runs.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,9 +16,9 @@ use super::outbox::Debts;
 use super::pipeline::{Inbox, Pipeline, Technical};
 use super::{Extra, Failed, Tasks, records, watch};
 use crate::alarm::AlertEvent;
-use crate::alert::notify::Signal;
-use crate::alert::ruleset::{RuleError, Rules};
 use crate::alert::Engine;
+use crate::alert::notify::Signal;
+use crate::alert::ruleset::{self, RuleError, Rules};
 use crate::clock::Clock;
 use crate::config::{Config, SourceSettings};
 use crate::control::Desk;
@@ -28,13 +29,14 @@ use crate::intake::Intake;
 use crate::journal::{Journal, OpenError};
 use crate::limits;
 use crate::page::{Page, PageError};
-use crate::profile::{Catalogue, Decoder, ProfileError};
+use crate::profile::{Catalogue, Decoder};
 use crate::reading::Frame;
 use crate::sink::http::{HttpError, Peer};
 use crate::sink::{Destination, DestinationStatus, Sink, SinkError, State, deliver};
 use crate::source::mqtt::SourceError;
 use crate::source::{Port, SourceStatus, mqtt};
-use crate::telemetry::{Watchdog, heartbeat};
+use crate::telemetry::Watchdog;
+use crate::telemetry::heartbeat::{self, Beat};
 
 /// What the process gives the gateway beside its configuration.
 pub struct Options {
@@ -49,9 +51,6 @@ pub struct Options {
 /// Why the gateway does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// Correct the profiles.
-    #[error(transparent)]
-    Profile(#[from] ProfileError),
     /// Correct the rules.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Rules(Vec<RuleError>),
@@ -78,7 +77,6 @@ pub enum StartError {
 impl crate::fault::Explain for StartError {
     fn code(&self) -> &'static str {
         match self {
-            Self::Profile(e) => e.code(),
             Self::Rules(_) => "WL-A001",
             Self::Journal(e) => e.code(),
             Self::Sink(_, e) => e.code(),
@@ -90,7 +88,6 @@ impl crate::fault::Explain for StartError {
     }
     fn remedy(&self) -> &'static str {
         match self {
-            Self::Profile(e) => e.remedy(),
             Self::Rules(_) => "Correct the rules and run `wardline check`.",
             Self::Journal(e) => e.remedy(),
             Self::Sink(_, e) => e.remedy(),
@@ -121,12 +118,9 @@ pub(super) struct Parts {
 impl Parts {
     /// Opens the journal and builds the rest; nothing is taken from anywhere yet.
     pub(super) async fn build(config: Config, options: Options) -> Result<Self, StartError> {
-        let catalogue = Arc::new(match &config.gateway.profiles {
-            Some(folder) => Catalogue::with_folder(folder)?,
-            None => Catalogue::built_in(),
-        });
+        let catalogue = Arc::new(Catalogue::built_in());
         let rules = match config.alerts.rules.as_slice() {
-            [] => Rules::shipped(&config.patients),
+            [] => Rules::parse(&[(Path::new("default.toml"), ruleset::DEFAULT)], &config.patients),
             files => Rules::load(files, &config.patients),
         };
         let gateway: Arc<str> = config.gateway.id.as_str().into();
@@ -141,9 +135,8 @@ impl Parts {
                 .map_err(|e| StartError::Source(settings.name.clone(), e))?;
         }
         let engine = Engine::new(rules.map_err(StartError::Rules)?, limits::OLD_AFTER);
-        let heartbeat = config.heartbeat.as_ref().map(|h| {
-            Peer::new(&h.url, h.ca_file.as_deref(), Duration::from_secs(h.every_s))
-        });
+        let heartbeat =
+            config.heartbeat.as_ref().map(|h| Peer::new(&h.url, h.ca_file.as_deref(), Duration::from_secs(h.every_s)));
         let sockets = Sockets::bind(&config.control).await?;
         let page = match &config.page {
             Some(page) => Some(Page::bind(page.listen).await?),
@@ -201,7 +194,7 @@ impl Parts {
             gateway,
             started: clock.now(),
             clock: clock.clone(),
-            records: records::of(&config, &clock),
+            records: records::of(&config),
             alerts: signal.watch(),
             orders: Arc::new(Window(orders)),
             sources: links.sources,
@@ -354,7 +347,7 @@ impl Around {
         if let (Some(settings), Some(peer)) = (config.heartbeat, peer) {
             let (desk, until) = (desk.clone(), stop.clone());
             tasks.spawn(async move {
-                heartbeat::run(peer.client, settings, || desk.beat(), until).await;
+                heartbeat::run(peer.client, settings, || beat(&desk), until).await;
                 Ok(())
             });
         }
@@ -367,5 +360,26 @@ impl Around {
         }
         let until = stop.clone();
         tasks.spawn(async move { sockets.serve(desk, until).await.map_err(|e| failed("control", &e)) });
+    }
+}
+
+async fn beat(desk: &Arc<Desk>) -> Beat {
+    let (records, now) = (desk.records.clone(), desk.clock.now());
+    let boxes = tokio::task::spawn_blocking(move || records.outbox(None)).await;
+    let boxes = boxes.ok().and_then(Result::ok).unwrap_or_default();
+    let oldest_ms = boxes.iter().filter_map(|o| o.oldest_ms).min().unwrap_or(now.wall_ms);
+    let links = desk.sources.iter().chain(&desk.destinations).map(|probe| probe());
+    Beat {
+        gateway: desk.gateway.clone(),
+        version: env!("CARGO_PKG_VERSION"),
+        sent_ms: now.wall_ms,
+        clock_trusted: now.trusted,
+        uptime_s: now.since(desk.started).as_secs(),
+        backlog: boxes.iter().map(|o| o.waiting).sum(),
+        oldest_s: u64::try_from(now.wall_ms.saturating_sub(oldest_ms) / 1_000).unwrap_or(0),
+        rejected: boxes.iter().map(|o| o.rejected).sum(),
+        open_alerts: desk.alerts.borrow().len(),
+        down: links.filter(|l| l.state == LinkState::Down).map(|l| l.name).collect(),
+        stalled: desk.watchdog.stalled(),
     }
 }
