@@ -1,6 +1,13 @@
 //! The MQTT source against a real broker: what was not told is sent again, what was told is not, whatever fails between.
 
-#![allow(clippy::disallowed_methods, reason = "tests run their own tasks")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test says what is wrong by ending"
+)]
 
 mod support;
 
@@ -122,6 +129,7 @@ on_both!(
     a_large_payload_is_cut_and_does_not_block,
     a_message_without_acknowledgement_is_taken,
     a_retained_message_is_not_live,
+    overlapping_filters_bring_a_message_once,
     tickets_told_during_shutdown_are_acknowledged,
 );
 
@@ -467,6 +475,21 @@ async fn a_retained_message_is_not_live(version: MqttVersion) {
     device.publish("vitals/cuff", ["today"]).await;
     assert_eq!(texts(&source.take(1).await), ["today"]);
     source.kill().await;
+}
+
+async fn overlapping_filters_bring_a_message_once(version: MqttVersion) {
+    let Some(broker) = Broker::start(&Door::Open, "") else { return };
+    let mut source = Running::with(settings(version, broker.port), &["vitals/+/cuff", "vitals/ward/+"], 64);
+    source.connected().await;
+    let device = Device::connect(broker.device_port);
+    device.publish("vitals/ward/cuff", ["twice wanted"]).await;
+    device.publish("vitals/home/scale", ["not wanted"]).await;
+    device.publish("vitals/home/cuff", ["wanted"]).await;
+    let frames = source.take(2).await;
+    assert_eq!(texts(&frames), ["twice wanted", "wanted"]);
+    source.tell(&frames).await;
+    source.acknowledged().await;
+    source.end().await;
 }
 
 async fn tickets_told_during_shutdown_are_acknowledged(version: MqttVersion) {

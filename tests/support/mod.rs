@@ -3,7 +3,12 @@
 //! Each test starts what it needs on free ports of 127.0.0.1 and ends it by its handle, also when it panics.
 
 #![allow(dead_code, reason = "each test file uses a part")]
-#![allow(clippy::disallowed_methods, reason = "tests run their own tasks and measure their own patience")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "tests run their own tasks, measure their own patience, and say what is wrong by ending"
+)]
 
 use std::future::Future;
 use std::net::TcpListener;

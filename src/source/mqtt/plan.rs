@@ -8,6 +8,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 
 use super::fault::SourceError;
+use super::filters::Filters;
 use crate::config::MqttSettings;
 use crate::limits;
 use crate::source::secret::{self, Secret};
@@ -26,7 +27,7 @@ pub(super) struct Plan {
     pub(super) client_id: String,
     pub(super) user: Option<String>,
     pub(super) password: Option<Secret>,
-    pub(super) filters: Vec<String>,
+    pub(super) filters: Filters,
     pub(super) in_flight: u16,
     pub(super) session_seconds: u32,
 }
@@ -51,7 +52,6 @@ impl Plan {
         if settings.in_flight == 0 || settings.in_flight > limits::MQTT_IN_FLIGHT_MAX {
             return Err(bad("`in_flight` must be 1 to 1000"));
         }
-        let filters = super::filters::minimal(filters);
         if filters.is_empty() {
             return Err(bad("no topic to subscribe to: no profile has one, and `topics` is empty"));
         }
@@ -65,7 +65,7 @@ impl Plan {
             client_id: settings.client_id.clone().unwrap_or_else(|| format!("wardline-{gateway_id}")),
             user: settings.user.clone(),
             password,
-            filters,
+            filters: Filters::new(filters),
             in_flight: settings.in_flight,
             session_seconds: settings.session_hours.saturating_mul(3_600),
         })

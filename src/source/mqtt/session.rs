@@ -53,7 +53,7 @@ pub(super) struct Session<V> {
 struct Metrics {
     frames: metrics::Counter,
     redelivered: metrics::Counter,
-    repeated: metrics::Counter,
+    passed_over: metrics::Counter,
     failures: metrics::Counter,
     connected: metrics::Gauge,
     outstanding: metrics::Gauge,
@@ -65,7 +65,7 @@ impl Metrics {
         Self {
             frames: metrics::counter!("wardline_source_frames_total", "source" => source()),
             redelivered: metrics::counter!("wardline_source_redelivered_total", "source" => source()),
-            repeated: metrics::counter!("wardline_source_repeated_total", "source" => source()),
+            passed_over: metrics::counter!("wardline_source_passed_over_total", "source" => source()),
             failures: metrics::counter!("wardline_source_failures_total", "source" => source()),
             connected: metrics::gauge!("wardline_source_connected", "source" => source()),
             outstanding: metrics::gauge!("wardline_source_outstanding", "source" => source()),
@@ -167,7 +167,7 @@ impl<V: Voice> Session<V> {
 
     fn connected(&mut self, resumed: bool, now: Stamp) {
         self.window.open();
-        self.voice.subscribe(&self.plan.filters);
+        self.voice.subscribe(&self.plan.filters.subscribed);
         let absent = self.last_seen.map(|then| now.since(then));
         self.catching_up = resumed && absent.is_none_or(|a| a > limits::MQTT_ABSENCE_MAX);
         self.last_full = Some(now);
@@ -183,8 +183,9 @@ impl<V: Voice> Session<V> {
 
     fn message(&mut self, message: Message, now: Stamp) {
         let ticket = self.window.take(message.packet_id);
-        if message.repeat {
-            self.metrics.repeated.increment(1);
+        let topic = self.topics.get(&message.topic);
+        if message.repeat || !self.plan.filters.want(&topic) {
+            self.metrics.passed_over.increment(1);
             return self.window.tell(ticket);
         }
         let outstanding = self.window.len();
@@ -199,7 +200,7 @@ impl<V: Voice> Session<V> {
         let (bytes, delivery) = cut(message.payload, message.retained || self.catching_up);
         self.ready.push(Frame {
             source: Arc::clone(&self.plan.name),
-            path: Path::Topic(self.topics.get(&message.topic)),
+            path: Path::Topic(topic),
             bytes,
             received: now,
             ticket,
