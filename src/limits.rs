@@ -168,3 +168,5 @@ pub const ORDERS_WAITING_MAX: usize = 64;
 pub const OLD_AFTER: Duration = Duration::from_secs(15 * 60);
 /// The pipeline turns at least once a second; a turn that takes longer than this is a hang.
 pub const PIPELINE_PATIENCE: Duration = Duration::from_secs(20);
+/// Messages of the lab's devices waiting for the broker.
+pub const LAB_MQTT_QUEUE_MAX: usize = 1_000;

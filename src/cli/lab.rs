@@ -5,10 +5,15 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 
+use crate::clock::Clock;
 use crate::lab::endpoint::{self, Endpoint, Manners, Settings};
+use crate::lab::mqtt::{self, Target};
+use crate::lab::patient::DAY;
+use crate::lab::ward::{Tempo, Ward};
 
 /// Arguments of `wardline lab`.
 #[derive(clap::Args)]
@@ -21,6 +26,36 @@ pub struct Args {
 enum What {
     /// A FHIR endpoint on loopback that counts duplicates, and misbehaves as told.
     Endpoint(EndpointArgs),
+    /// Virtual patients and their devices, publishing to an MQTT broker.
+    Devices(DevicesArgs),
+}
+
+#[derive(clap::Args)]
+struct DevicesArgs {
+    /// The broker, like mqtt://127.0.0.1:1883.
+    #[arg(long, required_unless_present = "config")]
+    mqtt: Option<String>,
+    /// User name at the broker.
+    #[arg(long, requires = "password_file")]
+    user: Option<String>,
+    /// File with the password.
+    #[arg(long)]
+    password_file: Option<PathBuf>,
+    /// How many patients.
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    patients: u32,
+    /// In how many seconds a day of theirs passes.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    seconds: u64,
+    /// How often each chest strap reports, milliseconds.
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
+    strap_ms: u64,
+    /// Seed: the same ward again.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Print patients and devices as they stand in a gateway's configuration, and publish nothing.
+    #[arg(long)]
+    config: bool,
 }
 
 #[derive(clap::Args)]
@@ -54,7 +89,36 @@ struct EndpointArgs {
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.what {
         What::Endpoint(args) => serve(args),
+        What::Devices(args) => publish(args),
     }
+}
+
+fn publish(args: &DevicesArgs) -> anyhow::Result<ExitCode> {
+    let ward = Ward::new(args.seed, args.patients);
+    let Some(url) = args.mqtt.as_deref().filter(|_| !args.config) else {
+        print!("{}", mqtt::config(&ward));
+        return Ok(ExitCode::SUCCESS);
+    };
+    let mut target = Target::parse(url)?;
+    if let (Some(user), Some(file)) = (&args.user, &args.password_file) {
+        let password = std::fs::read_to_string(file).context("the password file cannot be read")?;
+        target.credentials = Some((user.clone(), password.trim_end().to_owned()));
+    }
+    let clock = Clock::system();
+    let real = Duration::from_secs(args.seconds);
+    let strap = Duration::from_millis(args.strap_ms).mul_f64(DAY.as_secs_f64() / real.as_secs_f64());
+    let tempo = Tempo { life: Duration::ZERO..DAY, real, strap, oximeter: strap * 5 };
+    let (play, _) = ward.play(tempo, clock.now());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        tokio::select! {
+            published = mqtt::publish(&target, play, &clock) => {
+                println!("{}", serde_json::to_string(&published?)?);
+                Ok(ExitCode::SUCCESS)
+            }
+            _ = tokio::signal::ctrl_c() => Ok(ExitCode::FAILURE),
+        }
+    })
 }
 
 fn serve(args: &EndpointArgs) -> anyhow::Result<ExitCode> {

@@ -5,6 +5,7 @@
 
 pub mod device;
 pub mod endpoint;
+pub mod mqtt;
 pub mod patient;
 pub mod rng;
 pub mod tally;

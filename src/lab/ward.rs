@@ -209,7 +209,7 @@ pub struct Play {
     devices: HashMap<(usize, Tool), Device>,
     tempo: Tempo,
     start: Stamp,
-    ready: VecDeque<(Duration, Sent, usize)>,
+    ready: VecDeque<(Use, Duration, Sent)>,
     sent: u64,
     chart: Arc<Chart>,
 }
@@ -233,7 +233,7 @@ impl Play {
         let mishap = mishap(one.tool, self.ward.patients.get(one.patient)?.rng(self.ward.seed ^ moment).unit());
         // A body beyond what the encoding holds would send nothing; the lab's bodies are not.
         for sent in device.measure(&body, clock, mishap).unwrap_or_default() {
-            self.ready.push_back((after, sent, one.patient));
+            self.ready.push_back((one, after, sent));
         }
         Some(())
     }
@@ -251,21 +251,42 @@ fn mishap(tool: Tool, dice: f64) -> Mishap {
     if dice < rate { what } else { Mishap::None }
 }
 
+/// One frame of a play.
+pub struct Step<'a> {
+    /// How long after the start.
+    pub after: Duration,
+    /// Whose.
+    pub patient: &'a Patient,
+    /// Which of their devices.
+    pub tool: Tool,
+    /// What it sends.
+    pub sent: Sent,
+}
+
+impl Play {
+    /// The next frame. `None`: that was all.
+    pub fn advance(&mut self) -> Option<Step<'_>> {
+        while self.ready.is_empty() && !self.uses.is_empty() {
+            let _ = self.prepare();
+        }
+        let (one, after, sent) = self.ready.pop_front()?;
+        Some(Step { after, patient: self.ward.patients.get(one.patient)?, tool: one.tool, sent })
+    }
+}
+
 impl Feed for Play {
     fn next(&mut self) -> Option<Emission> {
-        while self.ready.is_empty() {
-            if self.prepare().is_none() && self.uses.is_empty() && self.ready.is_empty() {
-                self.chart.lock().done = true;
-                return None;
-            }
-        }
-        let (after, sent, patient) = self.ready.pop_front()?;
+        let chart = self.chart.clone();
+        let Some(Step { after, patient, sent, .. }) = self.advance() else {
+            chart.lock().done = true;
+            return None;
+        };
+        let note = Note { subject: reference(patient).reveal().to_owned(), says: sent.says, broken: sent.broken };
         self.sent += 1;
-        let subject = self.ward.patients.get(patient).map(|p| reference(p).reveal().to_owned()).unwrap_or_default();
-        let mut chart = self.chart.lock();
+        let mut chart = chart.lock();
         chart.frames += 1;
         chart.outstanding += 1;
-        chart.pending.insert(self.sent, Note { subject, says: sent.says, broken: sent.broken });
+        chart.pending.insert(self.sent, note);
         Some(Emission { after, path: sent.path, bytes: sent.bytes })
     }
 

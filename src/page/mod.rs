@@ -49,8 +49,8 @@ pub enum PageError {
 impl Explain for PageError {
     fn code(&self) -> &'static str {
         match self {
-            Self::NotLoopback(_) => "WL-O020",
-            Self::Bind { .. } => "WL-O021",
+            Self::NotLoopback(_) => "WL-O030",
+            Self::Bind { .. } => "WL-O031",
         }
     }
     fn remedy(&self) -> &'static str {
