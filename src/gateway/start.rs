@@ -29,7 +29,7 @@ use crate::intake::Intake;
 use crate::journal::{Journal, OpenError};
 use crate::limits;
 use crate::page::{Page, PageError};
-use crate::profile::{Catalogue, Decoder};
+use crate::profile::{Catalogue, Decoder, ProfileError};
 use crate::reading::Frame;
 use crate::sink::http::{HttpError, Peer};
 use crate::sink::{Destination, DestinationStatus, Sink, SinkError, State, deliver};
@@ -51,6 +51,9 @@ pub struct Options {
 /// Why the gateway does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// Correct the profiles.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
     /// Correct the rules.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Rules(Vec<RuleError>),
@@ -77,6 +80,7 @@ pub enum StartError {
 impl crate::fault::Explain for StartError {
     fn code(&self) -> &'static str {
         match self {
+            Self::Profile(e) => e.code(),
             Self::Rules(_) => "WL-A001",
             Self::Journal(e) => e.code(),
             Self::Sink(_, e) => e.code(),
@@ -88,6 +92,7 @@ impl crate::fault::Explain for StartError {
     }
     fn remedy(&self) -> &'static str {
         match self {
+            Self::Profile(e) => e.remedy(),
             Self::Rules(_) => "Correct the rules and run `wardline check`.",
             Self::Journal(e) => e.remedy(),
             Self::Sink(_, e) => e.remedy(),
@@ -118,7 +123,10 @@ pub(super) struct Parts {
 impl Parts {
     /// Opens the journal and builds the rest; nothing is taken from anywhere yet.
     pub(super) async fn build(config: Config, options: Options) -> Result<Self, StartError> {
-        let catalogue = Arc::new(Catalogue::built_in());
+        let catalogue = Arc::new(match &config.gateway.profiles {
+            Some(folder) => Catalogue::with_folder(folder)?,
+            None => Catalogue::built_in(),
+        });
         let rules = match config.alerts.rules.as_slice() {
             [] => Rules::parse(&[(Path::new("default.toml"), ruleset::DEFAULT)], &config.patients),
             files => Rules::load(files, &config.patients),

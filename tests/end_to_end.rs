@@ -1,0 +1,132 @@
+//! The promise, through the built binary: devices → mosquitto → `wardline run` → a FHIR endpoint that counts.
+
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use wardline::lab::endpoint::{Endpoint, Settings};
+
+mod support;
+
+use support::broker::{Broker, Door};
+use support::device::Device;
+use support::gateway::Gateway;
+use support::{PATIENCE, within};
+
+const PATIENTS: u64 = 4;
+
+/// Where readings come from and go to.
+fn settings(broker: &Broker, url: &str) -> String {
+    let mut text = format!(
+        "[journal]\nreserve_mib = 1\n\
+         [[source]]\nkind = \"mqtt\"\nname = \"home\"\nurl = \"mqtt://127.0.0.1:{}\"\n\
+         [[destination]]\nkind = \"fhir\"\nname = \"centre\"\nurl = \"{url}\"\nidempotency = \"conditional-create\"\n",
+        broker.port
+    );
+    for p in 0..PATIENTS {
+        write!(text, "[[patient]]\nreference = \"Patient/p{p}\"\n").unwrap();
+        write!(text, "[[device]]\nid = \"mqtt:watch-{p}\"\npatient = \"Patient/p{p}\"\n").unwrap();
+    }
+    text
+}
+
+/// Reading `n`: a heart rate of one of the patients, at its own second.
+fn message(n: u64) -> (String, String) {
+    let (minute, second, rate) = (n / 60 % 60, n % 60, 60 + n % 40);
+    let time = format!("2026-11-22T{:02}:{minute:02}:{second:02}Z", n / 3_600 % 24);
+    (format!("vitals/watch-{}", n % PATIENTS), format!("{{\"id\":{n},\"time\":\"{time}\",\"heart_rate\":{rate}}}"))
+}
+
+async fn publish(device: &Device, numbers: std::ops::Range<u64>) {
+    for n in numbers {
+        let (topic, payload) = message(n);
+        device.publish(&topic, [payload]).await;
+    }
+}
+
+async fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let since = Instant::now();
+    while !done() {
+        assert!(since.elapsed() < PATIENCE, "{what} did not happen within {PATIENCE:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_published_is_found_once_and_a_repeated_run_adds_nothing() {
+    let Some(broker) = Broker::start(&Door::Open, "") else { return };
+    let endpoint = Endpoint::start(Settings::default()).unwrap();
+    let mut gateway = Gateway::new(&settings(&broker, &endpoint.url()));
+    gateway.start();
+    let device = Device::connect(broker.device_port);
+    publish(&device, 0..100).await;
+    until("delivery", || endpoint.counts().observations == 100).await;
+    // The devices send their memory again.
+    publish(&device, 0..100).await;
+    publish(&device, 100..101).await;
+    until("delivery of what came after", || endpoint.counts().observations == 101).await;
+    let counts = endpoint.counts();
+    assert_eq!((counts.observations, counts.duplicates), (101, 0));
+    assert_eq!(gateway.stop(), Some(0), "{}", gateway.log());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_decoded_is_kept_with_its_reason_and_blocks_nobody() {
+    let Some(broker) = Broker::start(&Door::Open, "") else { return };
+    let endpoint = Endpoint::start(Settings::default()).unwrap();
+    let mut gateway = Gateway::new(&settings(&broker, &endpoint.url()));
+    gateway.start();
+    let device = Device::connect(broker.device_port);
+    let bad = ["", "{", "{\"id\":1,\"heart_rate\":\"72\"}", "\u{0}\u{ff}", &"x".repeat(100_000)];
+    device.publish("vitals/watch-0", bad).await;
+    device.publish("vitals/unknown-device", [r#"{"id":1,"time":"2026-11-22T10:00:00Z","heart_rate":70}"#]).await;
+    publish(&device, 0..1).await;
+    until("delivery of the good one", || endpoint.counts().observations == 1).await;
+    let unassigned = gateway.json(&["readings"]);
+    assert!(unassigned.to_string().contains("unknown-device"), "{unassigned}");
+    assert_eq!(gateway.stop(), Some(0), "{}", gateway.log());
+    assert_eq!(endpoint.counts().observations, 1);
+}
+
+/// Fifty times: publish, `kill -9` in mid-flow, start again. What the broker was told is taken is there exactly once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_acknowledged_reading_survives_kills_in_mid_flow_exactly_once() {
+    const ROUNDS: u64 = 50;
+    const EACH: u64 = 20;
+    let Some(broker) = Broker::start(&Door::Open, "max_queued_messages 0") else { return };
+    let endpoint = Endpoint::start(Settings::default()).unwrap();
+    let mut gateway = Gateway::new(&settings(&broker, &endpoint.url()));
+    gateway.start();
+    let device = Device::connect(broker.device_port);
+    for round in 0..ROUNDS {
+        let sending = publish(&device, round * EACH..(round + 1) * EACH);
+        let killing = async {
+            tokio::time::sleep(Duration::from_millis(round * 7 % 60)).await;
+            gateway.kill();
+            gateway.start();
+        };
+        within("a round", async { tokio::join!(sending, killing) }).await;
+    }
+    let all = ROUNDS * EACH;
+    until("delivery of everything", || endpoint.counts().observations == all).await;
+    assert_eq!(endpoint.counts().duplicates, 0);
+    assert_eq!(gateway.stop(), Some(0), "{}", gateway.log());
+    assert_eq!(endpoint.counts().observations, all);
+}
+
+/// The destination is away for a while; the gateway is stopped and started meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_loses_nothing() {
+    let Some(broker) = Broker::start(&Door::Open, "") else { return };
+    let port = support::free_port();
+    let endpoint = || Endpoint::start(Settings { port, ..Settings::default() }).unwrap();
+    let mut gateway = Gateway::new(&settings(&broker, &format!("http://127.0.0.1:{port}")));
+    gateway.start();
+    let device = Device::connect(broker.device_port);
+    publish(&device, 0..50).await;
+    assert_eq!(gateway.stop(), Some(0), "{}", gateway.log());
+    gateway.start();
+    publish(&device, 50..100).await;
+    let endpoint = endpoint();
+    until("delivery of everything", || endpoint.counts().observations == 100).await;
+    assert_eq!(endpoint.counts().duplicates, 0);
+}
