@@ -138,3 +138,29 @@ fn rules_without_a_unit_or_with_a_wrong_one() {
     std::fs::write(&rules, "not toml at all").unwrap();
     assert_eq!(lines(&check(&file, false)).len(), 1);
 }
+
+#[test]
+fn a_profile_whose_example_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, profiles) = (folder.path().join("wardline.toml"), folder.path().join("profiles"));
+    std::fs::write(&file, SMALL.replace("state =", "profiles = \"profiles\"\nstate =")).unwrap();
+    assert!(lines(&check(&file, false))[0].contains("gateway.profiles"), "the folder is not there");
+    std::fs::create_dir(&profiles).unwrap();
+    assert!(check(&file, false).status.success());
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("firmware-profiles/wardline-json.toml");
+    let good = std::fs::read_to_string(shipped).unwrap();
+    let with = |text: &str| {
+        std::fs::write(profiles.join("wardline-json.toml"), text).unwrap();
+        let output = check(&file, false);
+        (output.status.code(), lines(&output).remove(0))
+    };
+    assert_eq!(with(&good).0, Some(0));
+    let changed = good.replacen("value = \"97\"", "value = \"96\"", 1);
+    assert_ne!(changed, good);
+    let (code, line) = with(&changed);
+    assert_eq!(code, Some(2));
+    assert!(line.contains("wardline-json.toml") && line.contains("WL-P006") && line.contains("example"), "{line}");
+    let (code, line) = with(&good.replacen("link = \"mqtt\"", "link = \"mqtt\"\nspeed = 3", 1));
+    assert_eq!(code, Some(2));
+    assert!(line.contains("WL-P004") && line.contains("speed"), "{line}");
+}

@@ -8,6 +8,7 @@ use super::remote::CONFIG;
 use crate::alert::ruleset::Rules;
 use crate::config::{Config, ConfigError, Finding};
 use crate::fault::Explain;
+use crate::profile::{Catalogue, ProfileError};
 
 /// Arguments of `wardline check`.
 #[derive(clap::Args)]
@@ -76,8 +77,36 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(2) })
 }
 
-/// What the configuration names: rules.
+/// What the configuration names: profiles and rules.
 fn check_named(config: &Config) -> Vec<Problem> {
-    let Err(errors) = Rules::load(&config.alerts.rules, &config.patients) else { return Vec::new() };
-    errors.iter().map(|e| Problem::new(&e.file, &e.key, &e.why.to_string(), e)).collect()
+    let mut problems = config.gateway.profiles.as_deref().map(check_profiles).unwrap_or_default();
+    if let Err(errors) = Rules::load(&config.alerts.rules, &config.patients) {
+        problems.extend(errors.iter().map(|e| Problem::new(&e.file, &e.key, &e.why.to_string(), e)));
+    }
+    problems
+}
+
+/// Each profile of the folder by itself, so that one does not hide another; then all of them together.
+fn check_profiles(folder: &Path) -> Vec<Problem> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|e| e.path());
+    let mut files: Vec<_> = entries.filter(|f| f.extension().is_some_and(|e| e == "toml")).collect();
+    files.sort();
+    let problems: Vec<_> = files.iter().filter_map(|f| Catalogue::load(f).err()).map(|e| of_profile(&e)).collect();
+    if !problems.is_empty() {
+        return problems;
+    }
+    Catalogue::with_folder(folder).err().iter().map(of_profile).collect()
+}
+
+fn of_profile(error: &ProfileError) -> Problem {
+    let (file, key, reason) = match error {
+        ProfileError::Unreadable { file, source } => (file, "-".to_owned(), format!("cannot be read: {source}")),
+        ProfileError::Malformed { file, reason } => (file, "form".to_owned(), reason.clone()),
+        ProfileError::Meaningless { file, key, reason } => (file, key.clone(), reason.clone()),
+        ProfileError::ExampleFails { file, example, reason } => {
+            (file, format!("example \"{example}\""), reason.clone())
+        }
+        ProfileError::Conflict { file, what, other } => (file, what.clone(), format!("is claimed by \"{other}\" too")),
+    };
+    Problem::new(file, &key, &reason, error)
 }

@@ -54,7 +54,7 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
         () = told => wait.await,
     };
     if let Err(failed) = &ended {
-        tracing::error!(code = "WL-O020", part = &*failed.part, why = failed.why, "The gateway ends: a part failed.");
+        tracing::error!(code = "WL-O016", part = &*failed.part, why = failed.why, "The gateway ends: a part failed.");
     }
     let well = ended.is_ok() && !panicked.load(std::sync::atomic::Ordering::Acquire);
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
