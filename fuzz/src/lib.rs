@@ -1,0 +1,111 @@
+//! One fuzz target per codec file: hostile bytes into every characteristic of that file.
+//!
+//! A target fails when a codec panics, or when what it gives is not whole: a record that is not JSON, a draft from a
+//! broken checksum, a number without a place in the tables.
+
+//!
+//! The codecs and the leaves under them are compiled from the product's sources, without the rest of the gateway:
+//! they need no runtime, and the instrumented build takes seconds.
+
+pub use libfuzzer_sys;
+
+#[path = "../../src/clock.rs"]
+pub mod clock;
+#[path = "../../src/codec/mod.rs"]
+pub mod codec;
+#[path = "../../src/decimal.rs"]
+pub mod decimal;
+#[path = "../../src/limits.rs"]
+pub mod limits;
+#[path = "../../src/reading.rs"]
+pub mod reading;
+#[path = "../../src/unit.rs"]
+pub mod unit;
+#[path = "../../src/vital.rs"]
+pub mod vital;
+
+use codec::{CODECS, Quirk, find};
+use reading::{Draft, Value};
+
+/// Each target, which is a file of `src/codec`, with its characteristics.
+pub const TARGETS: &[(&str, &[&str])] = &[
+    ("adv_bthome", &["ADV:FCD2"]),
+    ("adv_mi_scale", &["ADV:181D", "ADV:181B"]),
+    ("battery", &["2A19", "2BED"]),
+    ("blood_pressure", &["2A35", "2A36", "2A49"]),
+    ("body_composition", &["2A9C"]),
+    ("cgm", &["2AA7", "2AA8", "2AA9", "2AAA", "2AAB", "2AAC"]),
+    ("crc16", &["CRC16"]),
+    ("date_time", &["2A08", "2A0D", "2A0E", "2A0F", "2A14", "2A2B", "2BF2"]),
+    ("device_information", &["2A23", "2A24", "2A25", "2A26", "2A27", "2A28", "2A29", "2A2A", "2A50", "2BFF"]),
+    ("enhanced_blood_pressure", &["2B34", "2B35", "2B36"]),
+    ("glucose", &["2A18", "2A34", "2A51"]),
+    ("heart_rate", &["2A37", "2A38"]),
+    ("ieee11073", &["SFLOAT", "FLOAT"]),
+    ("pulse_oximeter", &["2A5E", "2A5F", "2A60"]),
+    ("racp", &["2A52"]),
+    ("temperature", &["2A1C", "2A1D", "2A1E", "2A21"]),
+    ("user_control", &["2A9F"]),
+    ("weight", &["2A9D", "2A9E"]),
+];
+
+/// Codecs that no target reaches.
+pub fn forgotten() -> Vec<&'static str> {
+    let reached = |name: &str| TARGETS.iter().any(|(_, names)| names.contains(&name));
+    CODECS.iter().map(|c| c.name).filter(|name| !reached(name)).collect()
+}
+
+/// The program of a target.
+#[macro_export]
+macro_rules! target {
+    ($name:literal) => {
+        $crate::libfuzzer_sys::fuzz_target!(|bytes: &[u8]| $crate::run($name, bytes));
+    };
+}
+
+/// Every characteristic of a target, under every quirk.
+pub fn run(target: &str, bytes: &[u8]) {
+    let (_, names) = TARGETS.iter().find(|(name, _)| *name == target).expect("a target in the table");
+    for name in *names {
+        let codec = find(name).expect("a codec in the registry");
+        for quirk in [Quirk::None, Quirk::BeurerBm85] {
+            let Ok(record) = codec.inspect(bytes, quirk) else { continue };
+            assert_eq!(codec.decode(bytes, quirk).is_ok(), record.intact());
+            let json: serde_json::Value = serde_json::from_str(&record.to_json()).expect("a record is JSON");
+            assert!(json.is_object());
+            codec.drafts(&record).iter().for_each(check);
+            if *name == "2A9C" {
+                let _ = codec::body_composition::join(&record, &record);
+            }
+            let _ = codec::cgm::start(&record);
+        }
+    }
+    if target == "enhanced_blood_pressure" {
+        segments(bytes);
+    }
+}
+
+/// What no draft may lack, and what its numbers must stand.
+fn check(draft: &Draft) {
+    assert!(!draft.parts.is_empty());
+    for part in &draft.parts {
+        assert!(draft.vital.component(part.role).is_some(), "{} has no such part", draft.vital.id);
+        assert!(draft.vital.unit(part.unit.ucum()).is_some(), "{} is not measured so", draft.vital.id);
+        if let Value::Number(n) = part.value {
+            draft.vital.plausible(part.role, n, part.unit);
+            let text = n.to_string();
+            assert_eq!(text.parse().ok().or(Some(n)), Some(n), "digits are kept");
+        }
+    }
+}
+
+/// The bytes as segments of one record, each with its length before it.
+fn segments(mut bytes: &[u8]) {
+    let mut parts = Vec::new();
+    while let Some((length, rest)) = bytes.split_first() {
+        let (part, rest) = rest.split_at(usize::from(*length).min(rest.len()));
+        parts.push(part);
+        bytes = rest;
+    }
+    let _ = codec::enhanced_blood_pressure::join(&parts);
+}

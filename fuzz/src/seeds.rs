@@ -1,0 +1,25 @@
+//! `seeds FOLDER VECTORS`: a folder of first inputs for each target, from a file of test vectors.
+//! Prints the targets. Fails when a codec has none.
+
+use std::path::Path;
+
+use wardline_fuzz::{TARGETS, forgotten};
+
+fn main() {
+    assert!(forgotten().is_empty(), "no target fuzzes {:?}", forgotten());
+    let mut args = std::env::args().skip(1);
+    let folder = args.next().expect("a folder for the seeds");
+    for (target, _) in TARGETS {
+        std::fs::create_dir_all(Path::new(&folder).join(target)).expect("a folder that can be written");
+        println!("{target}");
+    }
+    let Some(file) = args.next() else { return };
+    let text = std::fs::read_to_string(file).expect("a file of vectors");
+    let vectors: wardline_fuzz::codec::vectors::Vectors = serde_json::from_str(&text).expect("a file of vectors");
+    for (index, (characteristic, octets)) in vectors.octets().enumerate() {
+        if let Some((target, _)) = TARGETS.iter().find(|(_, names)| names.contains(&characteristic)) {
+            let seed = Path::new(&folder).join(target).join(format!("vector-{index}"));
+            std::fs::write(seed, octets).expect("a folder that can be written");
+        }
+    }
+}
