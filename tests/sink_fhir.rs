@@ -120,7 +120,7 @@ async fn each_status_of_the_whole_is_the_destinations_and_rejects_nothing() {
         })
         .await;
         assert_eq!(deliver(&sink(&server.url), &heart_rates(0..3)).await, vec![code; 3], "{status}");
-        assert_eq!((server.requests().len(), other.received()), (1, 0), "{status}");
+        assert!(server.requests().len() <= 2 && other.received() == 0, "{status}");
     }
 }
 
@@ -221,13 +221,20 @@ async fn too_large_is_halved_and_remembered() {
 }
 
 #[tokio::test]
-async fn compression_that_is_refused_is_given_up() {
-    let server =
-        Scripted::start(|r| if r.header("content-encoding") == "gzip" { Reply::status(415) } else { good(r) }).await;
-    let sink = sink(&server.url);
-    for expected in [2, 3] {
-        assert_eq!(deliver(&sink, &heart_rates(0..2)).await, vec!["delivered"; 2]);
-        assert_eq!(server.requests().len(), expected);
+async fn compression_that_is_not_understood_is_given_up() {
+    for status in [415, 400, 500] {
+        let server =
+            Scripted::start(
+                move |r| {
+                    if r.header("content-encoding") == "gzip" { Reply::status(status) } else { good(r) }
+                },
+            )
+            .await;
+        let sink = sink(&server.url);
+        for expected in [2, 3] {
+            assert_eq!(deliver(&sink, &heart_rates(0..2)).await, vec!["delivered"; 2]);
+            assert_eq!(server.requests().len(), expected, "{status}");
+        }
     }
 }
 

@@ -7,10 +7,27 @@ use std::sync::Arc;
 
 use super::bundle::{Bundle, Kind, Single, Target, Write, put_observation, single};
 use super::observation::Scope;
-use super::types::system;
+use super::types::{Reference, system};
 use super::{Identity, Unmappable, alert_id, detected_issue, task};
 use crate::alarm::{AlertEvent, Happened};
 use crate::reading::{Reading, ReadingKey};
+
+/// Where a piece of evidence is.
+pub enum Pointer {
+    /// A URL, or a name within the Bundle.
+    Url(String),
+    /// An Observation whose URL the server did not tell.
+    Observation(Identity),
+}
+
+impl Pointer {
+    pub(super) fn reference(&self) -> Reference<'_> {
+        match self {
+            Self::Url(url) => Reference::to(url),
+            Self::Observation(identity) => Reference::known_as("Observation", Identity::system(), identity.value()),
+        }
+    }
+}
 
 /// An alert event with what it takes to make its resources.
 pub struct AlertResources<'a> {
@@ -35,11 +52,11 @@ impl<'a> AlertResources<'a> {
             let full_url = urn(&reading.key.to_string());
             bundle.entry(Some(&full_url), |body| put_observation(body, reading, self.scope, self.write))?;
             implicated.push(match self.write {
-                Write::ConditionalCreate => full_url,
-                Write::Update => format!("Observation/{}", Identity::of(reading)?.resource_id()),
+                Write::ConditionalCreate => Pointer::Url(full_url),
+                Write::Update => Pointer::Url(format!("Observation/{}", Identity::of(reading)?.resource_id())),
             });
         }
-        let full_url = urn(&self.event.alert.id.0);
+        let full_url = urn(&alert_id(&self.event.alert.id));
         let focus = match self.put_id() {
             None => full_url.clone(),
             Some(id) => format!("DetectedIssue/{id}"),
@@ -69,7 +86,7 @@ impl<'a> AlertResources<'a> {
     }
 
     /// The DetectedIssue alone or in a Bundle.
-    pub fn detected_issue(&self, implicated: &[String]) -> Single {
+    pub fn detected_issue(&self, implicated: &[Pointer]) -> Single {
         let alert = &self.event.alert;
         let id = self.put_id();
         let body = detected_issue::json(alert, self.scope, id.as_deref(), implicated);
@@ -98,11 +115,12 @@ impl<'a> AlertResources<'a> {
     }
 }
 
-/// 32 hex digits as `urn:uuid:…`: a name within one Bundle.
-fn urn(hex: &str) -> String {
+/// The last 32 hex digits of a text as `urn:uuid:…`: a name within one Bundle.
+fn urn(text: &str) -> String {
     let mut out = String::with_capacity(45);
     out.push_str("urn:uuid:");
-    for (i, c) in hex.chars().filter(char::is_ascii_hexdigit).enumerate() {
+    let hex = text.get(text.len().saturating_sub(32)..).unwrap_or(text);
+    for (i, c) in hex.chars().enumerate() {
         if matches!(i, 8 | 12 | 16 | 20) {
             out.push('-');
         }

@@ -3,6 +3,7 @@
 
 use serde::Serialize;
 
+use super::alert::Pointer;
 use super::device::gateway;
 use super::observation::Scope;
 use super::types::{Coding, Concept, Identifier, One, Reference, date_time, system, text};
@@ -36,8 +37,8 @@ struct Mitigation<'a> {
     author: Reference<'a>,
 }
 
-/// The DetectedIssue's JSON. `implicated`: URLs of the evidence.
-pub(super) fn json(alert: &Alert, scope: &Scope, id: Option<&str>, implicated: &[String]) -> Vec<u8> {
+/// The DetectedIssue's JSON. `implicated`: where the evidence is.
+pub(super) fn json(alert: &Alert, scope: &Scope, id: Option<&str>, implicated: &[Pointer]) -> Vec<u8> {
     let mut mitigation = Vec::new();
     if let Some(ack) = &alert.acknowledged {
         let date = date_time(ack.at.wall_ms, false);
@@ -61,7 +62,7 @@ pub(super) fn json(alert: &Alert, scope: &Scope, id: Option<&str>, implicated: &
         patient: alert.patient.as_ref().map(|p| Reference::to(p.reveal())),
         identified_date_time: date_time(alert.raised.wall_ms, false),
         author: gateway(&scope.gateway),
-        implicated: implicated.iter().map(|url| Reference::to(url)).collect(),
+        implicated: implicated.iter().map(Pointer::reference).collect(),
         detail: &alert.text,
         mitigation,
     };

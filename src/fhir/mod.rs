@@ -13,7 +13,7 @@ mod quality;
 mod task;
 mod types;
 
-pub use alert::AlertResources;
+pub use alert::{AlertResources, Pointer};
 pub use bundle::{Bundle, Kind, Single, Target, Write, single};
 pub use identity::{Identity, alert_id};
 pub use observation::{Scope, write as write_observation};

@@ -126,7 +126,7 @@ pub(super) enum Misread {
 }
 
 /// The outcomes of a Bundle's `sent` entries.
-pub(super) fn entries(body: &[u8], sent: usize, base: &str) -> Result<Vec<Outcome>, Misread> {
+pub(super) fn entries(body: &[u8], sent: usize) -> Result<Vec<Outcome>, Misread> {
     let unclear = |why| Err(Misread::Unclear(Trouble::Unclear(why)));
     let bundle: Bundle<'_> = match serde_json::from_slice(body) {
         Ok(bundle) => bundle,
@@ -135,15 +135,13 @@ pub(super) fn entries(body: &[u8], sent: usize, base: &str) -> Result<Vec<Outcom
         Err(_) => return unclear("it is not JSON, or breaks off"),
     };
     match &*bundle.resource_type {
-        "Bundle" if bundle.entry.len() == sent => {
-            Ok(bundle.entry.iter().map(|e| entry(e.response.as_ref(), base)).collect())
-        }
+        "Bundle" if bundle.entry.len() == sent => Ok(bundle.entry.iter().map(|e| entry(e.response.as_ref())).collect()),
         "Bundle" | "OperationOutcome" => Err(Misread::Divide),
         _ => unclear("it is not a Bundle"),
     }
 }
 
-fn entry(response: Option<&Response<'_>>, base: &str) -> Outcome {
+fn entry(response: Option<&Response<'_>>) -> Outcome {
     let Some(response) = response else {
         return Trouble::Unclear("an entry has no response").item(limits::ITEM_RETRY.0);
     };
@@ -151,7 +149,7 @@ fn entry(response: Option<&Response<'_>>, base: &str) -> Outcome {
     let status = response.status.split_ascii_whitespace().next().and_then(|s| s.parse().ok()).unwrap_or(0);
     let location = response.location.as_deref().unwrap_or("");
     match status {
-        200..=299 => Outcome::Delivered(receipt(location, base, status != 201)),
+        200..=299 => Outcome::Delivered(receipt(location, status != 201)),
         _ => refused(status, response.outcome.as_ref().map_or_else(String::new, first_error)),
     }
 }
@@ -175,7 +173,7 @@ fn refused(status: u16, detail: String) -> Outcome {
 }
 
 /// What became of a resource that was sent alone. An error: what answers is no FHIR server.
-pub(super) fn single(answer: &Answer, base: &str) -> Result<Outcome, Trouble> {
+pub(super) fn single(answer: &Answer) -> Result<Outcome, Trouble> {
     let soon = limits::ITEM_RETRY.0;
     match answer.status {
         200..=299 => match (outcome(&answer.body), &answer.location) {
@@ -186,9 +184,7 @@ pub(super) fn single(answer: &Answer, base: &str) -> Result<Outcome, Trouble> {
             (None, None) if !answer.versioned && !is_resource(&answer.body) => {
                 Err(Trouble::Unclear("it is not a FHIR server's"))
             }
-            (_, location) => {
-                Ok(Outcome::Delivered(receipt(location.as_deref().unwrap_or(""), base, answer.status != 201)))
-            }
+            (_, location) => Ok(Outcome::Delivered(receipt(location.as_deref().unwrap_or(""), answer.status != 201))),
         },
         // Only a FHIR server's own word refuses a reading; a proxy's does not.
         status @ 400..=499 if status != 412 && outcome(&answer.body).is_none() => {
@@ -207,9 +203,14 @@ fn is_resource(body: &[u8]) -> bool {
     serde_json::from_slice::<Resource<'_>>(body).is_ok()
 }
 
-/// A location relative to the base, so that it holds when the server moves.
-fn receipt(location: &str, base: &str, known: bool) -> Receipt {
-    let relative = location.strip_prefix(base).unwrap_or(location).trim_start_matches('/');
+/// A location without the server's idea of its own address: `Observation/1/_history/2`.
+fn receipt(location: &str, known: bool) -> Receipt {
+    let parts: Vec<&str> = location.trim_end_matches('/').rsplitn(5, '/').collect();
+    let relative = match *parts.as_slice() {
+        [version, "_history", id, kind, ..] => format!("{kind}/{id}/_history/{version}"),
+        [id, kind, ..] => format!("{kind}/{id}"),
+        _ => location.to_owned(),
+    };
     Receipt { location: relative.chars().take(limits::LOCATION_CHARS_MAX).collect::<String>().into(), known }
 }
 
@@ -223,8 +224,6 @@ pub(super) fn patience(attempts: u32) -> Duration {
 mod tests {
     use super::*;
 
-    const BASE: &str = "http://x/fhir";
-
     fn answer(status: u16, body: &str) -> Answer {
         Answer { status, location: None, versioned: false, retry_after: None, body: body.into() }
     }
@@ -232,7 +231,7 @@ mod tests {
     #[track_caller]
     fn entry_of(response: &str) -> Outcome {
         let body = format!(r#"{{"resourceType":"Bundle","entry":[{{"response":{response}}}]}}"#);
-        entries(body.as_bytes(), 1, BASE).unwrap().remove(0)
+        entries(body.as_bytes(), 1).unwrap().remove(0)
     }
 
     fn code(outcome: &Outcome) -> (&str, &'static str) {
@@ -247,7 +246,7 @@ mod tests {
     #[test]
     fn entries_are_read_as_servers_write_them() {
         for (status, location, known) in [
-            ("201 Created", "http://x/fhir/Observation/1/_history/1", false),
+            ("201 Created", "http://inside:8090/fhir/Observation/1/_history/1", false),
             ("201", "Observation/1/_history/1", false),
             ("200 OK", "/Observation/1/_history/1", true),
         ] {
@@ -286,7 +285,7 @@ mod tests {
     #[test]
     fn an_answer_that_does_not_fit_is_no_answer() {
         for body in ["", "<html>login</html>", r#"{"resourceType":"Bundle","entry":[{"respo"#, "[]", "7", "{}"] {
-            let misread = entries(body.as_bytes(), 1, BASE).unwrap_err();
+            let misread = entries(body.as_bytes(), 1).unwrap_err();
             assert!(matches!(misread, Misread::Unclear(_)), "{body}");
         }
         for body in [
@@ -294,7 +293,7 @@ mod tests {
             r#"{"resourceType":"Bundle","entry":[]}"#,
             r#"{"resourceType":"Bundle","entry":[{},{}]}"#,
         ] {
-            assert!(matches!(entries(body.as_bytes(), 1, BASE), Err(Misread::Divide)), "{body}");
+            assert!(matches!(entries(body.as_bytes(), 1), Err(Misread::Divide)), "{body}");
         }
     }
 
@@ -330,15 +329,15 @@ mod tests {
     #[test]
     fn only_a_fhir_server_takes_or_refuses_a_reading() {
         let word = r#"{"resourceType":"OperationOutcome","issue":[{"severity":"error","code":"invalid"}]}"#;
-        let of = |status, body| code(&single(&answer(status, body), BASE).unwrap()).1;
+        let of = |status, body| code(&single(&answer(status, body)).unwrap()).1;
         assert_eq!(of(400, word), "reject");
         assert_eq!(of(400, "<html>blocked</html>"), "item");
         assert_eq!(of(200, word), "item");
         assert_eq!(of(201, r#"{"resourceType":"Observation"}"#), "delivered");
-        assert!(single(&answer(200, "<html>log in</html>"), BASE).is_err());
-        assert!(single(&answer(201, ""), BASE).is_err());
+        assert!(single(&answer(200, "<html>log in</html>")).is_err());
+        assert!(single(&answer(201, "")).is_err());
         let located = Answer { location: Some("http://x/fhir/Observation/1/_history/1".into()), ..answer(201, "") };
-        assert_eq!(code(&single(&located, BASE).unwrap()).1, "delivered");
+        assert_eq!(code(&single(&located).unwrap()).1, "delivered");
     }
 
     #[test]

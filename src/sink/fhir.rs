@@ -5,7 +5,7 @@
 
 use std::io::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -17,12 +17,19 @@ use super::{Destination, SinkError};
 use crate::alarm::AlertEvent;
 use crate::config::{FhirSettings, Idempotency};
 use crate::custody::{Item, Outcome, Payload, Receipt};
-use crate::fhir::{AlertResources, Bundle, Kind, Scope, Single, Target, Unmappable, Write, single};
+use crate::fhir::{AlertResources, Bundle, Identity, Kind, Pointer, Scope, Single, Target, Unmappable, Write, single};
 use crate::limits;
 use crate::reading::Reading;
 use crate::secret;
 
 const FHIR_JSON: HeaderValue = HeaderValue::from_static("application/fhir+json");
+
+/// Bodies go out as they are.
+const PLAIN: u8 = 0;
+/// Bodies go out compressed; none was taken yet.
+const PACKED_UNPROVEN: u8 = 1;
+/// Bodies go out compressed.
+const PACKED: u8 = 2;
 
 /// A FHIR R4 server.
 pub struct FhirSink {
@@ -31,7 +38,7 @@ pub struct FhirSink {
     scope: Scope,
     write: Write,
     owner: Option<String>,
-    gzip: AtomicBool,
+    packing: AtomicU8,
     /// Entries in a Bundle at most: what is configured, less after a 413.
     bundle_max: AtomicUsize,
     linger: Duration,
@@ -65,7 +72,7 @@ impl FhirSink {
                 Idempotency::Update => Write::Update,
             },
             owner: settings.alert_owner.clone(),
-            gzip: AtomicBool::new(settings.gzip),
+            packing: AtomicU8::new(if settings.gzip { PACKED_UNPROVEN } else { PLAIN }),
             bundle_max: AtomicUsize::new(settings.bundle_max.max(1)),
             linger: Duration::from_millis(settings.linger_ms),
         })
@@ -120,7 +127,7 @@ impl FhirSink {
             Err(trouble) => return Sent::Unwell(trouble, None),
         };
         match whole(&answer) {
-            Whole::Taken => match answer::entries(&answer.body, sent.len(), self.peer.url.as_str()) {
+            Whole::Taken => match answer::entries(&answer.body, sent.len()) {
                 Ok(answers) => {
                     for ((n, item), answer) in sent.into_iter().zip(answers) {
                         set(outcomes, n, weary(answer, item));
@@ -161,18 +168,18 @@ impl FhirSink {
     }
 
     /// Sends one resource. An error: the destination is unwell.
-    async fn one(&self, resource: Single) -> Result<Outcome, (Trouble, Option<Duration>)> {
+    async fn one(&self, resource: Single) -> Result<Outcome, Unwell> {
         let Single { target: Target { method, url, if_none_exist }, body } = resource;
         // `|` stands in a search, where it must be escaped.
-        let url = self.peer.below(&url.replace('|', "%7C"));
-        let answer = self.send(method, &url, if_none_exist.as_deref(), body).await.map_err(|t| (t, None))?;
+        let full = self.peer.below(&url.replace('|', "%7C"));
+        let mut answer = self.send(method, &full, if_none_exist.as_deref(), body).await.map_err(|t| (t, None))?;
+        // An update need not say where: it was told.
+        answer.location = answer.location.or_else(|| (method == "PUT" && !url.contains('?')).then_some(url));
         match whole(&answer) {
             Whole::Destination(trouble) => Err((trouble, answer.retry_after)),
             Whole::MediaType => Err((Trouble::NotHere(415), None)),
             Whole::TooLarge => Ok(Trouble::TooLarge.reject()),
-            Whole::Taken | Whole::Refused => {
-                answer::single(&answer, self.peer.url.as_str()).map_err(|trouble| (trouble, None))
-            }
+            Whole::Taken | Whole::Refused => answer::single(&answer).map_err(|trouble| (trouble, None)),
         }
     }
 
@@ -186,7 +193,7 @@ impl FhirSink {
             Err(trouble) => return trouble.destination(None),
         };
         match whole(&answer) {
-            Whole::Taken => match answer::entries(&answer.body, entries, self.peer.url.as_str()) {
+            Whole::Taken => match answer::entries(&answer.body, entries) {
                 // The last entry is the Task, the one before it the DetectedIssue.
                 Ok(answers) if answers.iter().rev().take(2).all(is_delivered) => {
                     answers.into_iter().next_back().unwrap_or_else(|| Trouble::Unclear("it is empty").destination(None))
@@ -204,44 +211,71 @@ impl FhirSink {
 
     /// Delivered if the Task or the DetectedIssue is there; evidence goes along as far as it is taken.
     async fn parts(&self, item: &Item, resources: &AlertResources<'_>) -> Outcome {
+        match self.try_parts(resources).await {
+            Ok((_, done @ Outcome::Delivered(_)) | (done @ Outcome::Delivered(_), _)) => done,
+            Ok((_, task)) => weary(task, item),
+            Err((trouble, after)) => trouble.destination(after),
+        }
+    }
+
+    /// What became of the DetectedIssue and of the Task.
+    async fn try_parts(&self, resources: &AlertResources<'_>) -> Result<(Outcome, Outcome), Unwell> {
         let mut implicated = Vec::new();
         for reading in resources.evidence() {
             let Ok(resource) = single(reading, &self.scope, self.write) else { continue };
-            match self.one(resource).await {
-                Ok(Outcome::Delivered(receipt)) => implicated.extend(versionless(&receipt)),
-                Ok(_) => {}
-                Err((trouble, after)) => return trouble.destination(after),
-            }
+            let Outcome::Delivered(receipt) = self.one(resource).await? else { continue };
+            // A server that does not say where it is still knows its identifier.
+            implicated.extend(match versionless(&receipt) {
+                Some(url) => Some(Pointer::Url(url)),
+                None => Identity::of(reading).ok().map(Pointer::Observation),
+            });
         }
-        let issue = match self.one(resources.detected_issue(&implicated)).await {
-            Ok(outcome) => outcome,
-            Err((trouble, after)) => return trouble.destination(after),
-        };
+        let issue = self.either(resources, |r| r.detected_issue(&implicated)).await?;
         let focus = match &issue {
             Outcome::Delivered(receipt) => versionless(receipt),
             _ => None,
         };
-        let task = match self.one(resources.task(focus.as_deref())).await {
-            Ok(outcome) => outcome,
-            Err((trouble, after)) => return trouble.destination(after),
-        };
-        match (issue, task) {
-            (_, done @ Outcome::Delivered(_)) | (done @ Outcome::Delivered(_), _) => done,
-            (_, task) => weary(task, item),
+        let task = self.either(resources, |r| r.task(focus.as_deref())).await?;
+        Ok((issue, task))
+    }
+
+    /// In the configured way; where the server has no search for that, in the other.
+    async fn either(
+        &self,
+        resources: &AlertResources<'_>,
+        part: impl Fn(&AlertResources<'_>) -> Single,
+    ) -> Result<Outcome, Unwell> {
+        match self.one(part(resources)).await? {
+            Outcome::Reject(_) if self.write == Write::ConditionalCreate => {
+                self.one(part(&AlertResources { write: Write::Update, ..*resources })).await
+            }
+            outcome => Ok(outcome),
         }
     }
 
-    /// One request; again without compression if that is what is not liked.
+    /// One request. Until a compressed body was taken once, a refusal may be that of the compression: again without it.
     async fn send(&self, method: &str, url: &str, condition: Option<&str>, body: Vec<u8>) -> Result<Answer, Trouble> {
-        if self.gzip.load(Ordering::Relaxed) {
-            let answer = exchange(self.request(method, url, condition, gzip(&body)?, true)).await?;
-            if answer.status != 415 {
-                return Ok(answer);
-            }
-            tracing::info!("compressed bodies are refused: sending plain ones from now on");
-            self.gzip.store(false, Ordering::Relaxed);
+        let packing = self.packing.load(Ordering::Relaxed);
+        if packing == PLAIN {
+            return exchange(self.request(method, url, condition, body, false)).await;
         }
-        exchange(self.request(method, url, condition, body, false)).await
+        let packed = exchange(self.request(method, url, condition, gzip(&body)?, true)).await?;
+        match packed.status {
+            200..=299 => self.packing.store(PACKED, Ordering::Relaxed),
+            415 => {}
+            // Servers that know no compression say so in many ways.
+            400 | 422 | 500 | 501 if packing == PACKED_UNPROVEN => {}
+            _ => return Ok(packed),
+        }
+        if packed.status < 300 {
+            return Ok(packed);
+        }
+        let plain = exchange(self.request(method, url, condition, body, false)).await?;
+        if plain.status < 300 {
+            tracing::info!("compressed bodies are not understood: sending plain ones from now on");
+            self.packing.store(PLAIN, Ordering::Relaxed);
+        }
+        Ok(plain)
     }
 
     fn request(
@@ -297,6 +331,9 @@ impl Destination for FhirSink {
         true
     }
 }
+
+/// The destination's trouble, and when it wants to be asked again.
+type Unwell = (Trouble, Option<Duration>);
 
 /// What sending a batch came to.
 enum Sent {

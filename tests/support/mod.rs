@@ -17,6 +17,7 @@ use std::time::Duration;
 pub mod broker;
 pub mod certificates;
 pub mod device;
+pub mod fhir_server;
 pub mod gateway;
 pub mod readings;
 pub mod scripted;

@@ -1,0 +1,149 @@
+//! A destination whose certificate is not right gets nothing, not one octet of payload; and what is right works without
+//! the machine's own CA certificates.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use support::readings::heart_rates;
+use support::scripted::{Reply, Scripted};
+use wardline::config::{FhirSettings, Idempotency};
+use wardline::custody::Outcome;
+use wardline::fault::Explain;
+use wardline::sink::Destination;
+use wardline::sink::fhir::FhirSink;
+use wardline::sink::http::{HttpError, Peer};
+
+type Authority = CertifiedIssuer<'static, KeyPair>;
+
+fn authority(name: &str) -> Authority {
+    let mut params = CertificateParams::new(vec![]).unwrap();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+/// A server's configuration for these names, valid from and to the first days of these years.
+fn server(ca: &Authority, name: &str, years: (i32, i32)) -> Arc<rustls::ServerConfig> {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+    params.not_before = rcgen::date_time_ymd(years.0, 1, 1);
+    params.not_after = rcgen::date_time_ymd(years.1, 1, 1);
+    let certificate = params.signed_by(&key, ca).unwrap();
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(key.serialize_der());
+    let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key.into())
+        .unwrap();
+    Arc::new(config)
+}
+
+fn write(folder: &Path, ca: &Authority) -> PathBuf {
+    let file = folder.join("ca.pem");
+    std::fs::write(&file, ca.pem()).unwrap();
+    file
+}
+
+fn settings(url: &str, ca_file: PathBuf) -> FhirSettings {
+    FhirSettings {
+        name: "centre".into(),
+        url: url.into(),
+        idempotency: Idempotency::Update,
+        bundle_max: 100,
+        gzip: true,
+        linger_ms: 0,
+        timeout_s: 10,
+        ca_file: Some(ca_file),
+        token_file: None,
+        us_core: true,
+        alert_owner: None,
+    }
+}
+
+/// What a destination with this certificate gets and what is said of it.
+async fn meet(config: Arc<rustls::ServerConfig>, host: &str, ca_file: PathBuf) -> (usize, Outcome) {
+    let body = r#"{"resourceType":"Bundle","entry":[{"response":{"status":"201"}}]}"#;
+    let script = |_: &_| Reply::Answer(200, vec![], body.into());
+    let server = Scripted::serve(Some((config, host)), script).await;
+    let sink = FhirSink::new(&settings(&server.url, ca_file), &"box-1".into()).unwrap();
+    let outcome = support::within("an outcome", sink.deliver(&heart_rates(0..1), &[])).await.remove(0);
+    (server.received(), outcome)
+}
+
+#[tokio::test]
+async fn a_wrong_certificate_gets_no_payload_and_the_reason_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ours, theirs) = (authority("Ours"), authority("Theirs"));
+    let ca_file = write(folder.path(), &ours);
+    for (config, reason) in [
+        (server(&theirs, "127.0.0.1", (2020, 2099)), "UnknownIssuer"),
+        (server(&ours, "127.0.0.2", (2020, 2099)), "not valid for"),
+        (server(&ours, "127.0.0.1", (2020, 2024)), "expired"),
+        (server(&ours, "127.0.0.1", (2098, 2099)), "not valid yet"),
+    ] {
+        let (received, outcome) = meet(config, "127.0.0.1", ca_file.clone()).await;
+        let Outcome::Retry { why, destination: true, .. } = &outcome else { panic!("{outcome:?}") };
+        assert_eq!((received, &*why.code), (0, "WL-F003"), "{reason}");
+        assert!(why.text.contains(reason), "{reason}: {}", why.text);
+    }
+    let (received, outcome) = meet(server(&ours, "127.0.0.1", (2020, 2099)), "127.0.0.1", ca_file).await;
+    assert!(received > 0 && matches!(outcome, Outcome::Delivered(_)), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn what_does_not_speak_tls_gets_no_payload() {
+    let folder = tempfile::tempdir().unwrap();
+    let ca_file = write(folder.path(), &authority("Ours"));
+    let server = Scripted::start(|_| Reply::status(200)).await;
+    let url = server.url.replace("http:", "https:");
+    let sink = FhirSink::new(&settings(&url, ca_file), &"box-1".into()).unwrap();
+    let outcome = support::within("an outcome", sink.deliver(&heart_rates(0..1), &[])).await.remove(0);
+    assert!(matches!(&outcome, Outcome::Retry { why, destination: true, .. } if why.code == "WL-F001"), "{outcome:?}");
+    assert!(server.requests().is_empty());
+}
+
+#[test]
+fn a_ca_file_that_is_not_one_is_refused_with_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in
+        [("empty.pem", ""), ("text.pem", "not a certificate"), ("half.pem", "-----BEGIN CERTIFICATE-----\nAAAA")]
+    {
+        let file = folder.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        let error = Peer::new("https://127.0.0.1", Some(&file), Duration::from_secs(1)).unwrap_err();
+        assert_eq!(error.code(), "WL-F102");
+        assert!(error.to_string().contains(name), "{error}");
+    }
+    let missing = Peer::new("https://127.0.0.1", Some(Path::new("/nonexistent/ca.pem")), Duration::from_secs(1));
+    assert_eq!(missing.unwrap_err().code(), "WL-F102");
+    for url in ["ftp://x", "x", "https://", "http//x", ""] {
+        assert_eq!(Peer::new(url, None, Duration::from_secs(1)).unwrap_err().code(), "WL-F101", "{url}");
+    }
+}
+
+/// Runs itself again as on such a machine.
+#[test]
+fn a_machine_without_ca_certificates_works_with_configured_ones() {
+    if std::env::var_os("SSL_CERT_FILE").is_none_or(|f| f != "/nonexistent") {
+        let name = "a_machine_without_ca_certificates_works_with_configured_ones";
+        let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+        again.args(["--exact", name]).env("SSL_CERT_FILE", "/nonexistent").env("SSL_CERT_DIR", "/nonexistent");
+        let done = again.output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stdout));
+        return;
+    }
+    let second = Duration::from_secs(1);
+    assert!(matches!(Peer::new("https://127.0.0.1", None, second), Err(HttpError::NoAuthorities)));
+    assert!(Peer::new("http://127.0.0.1", None, second).is_ok(), "plain HTTP needs none");
+    let folder = tempfile::tempdir().unwrap();
+    let ca = authority("Ours");
+    let ca_file = write(folder.path(), &ca);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (_, outcome) = runtime.block_on(meet(server(&ca, "127.0.0.1", (2020, 2099)), "127.0.0.1", ca_file));
+    assert!(matches!(outcome, Outcome::Delivered(_)), "{outcome:?}");
+}
