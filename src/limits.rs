@@ -91,7 +91,7 @@ pub const ALERT_KEYS_KEPT: usize = 16_384;
 /// Alert rules: a reading is compared with each rule of its vital.
 pub const ALERT_RULES_MAX: usize = 1_000;
 /// The longest look back of a rule, in readings; the journal gives at least as many per patient and vital at start.
-pub const SUSTAINED_READINGS_MAX: usize = 32;
+pub const SUSTAINED_READINGS_MAX: usize = 16;
 /// A technical alert from before a restart ends if nobody has reported its condition again by then.
 pub const TECHNICAL_REPORTED_MAX: Duration = Duration::from_secs(300);
 /// Readings shown by one request of the page or the CLI.

@@ -214,7 +214,7 @@ impl Engine {
                 Some(window) => {
                     let verdict = window.take(sight, rule.sustained, self.old_after);
                     if matches!(verdict, Verdict::Sure | Verdict::Doubtful) {
-                        (cause.evidence, cause.of) = (window.evidence(), window.len());
+                        (cause.evidence, cause.of) = window.evidence(sight, rule.sustained);
                     }
                     verdict
                 }

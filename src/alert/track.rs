@@ -62,11 +62,12 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// Takes a reading. `slack`: an older device time by less than this is a message out of order, by more a clock that was set.
+    /// Takes a reading. `slack`: an older device time by up to this is a message out of order, by more a clock that was set.
     pub(super) fn take(&mut self, sight: Sight<'_>, sustained: Sustained, slack: Duration) -> Verdict {
         let Sight { reading, place, doubtful, .. } = sight;
         let beyond = place == Place::Beyond;
-        if !beyond && (doubtful || self.is_late(reading, slack)) {
+        let late = self.is_late(reading, slack);
+        if !beyond && (doubtful || late) {
             return Verdict::Quiet;
         }
         let taken = &reading.taken;
@@ -74,29 +75,27 @@ impl Window {
         while self.marks.len() > sustained.m {
             self.marks.pop_front();
         }
-        if let Some(within) = sustained.within {
-            self.forget_before(sight, within);
-        }
-        if let Some(at) = device_ms(reading) {
+        if let (Some(at), false) = (device_ms(reading), late) {
             self.newest = Some((reading.device.clone(), at));
         }
-        let count = |sure: bool| self.marks.iter().filter(|m| m.beyond && !(sure && m.doubtful)).count();
+        let counts =
+            |sure: bool| self.beyond(sight, sustained).filter(|m| !(sure && m.doubtful)).count() >= sustained.n;
         match place {
-            Place::Beyond if !doubtful && count(true) >= sustained.n => Verdict::Sure,
-            Place::Beyond if count(false) >= sustained.n => Verdict::Doubtful,
+            Place::Beyond if !doubtful && counts(true) => Verdict::Sure,
+            Place::Beyond if counts(false) => Verdict::Doubtful,
             Place::Clear => Verdict::Clear,
             Place::Beyond | Place::Between => Verdict::Quiet,
         }
     }
 
-    /// The readings beyond the limit, the last one last.
-    pub(super) fn evidence(&self) -> Vec<ReadingKey> {
-        self.marks.iter().filter(|m| m.beyond).map(|m| m.key).collect()
+    /// The readings beyond the limit that count with the one just taken, which is the last; and of how many.
+    pub(super) fn evidence(&self, last: Sight<'_>, sustained: Sustained) -> (Vec<ReadingKey>, usize) {
+        (self.beyond(last, sustained).map(|m| m.key).collect(), self.marks.len())
     }
 
-    /// How many readings it holds.
-    pub(super) fn len(&self) -> usize {
-        self.marks.len()
+    fn beyond(&self, last: Sight<'_>, sustained: Sustained) -> impl Iterator<Item = &Mark> {
+        let near = move |m: &Mark| sustained.within.is_none_or(|within| m.apart(last) <= within);
+        self.marks.iter().filter(move |m| m.beyond && near(m))
     }
 
     /// The same device took it before a reading that was judged already: it says nothing about now.
@@ -105,17 +104,18 @@ impl Window {
         let behind = u64::try_from(newest.saturating_sub(at)).unwrap_or(0);
         *device == reading.device && behind > 0 && Duration::from_millis(behind) <= slack
     }
+}
 
+impl Mark {
     /// Old readings are apart by the times at which they were taken, live ones by their receipt.
-    fn forget_before(&mut self, last: Sight<'_>, within: Duration) {
+    fn apart(&self, last: Sight<'_>) -> Duration {
         let taken = &last.reading.taken;
-        let apart = |m: &Mark| match (last.retrospective, taken.at_ms, m.at_ms) {
+        match (last.retrospective, taken.at_ms, self.at_ms) {
             (true, Some(a), Some(b)) => Duration::from_millis(a.abs_diff(b)),
             // Not known how far apart: doubt does not silence.
             (true, ..) => Duration::ZERO,
-            (false, ..) => taken.received.since(m.received),
-        };
-        self.marks.retain(|m| apart(m) <= within);
+            (false, ..) => taken.received.since(self.received),
+        }
     }
 }
 
