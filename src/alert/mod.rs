@@ -241,7 +241,7 @@ fn react(verdict: Verdict, cause: Cause<'_>, register: &mut Register, happened: 
     let condition = match (verdict, cause.retrospective) {
         (Verdict::Quiet, _) | (Verdict::Clear, true) => return,
         (Verdict::Clear, false) => {
-            if let (Some((id, _)), true) = (open, cause.reading.patient.is_some()) {
+            if let Some((id, _)) = open {
                 register.resolve(&id, happened);
             }
             return;

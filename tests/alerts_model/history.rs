@@ -178,6 +178,10 @@ impl History {
         // Bursts within minutes, and quiet hours.
         let pause = if self.random.one_in(3) { 7_200_000 } else { 300_000 };
         self.now_ms += self.random.within(1, pause);
+        // Round times, so that distances meet the limits of rules exactly.
+        if self.random.one_in(2) {
+            self.now_ms = (self.now_ms / 600_000 + 1) * 600_000;
+        }
         let act = match self.random.below(20) {
             0 => self.acknowledge(engine),
             1 => self.sent_again(),
