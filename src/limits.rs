@@ -39,7 +39,7 @@ pub const DEVICES_IN_MEMORY_MAX: usize = 10_000;
 /// Readings looked through at start for the newest of each patient and vital.
 pub const RECOVERED_READINGS_MAX: u32 = 5_000;
 /// Of them, kept for each patient and vital.
-pub const RECOVERED_PER_VITAL_MAX: usize = 20;
+pub const RECOVERED_PER_VITAL_MAX: usize = 64;
 /// Answers waiting for a source: at least its in-flight window, so that telling never blocks.
 pub const TOLD_WAITING_MAX: usize = 4_096;
 /// The largest payload decoded. Larger ones are kept as rejects by their first bytes.
@@ -92,6 +92,8 @@ pub const ALERT_KEYS_KEPT: usize = 16_384;
 pub const ALERT_RULES_MAX: usize = 1_000;
 /// The longest look back of a rule, in readings; the journal gives at least as many per patient and vital at start.
 pub const SUSTAINED_READINGS_MAX: usize = 16;
+// Values in doubt do not count: there must be room for them beside those that do.
+const _: () = assert!(RECOVERED_PER_VITAL_MAX >= 4 * SUSTAINED_READINGS_MAX);
 /// A technical alert from before a restart ends if nobody has reported its condition again by then.
 pub const TECHNICAL_REPORTED_MAX: Duration = Duration::from_secs(300);
 /// Readings shown by one request of the page or the CLI.
@@ -164,8 +166,6 @@ pub const LINK_DOWN_ALERT: Duration = Duration::from_secs(60);
 pub const CONDITIONS_WAITING_MAX: usize = 256;
 /// Orders of people on their way to the pipeline.
 pub const ORDERS_WAITING_MAX: usize = 64;
-/// A reading taken longer before its receipt than this is old: an alert about it never pages as "now".
-pub const OLD_AFTER: Duration = Duration::from_secs(15 * 60);
 /// The pipeline turns at least once a second; a turn that takes longer than this is a hang.
 pub const PIPELINE_PATIENCE: Duration = Duration::from_secs(20);
 /// Messages of the lab's devices waiting for the broker.

@@ -329,6 +329,13 @@ pub struct Taken {
     pub method: TimeMethod,
 }
 
+impl Taken {
+    /// The instant is the device's own statement.
+    pub fn is_dated_by_device(&self) -> bool {
+        matches!(self.method, TimeMethod::DeviceInstant | TimeMethod::DeviceCivil)
+    }
+}
+
 /// How the resolved instant was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

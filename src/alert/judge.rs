@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::rules::{Limit, Place, Side};
-use crate::reading::{Absence, Quality, Reading, TimeMethod, Value};
+use crate::reading::{Absence, Quality, Reading, Value};
 use crate::unit::Unit;
 use crate::vital::Role;
 
@@ -95,8 +95,7 @@ pub(super) fn is_retrospective(reading: &Reading, old_after: Duration) -> bool {
         return true;
     }
     let taken = &reading.taken;
-    let dated_by_device = matches!(taken.method, TimeMethod::DeviceInstant | TimeMethod::DeviceCivil);
-    if !dated_by_device || !taken.received.trusted || reading.quality.contains(&Quality::TimeDoubtful) {
+    if !taken.is_dated_by_device() || !taken.received.trusted || reading.quality.contains(&Quality::TimeDoubtful) {
         return false;
     }
     taken.at_ms.is_some_and(|at| {

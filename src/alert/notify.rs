@@ -25,9 +25,9 @@ impl Default for Signal {
 }
 
 impl Signal {
-    /// Shows the engine's present state after `events`; `now` is the moment of signalling.
+    /// Signals the engine's present state after `events`; `now` is the moment of signalling.
     /// After a restart, without events: what is open is signalled again.
-    pub fn show(&self, now: Stamp, events: &[AlertEvent], engine: &Engine) {
+    pub fn signal(&self, now: Stamp, engine: &Engine, events: &[AlertEvent]) {
         let mut open: Vec<Alert> = engine.open().cloned().collect();
         open.sort_by_key(|a| (std::cmp::Reverse(a.priority), std::cmp::Reverse(a.raised.wall_ms)));
         self.open.send_replace(open.into());

@@ -153,12 +153,16 @@ struct RawSustained {
     within_s: Option<u64>,
 }
 
-/// The shipped set, compiled in: for the demo and the lab.
-pub const DEFAULT: &str = include_str!("../../config/alerts/default.toml");
+/// The shipped set, compiled in: a box without rule files has it.
+const DEFAULT_NAME: &str = "config/alerts/default.toml";
+const DEFAULT: &str = include_str!("../../config/alerts/default.toml");
 
 impl Rules {
-    /// Reads the files and the patients' own limits; gives every problem found.
+    /// Reads the files (none: the shipped set) and the patients' own limits; gives every problem found.
     pub fn load(files: &[PathBuf], patients: &[PatientSettings]) -> Result<Self, Vec<RuleError>> {
+        if files.is_empty() {
+            return Self::parse(&[(Path::new(DEFAULT_NAME), DEFAULT)], patients);
+        }
         let mut errors = Vec::new();
         let mut texts = Vec::new();
         for file in files {
@@ -209,11 +213,6 @@ impl Rules {
             rules.override_limits(patients, &mut errors);
         }
         if errors.is_empty() { Ok(rules) } else { Err(errors) }
-    }
-
-    /// The shipped default set.
-    pub fn shipped() -> Result<Self, Vec<RuleError>> {
-        Self::parse(&[(Path::new("config/alerts/default.toml"), DEFAULT)], &[])
     }
 
     fn admit(&self, raw: RawRule) -> Result<Rule, (&'static str, Refusal)> {

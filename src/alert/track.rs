@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::rules::{Place, Sustained};
 use crate::clock::Stamp;
-use crate::reading::{DeviceId, Reading, ReadingKey, TimeMethod};
+use crate::reading::{DeviceId, Reading, ReadingKey};
 
 /// What a window says after a reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +120,5 @@ impl Mark {
 }
 
 fn device_ms(reading: &Reading) -> Option<i64> {
-    let by_device = matches!(reading.taken.method, TimeMethod::DeviceInstant | TimeMethod::DeviceCivil);
-    reading.taken.at_ms.filter(|_| by_device)
+    reading.taken.at_ms.filter(|_| reading.taken.is_dated_by_device())
 }

@@ -187,7 +187,7 @@ pub struct DeviceSettings {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AlertSettings {
-    /// Files with rules, relative to the configuration file.
+    /// Files with rules, relative to the configuration file; none: the shipped set.
     pub rules: Vec<PathBuf>,
     /// A reading taken longer ago than this when it arrives is recorded as retrospective, never paged as "now"; minutes.
     pub old_after_min: u32,
@@ -196,6 +196,13 @@ pub struct AlertSettings {
 impl Default for AlertSettings {
     fn default() -> Self {
         Self { rules: Vec::new(), old_after_min: 15 }
+    }
+}
+
+impl AlertSettings {
+    /// The age from which a reading is retrospective.
+    pub fn old_after(&self) -> std::time::Duration {
+        std::time::Duration::from_secs(u64::from(self.old_after_min) * 60)
     }
 }
 

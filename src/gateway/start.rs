@@ -1,7 +1,6 @@
 //! Building every part before the first byte is taken, then starting them. What cannot be built is said, and nothing runs.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ use super::{Extra, Failed, Tasks, records, watch};
 use crate::alarm::AlertEvent;
 use crate::alert::Engine;
 use crate::alert::notify::Signal;
-use crate::alert::ruleset::{self, RuleError, Rules};
+use crate::alert::ruleset::{RuleError, Rules};
 use crate::clock::Clock;
 use crate::config::{Config, SourceSettings};
 use crate::control::Desk;
@@ -127,10 +126,7 @@ impl Parts {
             Some(folder) => Catalogue::with_folder(folder)?,
             None => Catalogue::built_in(),
         });
-        let rules = match config.alerts.rules.as_slice() {
-            [] => Rules::parse(&[(Path::new("default.toml"), ruleset::DEFAULT)], &config.patients),
-            files => Rules::load(files, &config.patients),
-        };
+        let rules = Rules::load(&config.alerts.rules, &config.patients);
         let gateway: Arc<str> = config.gateway.id.as_str().into();
         let mut sinks = Vec::new();
         for settings in &config.destinations {
@@ -142,7 +138,7 @@ impl Parts {
             mqtt::check(settings, &gateway, catalogue.topic_filters())
                 .map_err(|e| StartError::Source(settings.name.clone(), e))?;
         }
-        let engine = Engine::new(rules.map_err(StartError::Rules)?, limits::OLD_AFTER);
+        let engine = Engine::new(rules.map_err(StartError::Rules)?, config.alerts.old_after());
         let heartbeat =
             config.heartbeat.as_ref().map(|h| Peer::new(&h.url, h.ca_file.as_deref(), Duration::from_secs(h.every_s)));
         let sockets = Sockets::bind(&config.control).await?;

@@ -82,7 +82,8 @@ impl Intake {
                 taken,
                 quality,
                 site: draft.site,
-                stored: draft.stored || frame.delivery == Delivery::Waited,
+                // What waited and is dated by its device has an age of its own.
+                stored: draft.stored || (frame.delivery == Delivery::Waited && !taken.is_dated_by_device()),
             });
         }
         Taken { readings, undated }

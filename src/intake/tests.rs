@@ -143,5 +143,6 @@ fn an_undated_value_that_waited_at_the_broker_is_never_now() {
     assert!(reading.stored && reading.quality.contains(&Quality::TimeDoubtful));
     assert_eq!(reading.taken.uncertainty_ms, u32::MAX);
     let dated = Draft { device_time: civil("2026-11-22T10:30:00"), ..draft("72") };
-    assert!(take_one(&Intake::new(&config(""), 1), &late, dated).quality.is_empty());
+    let dated = take_one(&Intake::new(&config(""), 1), &late, dated);
+    assert!(dated.quality.is_empty() && !dated.stored, "its own time says how old it is");
 }

@@ -99,7 +99,7 @@ fn every_shipped_set_is_valid_and_says_that_it_needs_sign_off() {
 
 #[test]
 fn the_default_set_watches_what_the_dossier_lists_in_every_unit() {
-    let rules = Rules::shipped().unwrap();
+    let rules = Rules::load(&[], &[]).unwrap();
     let watched = |vital: &str, role, side, unit: &str| {
         let vital = Vital::parse(vital).unwrap();
         let unit = Unit::parse(unit).unwrap();
