@@ -4,6 +4,7 @@
 //! refusal has a code, a cause and a remedy. Must never: change state itself (orders go to the pipeline and are
 //! answered after the commit), or show patient data on the status socket.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -13,7 +14,7 @@ use tokio::sync::watch;
 use crate::alarm::{Alert, AlertId};
 use crate::clock::{Clock, Stamp};
 use crate::config::DeviceSettings;
-use crate::reading::ReadingKey;
+use crate::reading::{PatientId, ReadingKey};
 use crate::telemetry::Watchdog;
 
 pub mod access;
@@ -39,6 +40,8 @@ pub struct Desk {
     pub started: Stamp,
     /// Time.
     pub clock: Clock,
+    /// Whose readings this box may send: a device may be given to these only.
+    pub patients: BTreeSet<PatientId>,
     /// What the journal holds.
     pub records: Arc<dyn Records>,
     /// Alerts that are not resolved, as the engine has them now.

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::{Desk, Fault, Records, Role, Unreadable, view};
 use crate::alarm::{Alert, AlertId, Priority};
-use crate::config::DeviceSettings;
+use crate::config::{DeviceSettings, check_device};
 use crate::limits;
 
 /// A person waits for the answer: longer than a slow commit, shorter than patience.
@@ -162,6 +162,12 @@ async fn add_device(
         return Err(Fault::Forbidden);
     }
     let Json(device) = body.map_err(|e| Fault::Malformed(e.body_text()))?;
+    if let Some(finding) = check_device(&device).into_iter().next() {
+        return Err(Fault::Refused(finding.to_string()));
+    }
+    if device.patient.iter().chain(device.slots.values()).any(|p| !desk.patients.contains(p)) {
+        return Err(Fault::Refused("its patient is not one of this box".into()));
+    }
     in_time(desk.orders.add_device(device)).await
 }
 

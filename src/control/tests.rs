@@ -13,7 +13,7 @@ use super::{Desk, Fault, Orders, Records, Unreadable, view};
 use crate::alarm::{Alert, AlertId, Condition, Priority};
 use crate::clock::{Clock, Stamp};
 use crate::config::{ControlSettings, DeviceSettings};
-use crate::reading::{DeviceId, ReadingKey};
+use crate::reading::{DeviceId, PatientId, ReadingKey};
 use crate::telemetry::{Watchdog, idle_metrics};
 
 struct Shelf;
@@ -86,6 +86,7 @@ fn desk(clock: Clock) -> Arc<Desk> {
         started: clock.now(),
         watchdog: Watchdog::new(clock.clone()),
         clock,
+        patients: [PatientId::new("Patient/p1")].into(),
         records: Arc::new(Shelf),
         alerts,
         orders: Arc::new(Crew),
@@ -156,6 +157,11 @@ async fn questions_commands_and_refusals() {
         let device = |id: &str| serde_json::json!({ "id": id });
         client.post::<serde_json::Value>("/v1/devices", &device("mqtt:new")).await.unwrap();
         assert_eq!(code(client.post::<serde_json::Value>("/v1/devices", &device("mqtt:bad")).await), "WL-O010");
+        let malformed = device("two words");
+        assert_eq!(code(client.post::<serde_json::Value>("/v1/devices", &malformed).await), "WL-O010");
+        let held = |by: &str| serde_json::json!({ "id": "mqtt:new", "patient": by });
+        client.post::<serde_json::Value>("/v1/devices", &held("Patient/p1")).await.unwrap();
+        assert_eq!(code(client.post::<serde_json::Value>("/v1/devices", &held("Patient/p2")).await), "WL-O010");
         let huge = serde_json::json!({ "by": "x".repeat(crate::limits::CONTROL_BODY_BYTES_MAX) });
         assert_eq!(code(client.post::<serde_json::Value>("/v1/alerts/a1/acknowledge", &huge).await), "WL-O003");
     })

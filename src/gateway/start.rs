@@ -198,6 +198,7 @@ impl Parts {
             gateway,
             started: clock.now(),
             clock: clock.clone(),
+            patients: config.patients.iter().map(|p| p.reference.clone()).collect(),
             records: records::of(&config),
             alerts: signal.watch(),
             orders: Arc::new(Window(orders)),

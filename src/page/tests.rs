@@ -145,6 +145,7 @@ fn desk(rows: Vec<view::Row>, alerts: Vec<Alert>, centre: view::LinkState) -> Ar
         started: clock.now(),
         watchdog: Watchdog::new(clock.clone()),
         clock,
+        patients: [].into(),
         records: Arc::new(Shelf(rows)),
         alerts: watch::channel(Arc::from(alerts)).1,
         orders: Arc::new(Crew),

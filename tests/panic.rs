@@ -1,0 +1,21 @@
+//! A panic ends the process in order, when it is ours. Alone in its file: the hook is the whole process's.
+
+use std::sync::atomic::Ordering;
+
+use tokio_util::sync::CancellationToken;
+use wardline::telemetry;
+
+#[test]
+fn a_panic_of_ours_stops_the_gateway_and_one_inside_a_library_does_not() {
+    let stop = CancellationToken::new();
+    let panicked = telemetry::end_on_panic(stop.clone());
+
+    // Panics in the library's own file.
+    let library = std::thread::spawn(|| bytes::Bytes::from_static(b"ab").split_to(3));
+    assert!(library.join().is_err());
+    assert!(!stop.is_cancelled() && !panicked.load(Ordering::Acquire));
+
+    let ours = std::thread::spawn(|| Option::<u8>::None.unwrap());
+    assert!(ours.join().is_err());
+    assert!(stop.is_cancelled() && panicked.load(Ordering::Acquire));
+}
