@@ -213,12 +213,11 @@ impl FromStr for Decimal {
         if whole.is_empty() || fraction_missing || !all_digits(whole) || !all_digits(fraction) {
             return Err(NotADecimal);
         }
-        let digits = format!("{whole}{fraction}");
-        let significant = digits.trim_start_matches('0');
-        if significant.len() > DIGITS_MAX {
+        let digits = whole.bytes().chain(fraction.bytes()).skip_while(|b| *b == b'0');
+        if digits.clone().count() > DIGITS_MAX {
             return Err(NotADecimal);
         }
-        let mantissa: i64 = if significant.is_empty() { 0 } else { significant.parse().map_err(|_| NotADecimal)? };
+        let mantissa = digits.fold(0i64, |m, b| m * 10 + i64::from(b - b'0'));
         let decimals = i16::try_from(fraction.len()).map_err(|_| NotADecimal)?;
         let exponent = power.checked_sub(decimals).ok_or(NotADecimal)?;
         if exponent.abs() > EXPONENT_MAX {

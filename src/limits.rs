@@ -154,6 +154,8 @@ pub const OUTBOX_RETRY: Duration = Duration::from_secs(1);
 pub const DEVICE_IDS_CACHED_MAX: usize = 4_096;
 /// Bluetooth devices of which something is remembered between two frames.
 pub const DEVICES_REMEMBERED_MAX: usize = 256;
+/// Segments of one blood pressure record: each holds at least 15 octets of at most some 30.
+pub const RECORD_SEGMENTS_MAX: usize = 16;
 /// Glucose records of one meter that wait for their context: a meter sends it right after each record.
 pub const RECORDS_HELD_MAX: usize = 64;
 /// How often rules that watch time are run.

@@ -65,8 +65,7 @@ impl Decoder {
             Bytes::Codec { codec, quirk, hold_for_context } => {
                 let device = device.ok_or(reject::NO_DEVICE)?;
                 let record = codec.decode(&frame.bytes, *quirk)?;
-                let drafts = codec.drafts(&record);
-                let drafts = self.memory.after(&device, codec.name, &record, drafts, *hold_for_context);
+                let drafts = self.memory.after(&device, codec, &record, &frame.bytes, *hold_for_context)?;
                 (device, drafts)
             }
         };

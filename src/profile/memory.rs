@@ -1,14 +1,16 @@
-//! What some Bluetooth encodings need to be remembered of a device between two frames:
-//! the session start of a CGM, the first packet of a body composition, a glucose record that waits for its context.
+//! What some Bluetooth encodings need to be remembered of a device between two frames: the session start of a CGM,
+//! the first packet of a body composition, the segments of a blood pressure record, a glucose that waits for its context.
 //!
-//! Must never: delay a reading for a second frame that may not come, except where the profile says that the first
-//! alone could be another substance.
+//! Must never: delay a reading for a second frame that may not come, except where the first alone is no reading,
+//! or could be one of another substance.
 
 use std::collections::HashMap;
 
-use crate::codec::Record;
-use crate::limits::{DEVICES_REMEMBERED_MAX, RECORDS_HELD_MAX};
-use crate::reading::{DeviceId, Draft};
+use bytes::Bytes;
+
+use crate::codec::{Codec, Record, body_composition, cgm, enhanced_blood_pressure};
+use crate::limits::{DEVICES_REMEMBERED_MAX, RECORD_SEGMENTS_MAX, RECORDS_HELD_MAX};
+use crate::reading::{DeviceId, DeviceTime, Draft, Reject};
 
 /// Of all devices; the one that was silent longest is forgotten first.
 #[derive(Default)]
@@ -20,7 +22,9 @@ pub(super) struct Memory {
 #[derive(Default)]
 struct Remembered {
     touched: u64,
+    session_start: Option<DeviceTime>,
     packet: Option<(Record, Vec<Draft>)>,
+    segments: Vec<Bytes>,
     waiting: Vec<Draft>,
 }
 
@@ -28,21 +32,28 @@ struct Remembered {
 const KETONE: &str = "reserved:6";
 
 impl Memory {
-    /// The drafts of a record, in the light of what the device sent before.
+    /// The readings of a record, in the light of what the device sent before.
     pub(super) fn after(
         &mut self,
         device: &DeviceId,
-        codec: &str,
+        codec: &Codec,
         record: &Record,
-        drafts: Vec<Draft>,
+        bytes: &Bytes,
         hold_for_context: bool,
-    ) -> Vec<Draft> {
-        match codec {
+    ) -> Result<Vec<Draft>, Reject> {
+        let drafts = codec.drafts(record);
+        Ok(match codec.name {
             "2A9C" if record.flag("multiple_packet") => self.of(device).second_packet(record, drafts),
+            "2AAA" => {
+                self.of(device).session_start = cgm::start(record);
+                drafts
+            }
+            "2AA7" => self.of(device).in_session(drafts),
+            "2B36" if record.get("payload").is_some() => self.of(device).segment(codec, record, bytes)?,
             "2A18" if hold_for_context && record.flag("context_follows") => self.of(device).hold(drafts),
             "2A34" if hold_for_context => self.of(device).context(record),
             _ => drafts,
-        }
+        })
     }
 
     fn of(&mut self, device: &DeviceId) -> &mut Remembered {
@@ -58,11 +69,22 @@ impl Memory {
 }
 
 impl Remembered {
+    /// Minutes since the session's start become times. Without the start they say nothing: the same number comes
+    /// again in the next session, and would take its reading for an old one.
+    fn in_session(&self, mut drafts: Vec<Draft>) -> Vec<Draft> {
+        for draft in &mut drafts {
+            match self.session_start {
+                Some(start) => cgm::resolve(draft, start),
+                None => draft.sequence = None,
+            }
+        }
+        drafts
+    }
+
     /// The second packet of a measurement repeats fields of the first: each part is one reading, not two.
     fn second_packet(&mut self, record: &Record, drafts: Vec<Draft>) -> Vec<Draft> {
-        let first = self.packet.take();
-        match first {
-            Some((first, known)) if crate::codec::body_composition::join(&first, record).is_ok() => {
+        match self.packet.take() {
+            Some((first, known)) if body_composition::join(&first, record).is_ok() => {
                 drafts.into_iter().filter(|d| !known.iter().any(|k| k.vital == d.vital)).collect()
             }
             _ => {
@@ -70,6 +92,20 @@ impl Remembered {
                 drafts
             }
         }
+    }
+
+    /// The last segment makes the record.
+    fn segment(&mut self, codec: &Codec, record: &Record, bytes: &Bytes) -> Result<Vec<Draft>, Reject> {
+        if record.flag("first_segment") || self.segments.len() >= RECORD_SEGMENTS_MAX {
+            self.segments.clear();
+        }
+        self.segments.push(bytes.clone());
+        if !record.flag("last_segment") {
+            return Ok(Vec::new());
+        }
+        let segments = std::mem::take(&mut self.segments);
+        let whole = enhanced_blood_pressure::join(&segments.iter().map(|b| &**b).collect::<Vec<_>>())?;
+        if whole.intact() { Ok(codec.drafts(&whole)) } else { Err(crate::codec::reject::BROKEN_CRC) }
     }
 
     /// Until its context says that it is no ketone value.

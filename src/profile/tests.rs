@@ -209,7 +209,6 @@ fn every_built_in_profile_holds_its_examples_and_wins_one() {
 }
 
 #[test]
-#[ignore = "the profiles of the standard services follow"]
 fn every_codec_is_used_by_a_profile() {
     let used: BTreeSet<&str> = Catalogue::built_in().codecs_used().into_iter().collect();
     // Encodings of single values: parts of characteristics, not characteristics.
