@@ -110,6 +110,23 @@ impl Catalogue {
         filters
     }
 
+    /// In one line, which rule decodes what comes this way.
+    pub fn rule_for(&self, path: &crate::reading::Path) -> Result<String, Reject> {
+        use crate::reading::Path;
+        let at = match path {
+            Path::Topic(topic) => self.by_topic(topic)?.0,
+            Path::Characteristic { uuid, name, .. } => self.by_characteristic(uuid, name.as_deref())?,
+            Path::Advertisement { service, .. } => self.by_advertisement(service)?,
+        };
+        let (profile, rule) = self.rule(at).ok_or(reject::NO_PROFILE)?;
+        let how = match &rule.bytes {
+            Bytes::Codec { codec, .. } => format!("codec {} ({})", codec.name, codec.title),
+            Bytes::Message(table) => format!("field table, {:?}", table.format).to_lowercase(),
+            Bytes::Binary(_) => "field table, binary".into(),
+        };
+        Ok(format!("profile {}: {}, {how}", profile.id, rule.way))
+    }
+
     /// The rule for a topic, and the id of the device that the topic names.
     pub(super) fn by_topic<'t>(&self, topic: &'t str) -> Result<(Rule, &'t str), Reject> {
         let candidates = self.topics.get(&(topic.matches('/').count() + 1)).map_or(&[][..], Vec::as_slice);

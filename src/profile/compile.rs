@@ -4,6 +4,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::binary::{BinaryPart, BinaryTable, BinaryVital};
 use super::error::ProfileError;
@@ -32,6 +33,8 @@ pub struct Profile {
 pub(super) struct Compiled {
     pub(super) way: Way,
     pub(super) bytes: Bytes,
+    /// The same readings again within this time are the same broadcast.
+    pub(super) repeats: Option<Duration>,
 }
 
 /// Which bytes a rule is for.
@@ -145,7 +148,8 @@ fn rule(rule: &Rule, link: Link) -> Result<Compiled, Wrong> {
         (None, Some(format)) => Bytes::Message(Box::new(message(rule, format)?)),
         _ => return wrong("codec", "a rule has a codec or a format"),
     };
-    Ok(Compiled { way, bytes })
+    let repeats = rule.repeats_s.map(|s| Duration::from_secs(s.into()));
+    Ok(Compiled { way, bytes, repeats })
 }
 
 fn codec_rule(rule: &Rule, name: &str) -> Result<Bytes, Wrong> {
@@ -205,6 +209,7 @@ fn message(rule: &Rule, format: Format) -> Result<Table, Wrong> {
         time,
         slot,
         refuse,
+        shared: rule.shared,
         labels,
         vitals,
         paths: grown.names,

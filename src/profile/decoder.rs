@@ -69,6 +69,11 @@ impl Decoder {
                 (device, drafts)
             }
         };
+        if let Some(window) = rule.repeats
+            && self.memory.is_repeated(&device, &drafts, frame.received, window)
+        {
+            drafts.clear();
+        }
         mark_implausible(&mut drafts, &profile.bounds);
         Ok(Decoded { device, profile: Arc::clone(&profile.id), drafts })
     }

@@ -5,9 +5,11 @@
 //! or could be one of another substance.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::clock::Stamp;
 use crate::codec::{Codec, Record, body_composition, cgm, enhanced_blood_pressure};
 use crate::limits::{DEVICES_REMEMBERED_MAX, RECORD_SEGMENTS_MAX, RECORDS_HELD_MAX};
 use crate::reading::{DeviceId, DeviceTime, Draft, Reject};
@@ -26,6 +28,7 @@ struct Remembered {
     packet: Option<(Record, Vec<Draft>)>,
     segments: Vec<Bytes>,
     waiting: Vec<Draft>,
+    last: Option<(Vec<Draft>, Stamp)>,
 }
 
 /// Meal of a context that says "ketone" in place of a meal (dossier §5, i-SENS).
@@ -54,6 +57,17 @@ impl Memory {
             "2A34" if hold_for_context => self.of(device).context(record),
             _ => drafts,
         })
+    }
+
+    /// Whether these readings are the last ones of the device, heard again before `window` passed since.
+    pub(super) fn is_repeated(&mut self, device: &DeviceId, drafts: &[Draft], now: Stamp, window: Duration) -> bool {
+        if drafts.is_empty() {
+            return false;
+        }
+        let last = &mut self.of(device).last;
+        let again = last.as_ref().is_some_and(|(seen, at)| seen == drafts && now.since(*at) < window);
+        *last = Some((drafts.to_vec(), now));
+        again
     }
 
     fn of(&mut self, device: &DeviceId) -> &mut Remembered {

@@ -28,6 +28,8 @@ pub(super) struct Table {
     pub(super) time: Option<TimeField>,
     pub(super) slot: Option<Place>,
     pub(super) refuse: Vec<Place>,
+    /// A message that holds nothing known is of something else.
+    pub(super) shared: bool,
     pub(super) labels: Vec<(Test, Quality)>,
     pub(super) vitals: Vec<VitalFields>,
     /// The path of each place, for reasons.
@@ -210,7 +212,7 @@ impl Table {
             }
             Some(_) => {}
         }
-        if known { Ok(drafts) } else { Err(reject::NOTHING_KNOWN) }
+        if known || self.shared { Ok(drafts) } else { Err(reject::NOTHING_KNOWN) }
     }
 
     /// Adds the readings of one element; `true` if there was anything that the table knows, even if it is empty.

@@ -248,3 +248,82 @@ fn unknown_devices_have_no_profile() {
         assert_eq!(decoder.decode(&frame).unwrap_err().code, "WL-P001");
     }
 }
+
+#[test]
+fn a_vendor_s_profile_comes_before_the_standard_service() {
+    let catalogue = Catalogue::built_in();
+    let rule = |uuid: &str, name: Option<&str>| {
+        let device = DeviceId("ble:AA".into());
+        catalogue.rule_for(&Path::Characteristic { device, uuid: uuid.into(), name: name.map(Into::into) }).unwrap()
+    };
+    assert!(rule("2A35", Some("A&D_UA-651BLE_112233")).starts_with("profile and-ua-651ble: characteristic 2A35"));
+    assert!(rule("2A35", Some("Somebody's cuff")).starts_with("profile standard-blood-pressure"));
+    assert!(rule("2A35", None).starts_with("profile standard-blood-pressure"));
+    assert!(rule("2a19", Some("A&D_UA-651BLE_112233")).starts_with("profile standard-common"));
+    let topic = catalogue.rule_for(&Path::Topic("vitals/x".into())).unwrap();
+    assert_eq!(topic, "profile wardline-json: topic vitals/+, field table, json");
+}
+
+#[test]
+fn a_broadcast_heard_again_is_one_reading_until_its_time_has_passed() {
+    let mut decoder = Decoder::new(Arc::new(Catalogue::built_in()));
+    let mut heard = |device: &str, hex: &[u8], at_ms: i64| {
+        let path = Path::Advertisement { device: DeviceId(device.into()), service: "FCD2".into() };
+        let frame = Frame { path, ..Frame::new("test", hex.to_vec(), Stamp::at_ms(at_ms)) };
+        decoder.decode(&frame).unwrap().drafts.len()
+    };
+    let (a, b) = ([0x40, 6, 0x5e, 0x1f], [0x40, 6, 0x5f, 0x1f]);
+    assert_eq!(
+        [heard("x", &a, 0), heard("x", &a, 29_000), heard("x", &a, 58_000), heard("x", &a, 89_000)],
+        [1, 0, 0, 1]
+    );
+    assert_eq!([heard("x", &b, 90_000), heard("x", &a, 91_000), heard("y", &a, 91_000)], [1, 1, 1]);
+    for i in 0..3 * crate::limits::DEVICES_REMEMBERED_MAX {
+        assert_eq!(heard(&i.to_string(), &a, 92_000), 1);
+    }
+}
+
+#[test]
+fn nothing_a_device_sends_ends_the_process() {
+    use proptest::test_runner::{Config, TestRunner};
+    let catalogue = Arc::new(Catalogue::built_in());
+    let frames: Vec<Frame> = catalogue.profiles().into_iter().flat_map(frames).collect();
+    let mut runner = TestRunner::new(Config { cases: 2_000, failure_persistence: None, ..Config::default() });
+    let cases = (proptest::sample::select(frames), 0usize..300, proptest::num::u8::ANY, 0usize..300);
+    runner
+        .run(&cases, |(mut frame, at, octet, length)| {
+            let mut bytes = frame.bytes.to_vec();
+            if let Some(b) = bytes.get_mut(at) {
+                *b = octet;
+            }
+            bytes.truncate(length);
+            frame.bytes = bytes.into();
+            let mut decoder = Decoder::new(Arc::clone(&catalogue));
+            let _ = decoder.decode(&frame);
+            let _ = decoder.decode(&frame);
+            Ok(())
+        })
+        .unwrap();
+}
+
+/// Nanoseconds of this thread on a processor.
+fn on_cpu_ns() -> u64 {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    text.split(' ').next().unwrap().parse().unwrap()
+}
+
+/// `cargo test --release --lib profile::tests::cost -- --ignored --nocapture`
+#[test]
+#[ignore = "a measurement, for release builds"]
+fn cost_of_a_message() {
+    let catalogue = Arc::new(Catalogue::built_in());
+    for id in ["flat-json-vitals", "wardline-json", "wardline-cbor", "standard-blood-pressure"] {
+        let frame = frames(catalogue.find(id).unwrap()).remove(0);
+        let mut decoder = Decoder::new(Arc::clone(&catalogue));
+        let (rounds, start) = (200_000, on_cpu_ns());
+        for _ in 0..rounds {
+            std::hint::black_box(decoder.decode(std::hint::black_box(&frame)).unwrap());
+        }
+        println!("{id}: {} octets, {} ns", frame.bytes.len(), (on_cpu_ns() - start) / rounds);
+    }
+}

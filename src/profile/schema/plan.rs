@@ -1,0 +1,141 @@
+//! Which Bluetooth devices a profile is for, how they bond, and the session planned before they wake.
+
+use serde::Deserialize;
+
+/// Which Bluetooth devices a profile is for.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Matching {
+    /// Advertised local names; `*` stands for any characters.
+    pub names: Vec<String>,
+    /// Services that the device offers, by UUID.
+    pub services: Vec<String>,
+    /// Company identifier of its manufacturer data.
+    pub manufacturer: Option<u16>,
+    /// Firmware revisions, from (inclusive) and to (exclusive).
+    pub firmware: Option<Firmware>,
+}
+
+/// A range of firmware revisions.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Firmware {
+    /// From this one on.
+    #[serde(default)]
+    pub from: Option<String>,
+    /// Before this one.
+    #[serde(default)]
+    pub before: Option<String>,
+}
+
+/// Whether and how a device bonds.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Pairing {
+    /// The method.
+    pub method: PairingMethod,
+    /// What the patient does, step by step, in plain words.
+    pub steps: Vec<String>,
+}
+
+/// How a device bonds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PairingMethod {
+    /// Not at all.
+    #[default]
+    None,
+    /// Without a code.
+    JustWorks,
+    /// With the code that the device shows.
+    Passkey,
+}
+
+/// What to do while connected, planned before the device wakes.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Session {
+    /// In this order.
+    pub steps: Vec<Step>,
+    /// What tells the device that a value has arrived, and when.
+    pub confirm: Confirm,
+    /// What can be lost between the device's send and our commit, in words.
+    #[serde(default)]
+    pub window: Option<String>,
+}
+
+/// One step of a session.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Step {
+    /// Bond now.
+    Bond {},
+    /// Read a characteristic.
+    Read {
+        /// UUID.
+        characteristic: String,
+    },
+    /// Enable notifications or indications.
+    Subscribe {
+        /// UUID.
+        characteristic: String,
+        /// Which of the two.
+        kind: Subscription,
+    },
+    /// Set the device's clock.
+    WriteClock {
+        /// UUID.
+        characteristic: String,
+        /// The service it lies in, where that is unusual.
+        #[serde(default)]
+        service: Option<String>,
+    },
+    /// Write fixed octets.
+    Write {
+        /// UUID.
+        characteristic: String,
+        /// Octets in hex.
+        hex: String,
+    },
+    /// Fetch stored records through the record access control point.
+    History {
+        /// UUID of the control point.
+        characteristic: String,
+        /// Where to begin.
+        from: HistoryFrom,
+    },
+    /// Wait until the device hangs up.
+    AwaitDisconnect {},
+}
+
+/// How a value is pushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Subscription {
+    /// Unconfirmed.
+    Notify,
+    /// Confirmed by the link layer, before our commit.
+    Indicate,
+}
+
+/// Where to begin with stored records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HistoryFrom {
+    /// After the last sequence number that is committed.
+    LastSequence,
+    /// All of them, each time.
+    All,
+}
+
+/// When a device may forget a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Confirm {
+    /// We move its cursor, or let it delete, after the commit.
+    AfterCommit,
+    /// The link confirms by itself; what we control follows the commit.
+    ByLink,
+    /// It keeps nothing: what is not heard is gone.
+    Nothing,
+}
