@@ -24,6 +24,7 @@ pub use control::router as control;
 pub use manners::{Fate, Manners, Outage};
 pub use store::Counts;
 
+use crate::clock::Clock;
 use crate::lab::rng::Rng;
 use crate::lab::tally::Tally;
 use routes::{Shared, lock, router};
@@ -79,6 +80,7 @@ impl Endpoint {
             manners: Mutex::new(settings.manners),
             dice: Mutex::new(Rng::new(settings.seed)),
             token: settings.token,
+            clock: Clock::system(),
         });
         if settings.keep {
             lock(&shared.store).keep_bodies();
@@ -101,6 +103,11 @@ impl Endpoint {
     /// What happened so far.
     pub fn counts(&self) -> Counts {
         lock(&self.shared.store).counts.clone()
+    }
+
+    /// Ages of the Observations when they were stored, by their `effectiveDateTime`, milliseconds; then it starts anew.
+    pub fn take_ages(&self) -> Vec<u32> {
+        lock(&self.shared.store).take_ages()
     }
 
     /// The Observations it holds, by patient and code.

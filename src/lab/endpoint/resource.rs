@@ -72,7 +72,7 @@ pub(super) struct Observation<'a> {
     #[serde(borrow, default)]
     subject: Reference<'a>,
     #[serde(borrow, default)]
-    effective_date_time: Option<Cow<'a, str>>,
+    pub effective_date_time: Option<Cow<'a, str>>,
     #[serde(default)]
     effective_period: Option<IgnoredAny>,
     #[serde(default)]

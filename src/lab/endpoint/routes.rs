@@ -19,6 +19,7 @@ use super::manners::{Fate, Manners};
 use super::resource::{Bundle, Entry, Refusal};
 use super::store::{Done, Plan, Store, parameter, plan};
 use super::wire::Scissors;
+use crate::clock::Clock;
 use crate::lab::rng::Rng;
 use crate::limits::LAB_BODY_BYTES_MAX;
 
@@ -28,6 +29,7 @@ pub(super) struct Shared {
     pub manners: Mutex<Manners>,
     pub dice: Mutex<Rng>,
     pub token: Option<String>,
+    pub clock: Clock,
 }
 
 /// A poisoned lock holds counts that are still counts.
@@ -169,6 +171,7 @@ fn write(shared: &Shared, manners: &Manners, plans: Vec<Result<Plan<'_>, Refusal
     let mut dice = lock(&shared.dice);
     let mut live = lock(&shared.manners);
     store.counts.entries += plans.len() as u64;
+    let now_ms = shared.clock.now().wall_ms;
     let mut one = |planned: Result<Plan<'_>, Refusal>| {
         let wanted = planned.and_then(|plan| match plan.chance() < manners.refuse_rate {
             true => Err(refusal(422, "business-rule", "this server does not want this one")),
@@ -180,7 +183,11 @@ fn write(shared: &Shared, manners: &Manners, plans: Vec<Result<Plan<'_>, Refusal
             return Err(refusal(500, "transient", "this entry failed; the others did not"));
         }
         let blind = dice.chance(manners.unconditional_rate);
-        Ok(store.apply(&plan, blind, &mut live.forget))
+        let done = store.apply(&plan, blind, &mut live.forget);
+        if done.status == 201 {
+            store.date(&plan, now_ms);
+        }
+        Ok(done)
     };
     plans.into_iter().map(&mut one).collect()
 }

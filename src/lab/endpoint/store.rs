@@ -87,6 +87,7 @@ pub(super) struct Store {
     by_identifier: HashMap<u64, u64>,
     bodies: Option<HashMap<u64, Arc<str>>>,
     issued: u64,
+    ages_ms: Vec<u32>,
     pub tally: Tally,
     pub counts: Counts,
 }
@@ -278,6 +279,20 @@ impl Store {
         self.counts.known += u64::from(same);
         self.counts.conflicts += u64::from(!same && plan.observation.is_some());
         Done { status: 200, kind: plan.kind.to_string(), id, version }
+    }
+
+    /// Notes how old a new Observation is.
+    pub fn date(&mut self, plan: &Plan<'_>, now_ms: i64) {
+        let effective = plan.observation.as_ref().and_then(|o| o.effective_date_time.as_deref());
+        let taken = effective.and_then(|text| text.parse::<jiff::Timestamp>().ok());
+        if let Some(taken) = taken.filter(|_| self.ages_ms.len() < LAB_BODIES_MAX) {
+            let age = now_ms.saturating_sub(taken.as_millisecond());
+            self.ages_ms.push(u32::try_from(age).unwrap_or(0));
+        }
+    }
+
+    pub fn take_ages(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.ages_ms)
     }
 
     fn keep(&mut self, key: u64, body: &str) {
