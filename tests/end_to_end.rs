@@ -9,6 +9,7 @@ mod support;
 
 use support::broker::{Broker, Door};
 use support::device::Device;
+use support::fhir_server::{FhirServer, Kind};
 use support::gateway::Gateway;
 use support::{PATIENCE, within};
 
@@ -129,4 +130,50 @@ async fn an_outage_loses_nothing() {
     let endpoint = endpoint();
     until("delivery of everything", || endpoint.counts().observations == 100).await;
     assert_eq!(endpoint.counts().duplicates, 0);
+}
+
+async fn until_found(server: &FhirServer, n: usize) {
+    let since = Instant::now();
+    loop {
+        let found = server.search("Observation?_count=200").await.len();
+        if found == n {
+            return;
+        }
+        assert!(found < n && since.elapsed() < PATIENCE, "{found} of {n} found");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// A real FHIR server: as many found by search as published, none added by a repetition, none lost by a restart.
+async fn through_a_real_server(kind: Kind) {
+    let Some(broker) = Broker::start(&Door::Open, "") else { return };
+    let Some(mut server) = FhirServer::start(kind).await else { return };
+    let mut gateway = Gateway::new(&settings(&broker, &server.url));
+    for p in 0..PATIENTS {
+        server.put(&serde_json::json!({"resourceType": "Patient", "id": format!("p{p}")})).await;
+    }
+    gateway.start();
+    let device = Device::connect(broker.device_port);
+    publish(&device, 0..40).await;
+    until_found(&server, 40).await;
+    server.kill();
+    publish(&device, 40..60).await;
+    // Half a history again, while nobody is there to take it.
+    publish(&device, 20..40).await;
+    server.revive().await;
+    until_found(&server, 60).await;
+    publish(&device, 0..60).await;
+    publish(&device, 60..61).await;
+    until_found(&server, 61).await;
+    assert_eq!(gateway.stop(), Some(0), "{}", gateway.log());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn helios_holds_what_was_published_once() {
+    through_a_real_server(Kind::Helios).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sekmet_holds_what_was_published_once() {
+    through_a_real_server(Kind::Sekmet).await;
 }
