@@ -1,5 +1,14 @@
 //! What an operator and the service manager see of the built binary.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests say what is wrong by ending, and measure their own patience"
+)]
+
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixDatagram, UnixStream};

@@ -1,5 +1,14 @@
 //! A panic ends the process in order, when it is ours. Alone in its file: the hook is the whole process's.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests say what is wrong by ending, and measure their own patience"
+)]
+
 use std::sync::atomic::Ordering;
 
 use tokio_util::sync::CancellationToken;
