@@ -4,7 +4,7 @@
 //! Must never: make a reading of a cuff that is still inflating (2A36).
 
 use super::date_time;
-use super::draft::Shared;
+use super::draft::{self, Shared};
 use super::ieee11073::{Real, encode_sfloat, sfloat};
 use super::reader::read;
 use super::record::{self, Record};
@@ -141,7 +141,7 @@ pub(super) fn drafts_of(record: &Record, mut shared: Shared) -> Vec<Draft> {
     let parts: Vec<_> = parts.into_iter().filter_map(|(role, value)| Some((role, value?))).collect();
     let unit = if record.text("unit") == Some("kPa") { "kPa" } else { "mm[Hg]" };
     let pressure = shared.panel("blood-pressure", &parts, unit);
-    let pulse = shared.one("pulse-rate", record.value("pulse_rate"), "/min");
+    let pulse = shared.one("pulse-rate", draft::rate(record, "pulse_rate"), "/min");
     pressure.into_iter().chain(pulse).collect()
 }
 
@@ -222,6 +222,11 @@ mod tests {
         }
         let special = drafted("2A35", "00ff07ff070008");
         assert_eq!(lines(&special), ["blood-pressure Systolic=NotANumber Diastolic=NotANumber Mean=Error mm[Hg]"]);
+    }
+
+    #[test]
+    fn pulse_zero_is_no_pulse() {
+        assert_eq!(lines(&drafted("2A35", "047c00560061000000"))[1], "pulse-rate Unknown /min");
     }
 
     #[test]

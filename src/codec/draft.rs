@@ -4,7 +4,8 @@
 
 use super::date_time;
 use super::record::Record;
-use crate::reading::{DeviceTime, Draft, Part, Quality, Value};
+use crate::decimal::Decimal;
+use crate::reading::{Absence, DeviceTime, Draft, Part, Quality, Value};
 use crate::unit::Unit;
 use crate::vital::{Role, Site, Vital};
 
@@ -64,6 +65,11 @@ impl Shared {
 /// The user's slot; 255 is "unknown user".
 fn slot(record: &Record) -> Option<u8> {
     record.whole("user_id").and_then(|id| u8::try_from(id).ok()).filter(|id| *id != u8::MAX)
+}
+
+/// A heart or pulse rate: devices say 0 when they found none, and that is no number (dossier §2.1).
+pub(super) fn rate(record: &Record, name: &str) -> Option<Value> {
+    record.value(name).map(|v| if v == Value::Number(Decimal::ZERO) { Value::Absent(Absence::Unknown) } else { v })
 }
 
 /// No readings: features, control points, device information.

@@ -3,12 +3,11 @@
 //! Skin contact lost makes a rate questionable; rate 0 is no rate.
 //! Must never: say 0 beats per minute.
 
-use super::draft::Shared;
+use super::draft::{self, Shared};
 use super::reader::read;
 use super::record::{self, Field, Record};
 use super::reject;
-use crate::decimal::Decimal;
-use crate::reading::{Absence, Draft, Quality, Reject, Value};
+use crate::reading::{Draft, Quality, Reject};
 
 const LOCATIONS: [&str; 7] = ["other", "chest", "wrist", "finger", "hand", "ear_lobe", "foot"];
 
@@ -48,11 +47,7 @@ pub(super) fn location(bytes: &[u8]) -> Result<Record, Reject> {
 pub(super) fn drafts(record: &Record) -> Vec<Draft> {
     let mut shared = Shared::of(record);
     shared.label(Quality::Questionable, record.text("sensor_contact") == Some(Contact::NotDetected.name()));
-    let rate = record.value("heart_rate").map(|v| match v {
-        Value::Number(n) if n == Decimal::ZERO => Value::Absent(Absence::Unknown),
-        other => other,
-    });
-    shared.one("heart-rate", rate, "/min").into_iter().collect()
+    shared.one("heart-rate", draft::rate(record, "heart_rate"), "/min").into_iter().collect()
 }
 
 /// What a sensor knows about skin contact.

@@ -4,7 +4,7 @@
 //! Must never: pass a demonstration, a test or an invalid value as a plain vital.
 
 use super::date_time;
-use super::draft::Shared;
+use super::draft::{self, Shared};
 use super::ieee11073::{Real, encode_sfloat};
 use super::reader::read;
 use super::record::{self, Record};
@@ -159,16 +159,16 @@ pub(super) fn drafts(record: &Record) -> Vec<Draft> {
     let doubtful = says(&["questionable"]) || record.says("device_sensor_status", &DOUBTS);
     shared.label(Quality::Questionable, doubtful);
     let unavailable = says(&["unavailable"]);
-    let value = |name: &str| {
-        record.value(name).map(|v| match v {
+    let available = |value: Option<Value>| {
+        value.map(|v| match v {
             Value::Number(_) if unavailable => Value::Absent(Absence::NotPerformed),
             other => other,
         })
     };
     [
-        shared.one("spo2", value("spo2"), "%"),
-        shared.one("oximeter-pulse-rate", value("pulse_rate"), "/min"),
-        shared.one("perfusion-index", value("pulse_amplitude_index"), "%"),
+        shared.one("spo2", available(record.value("spo2")), "%"),
+        shared.one("oximeter-pulse-rate", available(draft::rate(record, "pulse_rate")), "/min"),
+        shared.one("perfusion-index", available(record.value("pulse_amplitude_index")), "%"),
     ]
     .into_iter()
     .flatten()
@@ -261,6 +261,11 @@ mod tests {
     #[test]
     fn specials_are_absent_values() {
         assert_eq!(lines(&drafted("2A5E", "00ff070008")), ["spo2 NotANumber %", "oximeter-pulse-rate Error /min"]);
+    }
+
+    #[test]
+    fn pulse_zero_is_no_pulse() {
+        assert_eq!(lines(&drafted("2A5F", "0061000000"))[1], "oximeter-pulse-rate Unknown /min");
     }
 
     #[test]
