@@ -34,8 +34,10 @@ pub const JOURNAL_RECENT_MAX: usize = 4_096;
 pub const LEASE_WALK_MAX: usize = 10_000;
 /// Failed attempts kept of one item: the first ones and the latest.
 pub const ATTEMPTS_KEPT_MAX: u32 = 8;
-/// Ids of devices kept in memory.
-pub const DEVICES_IN_MEMORY_MAX: usize = 10_000;
+/// Rows of devices, and of channels, kept in memory.
+pub const NAMES_IN_MEMORY_MAX: usize = 4_096;
+/// Frames of each MQTT source that are remembered to know a redelivery: more than can be unacknowledged.
+pub const MQTT_MARKS_MIN: usize = 2 * MQTT_IN_FLIGHT_MAX as usize;
 /// Readings looked through at start for the newest of each patient and vital.
 pub const RECOVERED_READINGS_MAX: u32 = 5_000;
 /// Of them, kept for each patient and vital.

@@ -107,7 +107,7 @@ impl fmt::Debug for Frame {
 }
 
 /// Where bytes came from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Path {
     /// A GATT value: 16-bit UUID in capitals (`2A35`), or a 128-bit one.
     Characteristic {

@@ -1,4 +1,4 @@
-//! The table of debts of one kind (readings or alert events): what is owed, delivered, retried, rejected.
+//! What is owed of the alerts: a row for each event and destination. (Readings are many: see `outbox.rs`.)
 //!
 //! Promises: a debt leaves `waiting` with a receipt or a reason, once. Must never: delete a debt that waits.
 
@@ -9,23 +9,6 @@ use crate::limits;
 
 use super::queue::Debt;
 
-/// Which table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    Readings,
-    Alerts,
-}
-
-impl Kind {
-    /// Tables of debts and of attempts; columns of the item and of what keeps its order.
-    pub(super) fn names(self) -> (&'static str, &'static str, &'static str, &'static str) {
-        match self {
-            Self::Readings => ("delivery", "attempt", "reading", "device"),
-            Self::Alerts => ("alert_delivery", "alert_attempt", "alert_event", "alert"),
-        }
-    }
-}
-
 /// Its statements.
 pub(super) struct Ledger<'c> {
     owe: Statement<'c>,
@@ -34,94 +17,96 @@ pub(super) struct Ledger<'c> {
     reject: Statement<'c>,
     retry: Statement<'c>,
     attempt: Statement<'c>,
+    event: Statement<'c>,
 }
 
 impl<'c> Ledger<'c> {
-    pub(super) fn prepare(conn: &'c Connection, kind: Kind) -> rusqlite::Result<Self> {
-        let (table, attempts, item, line) = kind.names();
-        let waits = format!("destination = ?1 AND {item} = ?2 AND state = 'waiting'");
+    pub(super) fn prepare(conn: &'c Connection) -> rusqlite::Result<Self> {
         Ok(Self {
-            owe: conn.prepare(&format!("INSERT INTO {table} VALUES (?1, ?2, ?3, 'waiting', 0, NULL, NULL, NULL)"))?,
-            walk: conn.prepare(&format!(
-                "SELECT {item}, {line}, attempts FROM {table}
-                 WHERE destination = ?1 AND {item} > ?2 AND {item} <= ?3 AND state = 'waiting' ORDER BY {item}"
-            ))?,
-            deliver: conn.prepare(&format!(
-                "UPDATE {table} SET state = 'delivered', settled_ms = ?3, receipt = ?4, already_there = ?5 WHERE {waits}"
-            ))?,
-            reject: conn.prepare(&format!(
-                "UPDATE {table} SET state = 'rejected', settled_ms = ?3, attempts = attempts + 1 WHERE {waits}
-                 RETURNING attempts"
-            ))?,
-            retry: conn.prepare(&format!(
-                "UPDATE {table} SET attempts = attempts + 1 WHERE {waits} RETURNING attempts"
-            ))?,
-            attempt: conn.prepare(&format!("INSERT OR REPLACE INTO {attempts} VALUES (?1, ?2, ?3, ?4, ?5, ?6)"))?,
+            owe: conn.prepare("INSERT INTO alert_delivery VALUES (?1, ?2, ?3, 'waiting', 0, NULL, NULL, NULL)")?,
+            walk: conn.prepare(
+                "SELECT alert_event, alert, attempts FROM alert_delivery
+                 WHERE destination = ?1 AND alert_event > ?2 AND state = 'waiting' ORDER BY alert_event",
+            )?,
+            deliver: conn.prepare(
+                "UPDATE alert_delivery SET state = 'delivered', settled_ms = ?3, receipt = ?4, already_there = ?5
+                 WHERE destination = ?1 AND alert_event = ?2",
+            )?,
+            reject: conn.prepare(
+                "UPDATE alert_delivery SET state = 'rejected', settled_ms = ?3, attempts = ?4
+                 WHERE destination = ?1 AND alert_event = ?2",
+            )?,
+            retry: conn
+                .prepare("UPDATE alert_delivery SET attempts = ?3 WHERE destination = ?1 AND alert_event = ?2")?,
+            attempt: conn.prepare("INSERT OR REPLACE INTO alert_attempt VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?,
+            event: conn.prepare("SELECT body FROM alert_event WHERE id = ?1")?,
         })
     }
 
-    pub(super) fn owe(&mut self, destination: i64, item: i64, line: i64) -> rusqlite::Result<()> {
-        self.owe.execute([destination, item, line]).map(drop)
+    pub(super) fn owe(&mut self, destination: i64, event: i64, alert: i64) -> rusqlite::Result<()> {
+        self.owe.execute([destination, event, alert]).map(drop)
     }
 
-    /// Debts that wait, above `after`, up to `upto`, in order, until `look` has enough. Answers whether the end was reached.
+    /// Debts that wait, above `after`, in order, until `look` has enough.
     pub(super) fn walk(
         &mut self,
         destination: i64,
-        (after, upto): (i64, i64),
+        after: i64,
         mut look: impl FnMut(Debt) -> bool,
-    ) -> rusqlite::Result<bool> {
-        let mut rows = self.walk.query([destination, after, upto])?;
+    ) -> rusqlite::Result<()> {
+        let mut rows = self.walk.query([destination, after])?;
         while let Some(row) = rows.next()? {
             if !look(Debt { id: row.get(0)?, line: row.get(1)?, attempts: row.get(2)? }) {
-                return Ok(false);
+                break;
             }
         }
-        Ok(true)
+        Ok(())
     }
 
-    /// Answers whether it was waiting.
+    /// The JSON of an event.
+    pub(super) fn event<T: serde::de::DeserializeOwned>(&mut self, id: i64) -> rusqlite::Result<Option<T>> {
+        self.event.query_row([id], |r| Ok(serde_json::from_str(r.get_ref(0)?.as_str()?).ok()))
+    }
+
     pub(super) fn delivered(
         &mut self,
         destination: i64,
-        item: i64,
+        event: i64,
         at_ms: i64,
         receipt: &Receipt,
-    ) -> rusqlite::Result<bool> {
-        let known = receipt.known;
-        Ok(self.deliver.execute(params![destination, item, at_ms, &*receipt.location, known])? > 0)
+    ) -> rusqlite::Result<()> {
+        let Receipt { location, known } = receipt;
+        self.deliver.execute(params![destination, event, at_ms, &**location, known]).map(drop)
     }
 
-    /// Answers whether it was waiting.
-    pub(super) fn rejected(&mut self, destination: i64, item: i64, at_ms: i64, why: &Why) -> rusqlite::Result<bool> {
-        let attempts = one(self.reject.query(params![destination, item, at_ms])?)?;
-        self.record(destination, item, at_ms, why, attempts)
-    }
-
-    /// Answers whether it was waiting.
-    pub(super) fn retried(&mut self, destination: i64, item: i64, at_ms: i64, why: &Why) -> rusqlite::Result<bool> {
-        let attempts = one(self.retry.query([destination, item])?)?;
-        self.record(destination, item, at_ms, why, attempts)
-    }
-
-    fn record(
+    /// `attempts`: failed ones, this one included.
+    pub(super) fn rejected(
         &mut self,
         destination: i64,
-        item: i64,
+        event: i64,
         at_ms: i64,
         why: &Why,
-        attempts: Option<u32>,
-    ) -> rusqlite::Result<bool> {
-        let Some(attempts) = attempts else { return Ok(false) };
-        let number = attempts.min(limits::ATTEMPTS_KEPT_MAX);
-        self.attempt.execute(params![destination, item, number, at_ms, &*why.code, &why.text])?;
-        Ok(true)
+        attempts: u32,
+    ) -> rusqlite::Result<()> {
+        self.reject.execute(params![destination, event, at_ms, attempts])?;
+        self.attempt(destination, event, at_ms, why, attempts)
     }
-}
 
-fn one(mut rows: rusqlite::Rows<'_>) -> rusqlite::Result<Option<u32>> {
-    // Stepped to the end: an UPDATE with RETURNING is done only then.
-    let first = rows.next()?.map(|r| r.get(0)).transpose()?;
-    while rows.next()?.is_some() {}
-    Ok(first)
+    /// `attempts`: failed ones, this one included.
+    pub(super) fn retried(
+        &mut self,
+        destination: i64,
+        event: i64,
+        at_ms: i64,
+        why: &Why,
+        attempts: u32,
+    ) -> rusqlite::Result<()> {
+        self.retry.execute(params![destination, event, attempts])?;
+        self.attempt(destination, event, at_ms, why, attempts)
+    }
+
+    fn attempt(&mut self, destination: i64, event: i64, at_ms: i64, why: &Why, attempts: u32) -> rusqlite::Result<()> {
+        let number = attempts.min(limits::ATTEMPTS_KEPT_MAX);
+        self.attempt.execute(params![destination, event, number, at_ms, &*why.code, &why.text]).map(drop)
+    }
 }

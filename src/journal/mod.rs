@@ -6,11 +6,14 @@
 mod lease;
 mod ledger;
 mod open;
+mod outbox;
 mod queue;
 mod recover;
 mod redelivery;
+mod row;
 mod schema;
 mod space;
+mod spans;
 mod store;
 mod tally;
 mod writer;
@@ -116,16 +119,12 @@ impl Journal {
         clock: Clock,
     ) -> Result<(Self, Recovered), OpenError> {
         let opened = open::open(folder, settings, &clock)?;
-        let (start, tally) = recover::begin(&opened.conn, creditors)?;
+        let (start, tally) = recover::begin(&opened.conn, creditors, clock.now())?;
         let recovered = recover::past(&opened.conn, start)?;
-        let wanted = |wants: fn(&Creditor) -> bool| {
-            let rows = creditors.iter().zip(&tally.accounts).filter(|(c, _)| wants(c));
-            rows.map(|(_, account)| account.id).collect()
-        };
-        let wants = [wanted(|c| c.readings), wanted(|c| c.alerts)];
+        let alerts_to = creditors.iter().zip(&tally.accounts).filter(|(c, _)| c.alerts).map(|(_, a)| a.id).collect();
         let (tell, changed) = watch::channel(0);
         let space = space::Space::new(folder.into(), settings.reserve_mib << 20);
-        let setup = Setup { tally, start, wants, clock, space, changed: tell, wal_pages: opened.wal_pages };
+        let setup = Setup { tally, start, alerts_to, clock, space, changed: tell, wal_pages: opened.wal_pages };
         let (commands, queue) = sync_channel(limits::JOURNAL_COMMANDS_MAX);
         let (ready, is_ready) = sync_channel(1);
         std::thread::Builder::new()

@@ -198,7 +198,8 @@ fn settle_in(conn: &Connection, version: usize) -> Result<(), OpenError> {
 
 /// `quick_check` within a bounded time: long after a crash, a glance otherwise. What was not reached in time counts as sound.
 fn check_integrity(conn: &mut Connection, clock: &Clock) -> Result<(), OpenError> {
-    let in_order = conn.query_row("SELECT closed_in_order FROM totals", [], |r| r.get(0)).unwrap_or(false);
+    let in_order =
+        conn.query_row("SELECT closed_in_order FROM start ORDER BY id DESC LIMIT 1", [], |r| r.get(0)).unwrap_or(false);
     let limit = if in_order { limits::JOURNAL_GLANCE_MAX } else { limits::JOURNAL_CHECK_MAX };
     let (clock, start) = (clock.clone(), clock.now());
     conn.progress_handler(1_000, Some(move || clock.now().since(start) > limit))?;

@@ -4,7 +4,9 @@
 //! flight or waits for its retry; nothing is passed over for good. A crash forgets leases: what was in flight is owed.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
 
+use crate::clock::Stamp;
 use crate::custody::Lane;
 use crate::limits;
 
@@ -31,12 +33,19 @@ pub(super) struct Queue {
     boundary: i64,
     fresh: Position,
     backlog: Position,
-    /// In flight (`None`), or waiting until this microsecond of the monotonic clock.
-    busy: BTreeMap<i64, (i64, Option<u64>)>,
+    busy: BTreeMap<i64, Busy>,
     /// The busy items of each line.
     lines: HashMap<i64, BTreeSet<i64>>,
     /// Retries by due time.
     due: BTreeSet<(u64, i64)>,
+}
+
+/// An item that was leased.
+struct Busy {
+    line: i64,
+    attempts: u32,
+    /// `None`: in flight. Else it waits until this microsecond of the monotonic clock.
+    due: Option<u64>,
 }
 
 /// How far a lane was looked through, and the first item of each line that was passed over.
@@ -97,11 +106,17 @@ impl Queue {
     }
 
     /// Where a walk begins and ends: ids above the first, up to the second.
-    pub(super) fn window(&self, lane: Lane) -> (i64, i64) {
+    pub(super) fn window(&self, lane: Lane, newest: i64) -> (i64, i64) {
         match lane {
-            Lane::Backlog => (self.backlog.seen, self.boundary),
-            Lane::Fresh | Lane::Alert => (self.fresh.seen, i64::MAX),
+            Lane::Backlog => (self.backlog.seen, self.boundary.min(newest)),
+            Lane::Fresh | Lane::Alert => (self.fresh.seen, newest),
         }
+    }
+
+    /// There is nothing more to look at up to this id.
+    pub(super) fn seen(&mut self, lane: Lane, through: i64) {
+        let position = self.position(lane);
+        position.seen = position.seen.max(through);
     }
 
     /// Looks at the next debt of a walk.
@@ -116,7 +131,7 @@ impl Queue {
             Some(&id) if id == debt.id => Verdict::Pass,
             Some(id) => {
                 // In flight: soon over, no need to look far ahead. Waiting for a retry: the others overtake it.
-                walk.passed += usize::from(self.busy.get(id).is_some_and(|(_, due)| due.is_none()));
+                walk.passed += usize::from(self.busy.get(id).is_some_and(|b| b.due.is_none()));
                 self.position(lane).passed.entry(debt.line).or_insert(debt.id);
                 Verdict::Pass
             }
@@ -132,14 +147,14 @@ impl Queue {
     /// Ends a walk: what it took is in flight.
     pub(super) fn take(&mut self, walk: &Walk) {
         for debt in &walk.taken {
-            self.busy.insert(debt.id, (debt.line, None));
+            self.busy.insert(debt.id, Busy { line: debt.line, attempts: debt.attempts, due: None });
             self.lines.entry(debt.line).or_default().insert(debt.id);
         }
     }
 
     /// It is settled, or owed again at once.
     pub(super) fn settled(&mut self, id: i64, again: bool) {
-        if self.busy.get(&id).is_some_and(|(_, due)| due.is_none()) {
+        if self.attempts_in_flight(id).is_some() {
             self.free(id);
             if again {
                 self.look_again_from(id);
@@ -147,25 +162,30 @@ impl Queue {
         }
     }
 
-    /// It waits until `at_us`; later ones of its line wait with it.
-    pub(super) fn retry(&mut self, id: i64, at_us: u64) {
-        if let Some((_, due @ None)) = self.busy.get_mut(&id) {
+    /// It waits for `after`, and later ones of its line with it. Answers whether it is due at once.
+    pub(super) fn retry(&mut self, id: i64, after: Option<Duration>, now: Stamp) -> bool {
+        let Some(after) = after.filter(|a| !a.is_zero()) else {
+            self.settled(id, true);
+            return true;
+        };
+        let at_us = now.plus(after).mono_us;
+        if let Some(Busy { due: due @ None, .. }) = self.busy.get_mut(&id) {
             *due = Some(at_us);
             self.due.insert((at_us, id));
         }
+        false
     }
 
-    /// Nothing waits up to this id.
+    /// Nothing waits up to this id. For a queue with one lane.
     pub(super) fn settled_through(&self) -> i64 {
         let busy = self.busy.keys().next().map_or(i64::MAX, |id| id - 1);
-        let passed = self.backlog.passed.values().chain(self.fresh.passed.values()).min().map_or(i64::MAX, |id| id - 1);
-        let seen = if self.backlog.seen < self.boundary { self.backlog.seen } else { self.fresh.seen };
-        seen.min(busy).min(passed)
+        let passed = self.fresh.passed.values().min().map_or(i64::MAX, |id| id - 1);
+        self.fresh.seen.min(busy).min(passed)
     }
 
-    /// The backlog was looked through to its end.
-    pub(super) fn backlog_ends(&mut self) {
-        self.backlog.seen = self.boundary;
+    /// Failed attempts of an item, if it is in flight.
+    pub(super) fn attempts_in_flight(&self, id: i64) -> Option<u32> {
+        self.busy.get(&id).filter(|b| b.due.is_none()).map(|b| b.attempts)
     }
 
     /// A debt that was made for an older item.
@@ -184,7 +204,7 @@ impl Queue {
 
     /// No longer busy: what was passed over because of it is looked at again.
     fn free(&mut self, id: i64) {
-        let Some((line, _)) = self.busy.remove(&id) else { return };
+        let Some(Busy { line, .. }) = self.busy.remove(&id) else { return };
         if let Some(ids) = self.lines.get_mut(&line) {
             ids.remove(&id);
             if ids.is_empty() {

@@ -4,8 +4,6 @@
 
 use rusqlite::{Connection, Statement, params};
 
-use super::ledger::Kind;
-
 /// Counts since the journal was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Totals {
@@ -13,7 +11,6 @@ pub(super) struct Totals {
     pub(super) readings_committed: i64,
     pub(super) readings_known: i64,
     pub(super) readings_unassigned: i64,
-    pub(super) told_through_frame: i64,
 }
 
 /// Counts of one destination and kind.
@@ -22,15 +19,16 @@ pub(super) struct Counts {
     pub(super) waiting: i64,
     pub(super) delivered: i64,
     pub(super) rejected: i64,
-    pub(super) settled_through: i64,
 }
 
 /// Counts of one destination.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Account {
     pub(super) id: i64,
+    pub(super) wants_readings: bool,
     pub(super) readings: Counts,
     pub(super) alerts: Counts,
+    pub(super) alerts_settled_through: i64,
     pub(super) failed: Option<(i64, String, String)>,
 }
 
@@ -45,18 +43,41 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    pub(super) fn counts(&mut self, destination: i64, kind: Kind) -> Option<&mut Counts> {
-        let account = self.accounts.iter_mut().find(|a| a.id == destination)?;
-        Some(match kind {
-            Kind::Readings => &mut account.readings,
-            Kind::Alerts => &mut account.alerts,
-        })
+    pub(super) fn account(&mut self, destination: i64) -> Option<&mut Account> {
+        self.accounts.iter_mut().find(|a| a.id == destination)
     }
 
-    pub(super) fn owed(&mut self, destination: i64, kind: Kind) {
-        if let Some(counts) = self.counts(destination, kind) {
-            counts.waiting += 1;
+    /// A reading was stored: owed to whoever wants readings, or nobody's.
+    pub(super) fn stored(&mut self, assigned: bool) {
+        if assigned {
+            self.accounts.iter_mut().filter(|a| a.wants_readings).for_each(|a| a.readings.waiting += 1);
+        } else {
+            self.totals.readings_unassigned += 1;
         }
+    }
+
+    /// An alert event is owed.
+    pub(super) fn alert_owed(&mut self, destination: i64) {
+        if let Some(account) = self.account(destination) {
+            account.alerts.waiting += 1;
+        }
+    }
+
+    /// The newest reading.
+    pub(super) fn newest_reading(&self) -> i64 {
+        self.next_reading - 1
+    }
+}
+
+impl Counts {
+    pub(super) fn delivered(&mut self) {
+        self.waiting -= 1;
+        self.delivered += 1;
+    }
+
+    pub(super) fn rejected(&mut self) {
+        self.waiting -= 1;
+        self.rejected += 1;
     }
 }
 
@@ -71,12 +92,12 @@ impl<'c> Book<'c> {
         Ok(Self {
             totals: conn.prepare(
                 "UPDATE totals SET frames_rejected = ?1, readings_committed = ?2, readings_known = ?3,
-                 readings_unassigned = ?4, told_through_frame = ?5",
+                 readings_unassigned = ?4",
             )?,
             account: conn.prepare(
                 "UPDATE destination SET readings_waiting = ?2, readings_delivered = ?3, readings_rejected = ?4,
-                 readings_settled_through = ?5, alerts_waiting = ?6, alerts_delivered = ?7, alerts_rejected = ?8,
-                 alerts_settled_through = ?9, failed_ms = ?10, failed_code = ?11, failed_text = ?12 WHERE id = ?1",
+                 alerts_waiting = ?5, alerts_delivered = ?6, alerts_rejected = ?7, alerts_settled_through = ?8,
+                 failed_ms = ?9, failed_code = ?10, failed_text = ?11 WHERE id = ?1",
             )?,
         })
     }
@@ -85,13 +106,7 @@ impl<'c> Book<'c> {
     pub(super) fn write(&mut self, before: &Tally, after: &Tally) -> rusqlite::Result<()> {
         let t = &after.totals;
         if before.totals != *t {
-            self.totals.execute([
-                t.frames_rejected,
-                t.readings_committed,
-                t.readings_known,
-                t.readings_unassigned,
-                t.told_through_frame,
-            ])?;
+            self.totals.execute([t.frames_rejected, t.readings_committed, t.readings_known, t.readings_unassigned])?;
         }
         for (old, new) in before.accounts.iter().zip(&after.accounts).filter(|(old, new)| old != new) {
             debug_assert_eq!(old.id, new.id);
@@ -101,11 +116,10 @@ impl<'c> Book<'c> {
                 r.waiting,
                 r.delivered,
                 r.rejected,
-                r.settled_through,
                 a.waiting,
                 a.delivered,
                 a.rejected,
-                a.settled_through,
+                new.alerts_settled_through,
                 f.as_ref().map(|f| f.0),
                 f.as_ref().map(|f| &f.1),
                 f.as_ref().map(|f| &f.2),
@@ -115,11 +129,11 @@ impl<'c> Book<'c> {
     }
 }
 
-/// Reads it at start. `destinations`: rows of the configured ones, in order.
-pub(super) fn read(conn: &Connection, destinations: &[i64]) -> rusqlite::Result<Tally> {
+/// Reads it at start. `destinations`: rows of the configured ones, and whether they want readings.
+pub(super) fn read(conn: &Connection, destinations: &[(i64, bool)]) -> rusqlite::Result<Tally> {
     let next = |table: &str| conn.query_row(&format!("SELECT coalesce(max(id), 0) + 1 FROM {table}"), [], |r| r.get(0));
     let totals = conn.query_row(
-        "SELECT frames_rejected, readings_committed, readings_known, readings_unassigned, told_through_frame FROM totals",
+        "SELECT frames_rejected, readings_committed, readings_known, readings_unassigned FROM totals",
         [],
         |r| {
             Ok(Totals {
@@ -127,39 +141,33 @@ pub(super) fn read(conn: &Connection, destinations: &[i64]) -> rusqlite::Result<
                 readings_committed: r.get(1)?,
                 readings_known: r.get(2)?,
                 readings_unassigned: r.get(3)?,
-                told_through_frame: r.get(4)?,
             })
         },
     )?;
-    let mut accounts = Vec::with_capacity(destinations.len());
-    for id in destinations {
-        accounts.push(conn.query_row(
-            "SELECT readings_waiting, readings_delivered, readings_rejected, readings_settled_through,
-             alerts_waiting, alerts_delivered, alerts_rejected, alerts_settled_through, failed_ms, failed_code, failed_text
-             FROM destination WHERE id = ?1",
-            [id],
-            |r| {
-                let counts = |i: usize| {
-                    Ok::<_, rusqlite::Error>(Counts {
-                        waiting: r.get(i)?,
-                        delivered: r.get(i + 1)?,
-                        rejected: r.get(i + 2)?,
-                        settled_through: r.get(i + 3)?,
-                    })
-                };
-                let failed = match r.get(8)? {
-                    Some(ms) => Some((ms, r.get(9)?, r.get(10)?)),
-                    None => None,
-                };
-                Ok(Account { id: *id, readings: counts(0)?, alerts: counts(4)?, failed })
-            },
-        )?);
-    }
-    Ok(Tally {
-        next_frame: next("frame")?,
-        next_reading: next("reading")?,
-        next_event: next("alert_event")?,
-        totals,
-        accounts,
-    })
+    let accounts = destinations.iter().map(|d| account(conn, *d)).collect::<rusqlite::Result<_>>()?;
+    let (next_reading, next_frame, next_event) = (next("reading")?, next("frame")?, next("alert_event")?);
+    Ok(Tally { next_frame, next_reading, next_event, totals, accounts })
+}
+
+fn account(conn: &Connection, (id, wants_readings): (i64, bool)) -> rusqlite::Result<Account> {
+    conn.query_row(
+        "SELECT readings_waiting, readings_delivered, readings_rejected, alerts_waiting, alerts_delivered,
+         alerts_rejected, alerts_settled_through, failed_ms, failed_code, failed_text FROM destination WHERE id = ?1",
+        [id],
+        |r| {
+            let counts = |i: usize| {
+                Ok::<_, rusqlite::Error>(Counts {
+                    waiting: r.get(i)?,
+                    delivered: r.get(i + 1)?,
+                    rejected: r.get(i + 2)?,
+                })
+            };
+            let failed = match r.get(7)? {
+                Some(ms) => Some((ms, r.get(8)?, r.get(9)?)),
+                None => None,
+            };
+            let (readings, alerts) = (counts(0)?, counts(3)?);
+            Ok(Account { id, wants_readings, readings, alerts, alerts_settled_through: r.get(6)?, failed })
+        },
+    )
 }

@@ -3,7 +3,6 @@
 //! Promises: an answer `Ok` means synced; after a failed sync nothing is answered `Ok` again; a full disk keeps nothing
 //! of the group and leaves the journal usable. Must never: retry a failed sync, or wait for anything but the disk.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -12,16 +11,16 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, Statement};
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
-use super::ledger::{Kind, Ledger};
+use super::ledger::Ledger;
+use super::outbox::{Outbox, Recent, Shelf};
 use super::queue::Queue;
-use super::store::{Owing, Store};
+use super::store::{New, Store};
 use super::tally::{Book, Tally};
 use super::{Group, JournalError, Kept};
 use crate::clock::{Clock, Stamp};
 use crate::config::DeviceSettings;
 use crate::custody::{Item, ItemId, Lane, Outcome};
 use crate::limits;
-use crate::reading::Reading;
 
 type Reply<T> = oneshot::Sender<Result<T, JournalError>>;
 
@@ -37,28 +36,19 @@ pub(super) enum Command {
 /// A command with its place in the queue.
 pub(super) type Envelope = (Command, OwnedSemaphorePermit);
 
-/// One destination: its row, what it is owed, its queues.
+/// One destination: its row, and what it is owed.
 pub(super) struct Desk {
     pub(super) id: i64,
-    pub(super) readings: Queue,
+    pub(super) readings: Outbox,
     pub(super) alerts: Queue,
-}
-
-impl Desk {
-    pub(super) fn queue(&mut self, kind: Kind) -> &mut Queue {
-        match kind {
-            Kind::Readings => &mut self.readings,
-            Kind::Alerts => &mut self.alerts,
-        }
-    }
 }
 
 /// What the thread needs to begin.
 pub(super) struct Setup {
     pub(super) tally: Tally,
     pub(super) start: u32,
-    /// Rows of the destinations that want readings, and alerts.
-    pub(super) wants: [Vec<i64>; 2],
+    /// Rows of the destinations that want alerts.
+    pub(super) alerts_to: Vec<i64>,
     pub(super) clock: Clock,
     pub(super) space: super::space::Space,
     pub(super) changed: watch::Sender<u64>,
@@ -71,14 +61,11 @@ pub(super) struct Writer<'c> {
     begin: Statement<'c>,
     commit: Statement<'c>,
     store: Store<'c>,
-    pub(super) readings: Ledger<'c>,
-    pub(super) alerts: Ledger<'c>,
+    pub(super) ledger: Ledger<'c>,
+    pub(super) shelf: Shelf<'c>,
     book: Book<'c>,
-    pub(super) body: Statement<'c>,
-    pub(super) event: Statement<'c>,
     pub(super) desks: Vec<Desk>,
-    /// The newest readings, by row, so that a lease need not parse them.
-    pub(super) recent: VecDeque<(i64, Arc<Reading>)>,
+    pub(super) recent: Recent,
     pub(super) setup: Setup,
     broken: Option<Arc<str>>,
     checkpoint_at: u32,
@@ -93,24 +80,23 @@ enum Write {
 
 impl<'c> Writer<'c> {
     pub(super) fn prepare(conn: &'c Connection, setup: Setup) -> rusqlite::Result<Self> {
-        let newest = setup.tally.next_reading - 1;
-        let desks = setup.tally.accounts.iter().map(|a| Desk {
-            id: a.id,
-            readings: Queue::new(a.readings.settled_through, newest),
-            // Alerts have one lane: all are fresh.
-            alerts: Queue::new(a.alerts.settled_through, a.alerts.settled_through),
-        });
+        let newest = setup.tally.newest_reading();
+        let shelf = Shelf::prepare(conn)?;
+        let mut desks = Vec::with_capacity(setup.tally.accounts.len());
+        for account in &setup.tally.accounts {
+            let through = account.alerts_settled_through;
+            let (readings, alerts) = (shelf.open(account.id, newest)?, Queue::new(through, through));
+            desks.push(Desk { id: account.id, readings, alerts });
+        }
         Ok(Self {
             begin: conn.prepare("BEGIN IMMEDIATE")?,
             commit: conn.prepare("COMMIT")?,
             store: Store::prepare(conn, setup.start)?,
-            readings: Ledger::prepare(conn, Kind::Readings)?,
-            alerts: Ledger::prepare(conn, Kind::Alerts)?,
+            ledger: Ledger::prepare(conn)?,
+            shelf,
             book: Book::prepare(conn)?,
-            body: conn.prepare("SELECT body FROM reading WHERE id = ?1")?,
-            event: conn.prepare("SELECT body FROM alert_event WHERE id = ?1")?,
-            desks: desks.collect(),
-            recent: VecDeque::new(),
+            desks,
+            recent: Recent::default(),
             conn,
             setup,
             broken: None,
@@ -166,7 +152,7 @@ impl<'c> Writer<'c> {
     }
 
     fn next_due(&self) -> Option<Duration> {
-        let due = self.desks.iter().flat_map(|d| [d.readings.next_due(), d.alerts.next_due()]).flatten().min()?;
+        let due = self.desks.iter().flat_map(|d| [d.readings.queue.next_due(), d.alerts.next_due()]).flatten().min()?;
         Some(Duration::from_micros(due.saturating_sub(self.setup.clock.now().mono_us)))
     }
 
@@ -174,7 +160,7 @@ impl<'c> Writer<'c> {
         if self.next_due().is_some_and(|wait| wait.is_zero()) {
             let now = self.setup.clock.now().mono_us;
             self.desks.iter_mut().for_each(|d| {
-                d.readings.wake(now);
+                d.readings.queue.wake(now);
                 d.alerts.wake(now);
             });
             self.tell_changed();
@@ -219,13 +205,13 @@ impl<'c> Writer<'c> {
             return Ok(Vec::new());
         }
         let mut tally = self.setup.tally.clone();
-        let mut stored = Vec::new();
-        let result = self.apply(writes, now, &mut tally, &mut stored);
+        let mut news = Vec::new();
+        let result = self.apply(writes, now, &mut tally, &mut news);
         let result = result.and_then(|kept| self.commit.execute([]).map(|_| kept));
         match result {
             Ok(kept) => {
                 self.setup.tally = tally;
-                self.remember(&stored);
+                news.iter().for_each(|n| self.recent.push(n.id, n.device, n.reading));
                 Ok(kept)
             }
             Err(e) => Err(self.failed(&e)),
@@ -237,25 +223,22 @@ impl<'c> Writer<'c> {
         writes: &'a [Write],
         now: Stamp,
         tally: &mut Tally,
-        stored: &mut Vec<(i64, &'a Reading)>,
+        news: &mut Vec<New<'a>>,
     ) -> rusqlite::Result<Vec<Vec<Kept>>> {
         self.begin.execute([])?;
         let mut kept = Vec::new();
         for write in writes {
             match write {
-                Write::Commit(group, _) => kept.push(self.store_group(group, now, tally, stored)?),
+                Write::Commit(group, _) => kept.push(self.store_group(group, now, tally, news)?),
                 Write::Settle(desk, outcomes, _) => self.store_outcomes(*desk, outcomes, now, tally)?,
                 Write::SaveDevice(device, _) => self.store.settings(device, now)?,
             }
         }
-        // What memory says now, before these outcomes take effect in it: never too high.
+        self.store.marks.write()?;
         for desk in &self.desks {
-            for (kind, through) in
-                [(Kind::Readings, desk.readings.settled_through()), (Kind::Alerts, desk.alerts.settled_through())]
-            {
-                if let Some(counts) = tally.counts(desk.id, kind) {
-                    counts.settled_through = through;
-                }
+            if let Some(account) = tally.account(desk.id) {
+                // What memory says before these outcomes take effect in it: never too high.
+                account.alerts_settled_through = desk.alerts.settled_through();
             }
         }
         self.book.write(&self.setup.tally, tally)?;
@@ -267,17 +250,14 @@ impl<'c> Writer<'c> {
         group: &'a Group,
         now: Stamp,
         tally: &mut Tally,
-        stored: &mut Vec<(i64, &'a Reading)>,
+        news: &mut Vec<New<'a>>,
     ) -> rusqlite::Result<Vec<Kept>> {
-        let [readings_to, alerts_to] = &self.setup.wants;
         let mut kept = Vec::with_capacity(group.arrivals.len());
-        let mut owing = Owing { to: readings_to, ledger: &mut self.readings };
         for arrival in &group.arrivals {
-            kept.push(self.store.arrival(arrival, now, tally, &mut owing, stored)?);
+            kept.push(self.store.arrival(arrival, now, tally, news)?);
         }
-        let mut owing = Owing { to: alerts_to, ledger: &mut self.alerts };
         for event in &group.events {
-            self.store.event(event, tally, &mut owing)?;
+            self.store.event(event, &self.setup.alerts_to, &mut self.ledger, tally)?;
         }
         Ok(kept)
     }
@@ -289,28 +269,26 @@ impl<'c> Writer<'c> {
         now: Stamp,
         tally: &mut Tally,
     ) -> rusqlite::Result<()> {
-        let Some(destination) = self.desks.get(desk).map(|d| d.id) else { return Ok(()) };
-        let at = now.wall_ms;
+        let Some(desk) = self.desks.get_mut(desk) else { return Ok(()) };
+        let Some(account) = tally.account(desk.id) else { return Ok(()) };
+        let at_ms = now.wall_ms;
+        self.shelf.pay(&mut desk.readings, outcomes, at_ms, &mut account.readings)?;
         for (item, outcome) in outcomes {
-            let (kind, id) = split(*item);
-            let ledger = match kind {
-                Kind::Readings => &mut self.readings,
-                Kind::Alerts => &mut self.alerts,
-            };
-            let (changed, delivered) = match outcome {
-                Outcome::Delivered(receipt) => (ledger.delivered(destination, id, at, receipt)?, true),
-                Outcome::Reject(why) => (ledger.rejected(destination, id, at, why)?, false),
-                Outcome::Retry { why, destination: all, .. } => {
-                    ledger.retried(destination, id, at, why)?;
-                    if *all && let Some(account) = tally.accounts.iter_mut().find(|a| a.id == destination) {
-                        account.failed = Some((at, why.code.to_string(), why.text.clone()));
-                    }
-                    continue;
+            if let Outcome::Retry { why, destination: true, .. } = outcome {
+                account.failed = Some((at_ms, why.code.to_string(), why.text.clone()));
+            }
+            let ItemId::Alert(id) = *item else { continue };
+            let Some(attempts) = desk.alerts.attempts_in_flight(id) else { continue };
+            match outcome {
+                Outcome::Delivered(receipt) => {
+                    self.ledger.delivered(desk.id, id, at_ms, receipt)?;
+                    account.alerts.delivered();
                 }
-            };
-            if changed && let Some(counts) = tally.counts(destination, kind) {
-                counts.waiting -= 1;
-                *(if delivered { &mut counts.delivered } else { &mut counts.rejected }) += 1;
+                Outcome::Reject(why) => {
+                    self.ledger.rejected(desk.id, id, at_ms, why, attempts + 1)?;
+                    account.alerts.rejected();
+                }
+                Outcome::Retry { why, .. } => self.ledger.retried(desk.id, id, at_ms, why, attempts + 1)?,
             }
         }
         Ok(())
@@ -319,30 +297,23 @@ impl<'c> Writer<'c> {
     /// Ends a failed transaction: full, or fatal for good.
     fn failed(&mut self, e: &rusqlite::Error) -> JournalError {
         let rolled_back = self.conn.is_autocommit() || self.conn.execute_batch("ROLLBACK").is_ok();
-        self.store.forget();
-        if e.sqlite_error_code() == Some(ErrorCode::DiskFull) && rolled_back {
-            return JournalError::Full;
+        let restored = self.restore();
+        match restored {
+            Ok(()) if rolled_back && e.sqlite_error_code() == Some(ErrorCode::DiskFull) => JournalError::Full,
+            _ => self.break_down(e),
         }
-        self.break_down(e)
+    }
+
+    /// After a rollback: memory is what the tables say.
+    fn restore(&mut self) -> rusqlite::Result<()> {
+        self.store.forget()?;
+        self.desks.iter_mut().try_for_each(|desk| self.shelf.restore(&mut desk.readings))
     }
 
     fn break_down(&mut self, e: &rusqlite::Error) -> JournalError {
         let why: Arc<str> = self.broken.get_or_insert_with(|| e.to_string().into()).clone();
         tracing::error!(code = "WL-J010", reason = &*why, "The journal failed; nothing is acknowledged any more.");
         JournalError::Fatal(why)
-    }
-
-    fn remember(&mut self, stored: &[(i64, &Reading)]) {
-        if self.setup.wants.first().is_none_or(Vec::is_empty) {
-            return;
-        }
-        let newest = stored.len().saturating_sub(limits::JOURNAL_RECENT_MAX);
-        for (id, reading) in stored.iter().skip(newest).filter(|(_, r)| r.patient.is_some()) {
-            if self.recent.len() >= limits::JOURNAL_RECENT_MAX {
-                self.recent.pop_front();
-            }
-            self.recent.push_back((*id, Arc::new((*reading).clone())));
-        }
     }
 
     /// Answers what was synced.
@@ -362,8 +333,6 @@ impl<'c> Writer<'c> {
                 Write::SaveDevice(_, reply) => drop(reply.send(Ok(()))),
             }
         }
-        // Written with the next transaction: a mark that is too low only says less than is true.
-        self.setup.tally.totals.told_through_frame = self.setup.tally.next_frame - 1;
         if news {
             self.tell_changed();
         }
@@ -371,23 +340,14 @@ impl<'c> Writer<'c> {
 
     /// Takes outcomes into memory. Answers whether something may be due now.
     fn settle_queues(&mut self, desk: usize, outcomes: &[(ItemId, Outcome)], now: Stamp) -> bool {
-        let newest = self.setup.tally.next_reading - 1;
+        let newest = self.setup.tally.newest_reading();
         let Some(desk) = self.desks.get_mut(desk) else { return false };
-        let mut due = false;
+        let mut due = desk.readings.confirm(outcomes, now, newest);
         for (item, outcome) in outcomes {
-            let (kind, id) = split(*item);
+            let ItemId::Alert(id) = *item else { continue };
             match outcome {
-                Outcome::Retry { after, destination, .. } => {
-                    match after.filter(|a| !a.is_zero()) {
-                        Some(after) => desk.queue(kind).retry(id, now.plus(after).mono_us),
-                        None => desk.queue(kind).settled(id, true),
-                    }
-                    due |= after.is_none();
-                    if *destination {
-                        desk.readings.outage(newest);
-                    }
-                }
-                _ => desk.queue(kind).settled(id, false),
+                Outcome::Retry { after, .. } => due |= desk.alerts.retry(id, *after, now),
+                _ => desk.alerts.settled(id, false),
             }
         }
         due
@@ -399,12 +359,7 @@ impl<'c> Writer<'c> {
             Write::Commit(_, reply) => drop(reply.send(Err(e.clone()))),
             Write::SaveDevice(_, reply) => drop(reply.send(Err(e.clone()))),
             Write::Settle(desk, outcomes, reply) => {
-                if let Some(desk) = self.desks.get_mut(desk) {
-                    for (item, _) in &outcomes {
-                        let (kind, id) = split(*item);
-                        desk.queue(kind).settled(id, true);
-                    }
-                }
+                self.owed_again(desk, outcomes.iter().map(|(item, _)| *item));
                 let _ = reply.send(Err(e.clone()));
             }
         }
@@ -422,12 +377,17 @@ impl<'c> Writer<'c> {
         };
         let ids: Vec<ItemId> = items.iter().flatten().map(|i| i.id).collect();
         // Nobody there to deliver them any more: owed again.
-        if reply.send(items).is_err()
-            && let Some(desk) = self.desks.get_mut(desk)
-        {
-            for item in ids {
-                let (kind, id) = split(item);
-                desk.queue(kind).settled(id, true);
+        if reply.send(items).is_err() {
+            self.owed_again(desk, ids.into_iter());
+        }
+    }
+
+    fn owed_again(&mut self, desk: usize, items: impl Iterator<Item = ItemId>) {
+        let Some(desk) = self.desks.get_mut(desk) else { return };
+        for item in items {
+            match item {
+                ItemId::Reading(id) => desk.readings.queue.settled(id, true),
+                ItemId::Alert(id) => desk.alerts.settled(id, true),
             }
         }
     }
@@ -462,22 +422,10 @@ impl<'c> Writer<'c> {
         if self.broken.is_some() {
             return;
         }
-        let before = self.setup.tally.clone();
-        let result = self.conn.execute_batch(&format!(
-            "UPDATE totals SET closed_in_order = 1, told_through_frame = {}",
-            before.totals.told_through_frame
-        ));
-        match result {
-            Ok(()) => self.checkpoint("TRUNCATE"),
+        let mark = "UPDATE start SET closed_in_order = 1 WHERE id = ?1";
+        match self.conn.execute(mark, [self.setup.start]) {
+            Ok(_) => self.checkpoint("TRUNCATE"),
             Err(e) => drop(self.failed(&e)),
         }
-    }
-}
-
-/// Which table, and which row.
-pub(super) fn split(item: ItemId) -> (Kind, i64) {
-    match item {
-        ItemId::Reading(id) => (Kind::Readings, id),
-        ItemId::Alert(id) => (Kind::Alerts, id),
     }
 }

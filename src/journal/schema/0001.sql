@@ -1,49 +1,35 @@
 -- The journal of a Wardline gateway. Times are milliseconds since 1970-01-01T00:00:00Z unless a name says otherwise.
 -- Only the gateway writes here. REFERENCES are kept by its code and checked by its tests (PRAGMA foreign_key_check).
 
--- One row: counts since the journal was made, and marks of the process.
+-- One row: counts since the journal was made.
 CREATE TABLE totals (
     one INTEGER PRIMARY KEY CHECK (one = 1),
-    starts INTEGER NOT NULL DEFAULT 0,              -- how often the gateway was started on this journal
-    closed_in_order INTEGER NOT NULL DEFAULT 0,     -- 0 while a gateway runs, and after a crash
     frames_rejected INTEGER NOT NULL DEFAULT 0,     -- frames that could not become readings
     readings_committed INTEGER NOT NULL DEFAULT 0,
     readings_known INTEGER NOT NULL DEFAULT 0,      -- arrived again, not stored again
-    readings_unassigned INTEGER NOT NULL DEFAULT 0, -- of the committed: nobody's yet, never sent
-    told_through_frame INTEGER NOT NULL DEFAULT 0   -- sources were told that frames up to this one are kept
+    readings_unassigned INTEGER NOT NULL DEFAULT 0  -- of the committed: nobody's yet, never sent
 );
 INSERT INTO totals (one) VALUES (1);
 
--- Bytes as they came. bytes IS NULL: removed by retention after everything in them was settled.
-CREATE TABLE frame (
+-- Each start of the gateway. Sources were told of everything that is here, but for the last commit before a crash:
+-- of that one it is not known.
+CREATE TABLE start (
+    id INTEGER PRIMARY KEY,                         -- counts from 1
+    at_ms INTEGER NOT NULL,
+    first_reading INTEGER NOT NULL,                 -- what it stored begins here
+    first_frame INTEGER NOT NULL,
+    closed_in_order INTEGER NOT NULL                -- 0: it runs, or it crashed
+);
+
+-- Where bytes came from.
+CREATE TABLE channel (
     id INTEGER PRIMARY KEY,
     source TEXT NOT NULL,
     kind TEXT NOT NULL,                             -- topic, characteristic, advertisement
-    channel TEXT NOT NULL,                          -- MQTT topic, or GATT UUID
-    device TEXT,                                    -- as the link tells it; for a topic it is in the readings
-    device_name TEXT,
-    received_ms INTEGER NOT NULL,
-    received_trusted INTEGER NOT NULL,              -- 1: the wall clock was plausible
-    received_mono_us INTEGER NOT NULL,              -- microseconds since the boot
-    received_boot INTEGER NOT NULL,
-    hash BLOB NOT NULL,                             -- SHA-256 of channel, a zero octet, bytes; its first 16 octets
-    reject_code TEXT,                               -- WL-…: why nothing came of it
-    reject_reason TEXT,
-    bytes BLOB
-);
-CREATE INDEX frame_rejected ON frame (id) WHERE reject_code IS NOT NULL;
-
-CREATE TABLE reading (
-    id INTEGER PRIMARY KEY,
-    key BLOB NOT NULL UNIQUE,                       -- identity: what arrived, by content (16 octets)
-    frame INTEGER NOT NULL REFERENCES frame (id),
-    committed_ms INTEGER NOT NULL,
-    committed_trusted INTEGER NOT NULL,
-    body TEXT NOT NULL,                             -- JSON
-    device TEXT AS (body ->> 'device') VIRTUAL,
-    patient TEXT AS (body ->> 'patient') VIRTUAL,   -- NULL: unassigned
-    vital TEXT AS (body ->> 'vital') VIRTUAL,
-    taken_ms INTEGER AS (body ->> '$.taken.at_ms') VIRTUAL
+    name TEXT NOT NULL,                             -- MQTT topic, or GATT UUID
+    device TEXT NOT NULL,                           -- as the link tells it; empty for a topic: it is in the readings
+    device_name TEXT NOT NULL,
+    UNIQUE (source, kind, name, device, device_name)
 );
 
 -- Every device that sent a reading or was configured at run time; settings: JSON, NULL while the configuration file rules.
@@ -54,48 +40,109 @@ CREATE TABLE device (
     settings_ms INTEGER
 );
 
+-- What was acknowledged: one row for each Observation to be, with the bytes it came from.
+CREATE TABLE reading (
+    id INTEGER PRIMARY KEY,
+    key BLOB NOT NULL,                              -- identity: what arrived, by content (16 octets)
+    key_order INTEGER NOT NULL,                     -- the device's own time or number: keeps the index of keys together
+    device INTEGER NOT NULL REFERENCES device (id),
+    patient TEXT,                                   -- NULL: unassigned, never sent
+    channel INTEGER NOT NULL REFERENCES channel (id),
+    frame INTEGER,                                  -- the reading that holds the bytes, where one frame gave several; else NULL
+    profile TEXT NOT NULL,
+    vital TEXT NOT NULL,
+    parts TEXT NOT NULL,                            -- JSON: its numbers, with the device's own decimals and units
+    slot INTEGER,                                   -- user slot of a shared device
+    sequence INTEGER,                               -- the device's record number or the message's id
+    taken_ms INTEGER,                               -- NULL: no clock could be trusted
+    taken_uncertainty_ms INTEGER NOT NULL,
+    taken_method TEXT NOT NULL,
+    device_time TEXT,                               -- as the device said; without Z: its local time
+    quality TEXT,                                   -- JSON: labels of doubt
+    site TEXT,                                      -- on the body
+    from_memory INTEGER NOT NULL,                   -- 1: may be old
+    committed_ms INTEGER NOT NULL,
+    committed_trusted INTEGER NOT NULL,             -- 1: the wall clock was plausible
+    received_ms INTEGER NOT NULL,
+    received_trusted INTEGER NOT NULL,
+    received_mono_us INTEGER NOT NULL,              -- microseconds since the boot
+    received_boot INTEGER NOT NULL,
+    bytes BLOB                                      -- NULL: in another row (frame), or removed after all was settled
+);
+CREATE UNIQUE INDEX reading_key ON reading (key_order, key);
+
+-- Frames that gave no reading: rejected, or with nothing to deliver (device information).
+CREATE TABLE frame (
+    id INTEGER PRIMARY KEY,
+    channel INTEGER NOT NULL REFERENCES channel (id),
+    received_ms INTEGER NOT NULL,
+    received_trusted INTEGER NOT NULL,
+    reject_code TEXT,                               -- WL-…: why nothing came of it
+    reject_reason TEXT,
+    bytes BLOB NOT NULL
+);
+
+-- The readings with their keys and devices in plain text, for people and other programs.
+CREATE VIEW readings AS
+SELECT reading.id, lower(hex(key)) AS key, device.name AS device, patient, vital, parts, taken_ms, received_ms, committed_ms
+FROM reading JOIN device ON device.id = reading.device;
+
 -- Every destination that was ever configured, with its counts.
 CREATE TABLE destination (
     id INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
-    configured INTEGER NOT NULL,                    -- 0: no longer in the configuration; its debts stay
+    configured INTEGER NOT NULL,                    -- 0: no longer in the configuration; what it is owed stays
+    absent_from_reading INTEGER,                    -- readings from here on are not owed, as it does not want any (now)
     readings_waiting INTEGER NOT NULL DEFAULT 0,
     readings_delivered INTEGER NOT NULL DEFAULT 0,
     readings_rejected INTEGER NOT NULL DEFAULT 0,
-    readings_settled_through INTEGER NOT NULL DEFAULT 0, -- nothing waits up to this reading
     alerts_waiting INTEGER NOT NULL DEFAULT 0,
     alerts_delivered INTEGER NOT NULL DEFAULT 0,
     alerts_rejected INTEGER NOT NULL DEFAULT 0,
-    alerts_settled_through INTEGER NOT NULL DEFAULT 0,
+    alerts_settled_through INTEGER NOT NULL DEFAULT 0, -- nothing waits up to this alert event
     failed_ms INTEGER,                              -- when it was last seen failing, and why
     failed_code TEXT,
     failed_text TEXT
 );
 
--- What is owed, and what became of it. state: waiting, delivered, rejected.
-CREATE TABLE delivery (
+-- What is no longer owed. Each attributed reading is owed to each destination until a span covers it:
+-- delivered (see receipt), rejected (see rejected), or never owed.
+CREATE TABLE settled (
+    destination INTEGER NOT NULL REFERENCES destination (id),
+    first_reading INTEGER NOT NULL,
+    last_reading INTEGER NOT NULL,
+    PRIMARY KEY (destination, first_reading)
+) WITHOUT ROWID;
+
+-- What the destination answered: one row for each batch.
+CREATE TABLE receipt (
+    destination INTEGER NOT NULL REFERENCES destination (id),
+    first_reading INTEGER NOT NULL,
+    last_reading INTEGER NOT NULL,
+    at_ms INTEGER NOT NULL,
+    places TEXT NOT NULL,                           -- JSON: [reading, where it is] of each; a third element: it was there already
+    PRIMARY KEY (destination, first_reading, last_reading, at_ms)
+) WITHOUT ROWID;
+
+-- What the destination refused for good: a person must look.
+CREATE TABLE rejected (
     destination INTEGER NOT NULL REFERENCES destination (id),
     reading INTEGER NOT NULL REFERENCES reading (id),
-    device INTEGER NOT NULL REFERENCES device (id), -- order is kept per device
-    state TEXT NOT NULL,
-    attempts INTEGER NOT NULL,                      -- failed ones
-    settled_ms INTEGER,
-    receipt TEXT,                                   -- where it is at the destination
-    already_there INTEGER,                          -- 1: the destination had it before
+    at_ms INTEGER NOT NULL,
+    code TEXT NOT NULL,
+    reason TEXT NOT NULL,
     PRIMARY KEY (destination, reading)
 ) WITHOUT ROWID;
-CREATE INDEX delivery_rejected ON delivery (destination, reading) WHERE state = 'rejected';
 
--- Failed attempts: the first seven of an item and the latest.
+-- Failed attempts, numbered from 1: the first ones of each reading and the latest.
 CREATE TABLE attempt (
-    destination INTEGER NOT NULL,
-    reading INTEGER NOT NULL,
+    destination INTEGER NOT NULL REFERENCES destination (id),
+    reading INTEGER NOT NULL REFERENCES reading (id),
     number INTEGER NOT NULL,
     at_ms INTEGER NOT NULL,
     code TEXT NOT NULL,
     reason TEXT NOT NULL,
-    PRIMARY KEY (destination, reading, number),
-    FOREIGN KEY (destination, reading) REFERENCES delivery (destination, reading)
+    PRIMARY KEY (destination, reading, number)
 ) WITHOUT ROWID;
 
 -- Alerts as they stand, and what happened to each, never changed afterwards.
@@ -117,15 +164,16 @@ CREATE TABLE alert_event (
 );
 CREATE INDEX alert_event_alert ON alert_event (alert);
 
+-- What is owed of the alerts, and what became of it. state: waiting, delivered, rejected.
 CREATE TABLE alert_delivery (
     destination INTEGER NOT NULL REFERENCES destination (id),
     alert_event INTEGER NOT NULL REFERENCES alert_event (id),
     alert INTEGER NOT NULL REFERENCES alert (id),   -- order is kept per alert
     state TEXT NOT NULL,
-    attempts INTEGER NOT NULL,
+    attempts INTEGER NOT NULL,                      -- failed ones
     settled_ms INTEGER,
-    receipt TEXT,
-    already_there INTEGER,
+    receipt TEXT,                                   -- where it is at the destination
+    already_there INTEGER,                          -- 1: the destination had it before
     PRIMARY KEY (destination, alert_event)
 ) WITHOUT ROWID;
 CREATE INDEX alert_delivery_rejected ON alert_delivery (destination, alert_event) WHERE state = 'rejected';
@@ -137,24 +185,15 @@ CREATE TABLE alert_attempt (
     at_ms INTEGER NOT NULL,
     code TEXT NOT NULL,
     reason TEXT NOT NULL,
-    PRIMARY KEY (destination, alert_event, number),
-    FOREIGN KEY (destination, alert_event) REFERENCES alert_delivery (destination, alert_event)
+    PRIMARY KEY (destination, alert_event, number)
 ) WITHOUT ROWID;
 
--- MQTT: the latest stored frame of each packet id, to know a redelivery of a message without a time or id of its own.
--- Connections are counted within each start of the gateway.
-CREATE TABLE mqtt_packet (
+-- MQTT: packet ids and content of the latest frames, to know a redelivery of a message without a time or id of its own.
+-- One row for each commit, source and connection; connections are counted within each start of the gateway.
+CREATE TABLE mqtt_marks (
+    id INTEGER PRIMARY KEY,
     source TEXT NOT NULL,
-    packet_id INTEGER NOT NULL,
     start INTEGER NOT NULL,
     connection INTEGER NOT NULL,
-    hash BLOB NOT NULL,
-    PRIMARY KEY (source, packet_id)
-) WITHOUT ROWID;
-
--- MQTT: the latest connection that stored a frame.
-CREATE TABLE mqtt_connection (
-    source TEXT PRIMARY KEY,
-    start INTEGER NOT NULL,
-    connection INTEGER NOT NULL
-) WITHOUT ROWID;
+    packets TEXT NOT NULL                           -- JSON: [packet id, hash] of each, in order
+);

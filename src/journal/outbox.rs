@@ -1,0 +1,332 @@
+//! What each destination is owed of the readings: all attributed ones, until a span of settled rows covers them.
+//!
+//! Promises: a reading leaves the outbox with a receipt or a reason, in the transaction that records it. A debt costs
+//! nothing until it is paid, and a batch of payments a few rows. Must never: cover a reading that is still owed.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use rusqlite::{Connection, Rows, Statement, params};
+use serde::ser::{Serialize, SerializeSeq, Serializer};
+
+use super::queue::{Debt, Queue, Verdict, Walk};
+use super::row;
+use super::spans::{Change, Spans};
+use super::tally::Counts;
+use crate::clock::Stamp;
+use crate::custody::{Item, ItemId, Lane, Outcome, Payload, Receipt, Why};
+use crate::limits;
+use crate::reading::Reading;
+
+/// One destination's readings.
+pub(super) struct Outbox {
+    destination: i64,
+    /// It is owed readings up to here: it wants none of the later ones.
+    owed_through: i64,
+    settled: Spans,
+    pub(super) queue: Queue,
+    /// Failed attempts of what still waits.
+    failed: HashMap<i64, u32>,
+    /// Unassigned readings that a walk passed: covered with the next payment.
+    nobodys: Spans,
+}
+
+/// The newest readings in memory, so that a lease need not read what was just written.
+#[derive(Default)]
+pub(super) struct Recent(VecDeque<Known>);
+
+/// One of them. `reading` is `None` when it is nobody's.
+struct Known {
+    id: i64,
+    device: i64,
+    reading: Option<Arc<Reading>>,
+}
+
+/// The statements, shared by all destinations.
+pub(super) struct Shelf<'c> {
+    conn: &'c Connection,
+    walk: Statement<'c>,
+    put: Statement<'c>,
+    remove: Statement<'c>,
+    receipt: Statement<'c>,
+    rejected: Statement<'c>,
+    attempt: Statement<'c>,
+}
+
+/// What a lease found.
+#[derive(Default)]
+pub(super) struct Found {
+    pub(super) items: Vec<Item>,
+    /// Rows that cannot be read.
+    pub(super) unreadable: Vec<i64>,
+    /// It stopped before the end of the lane.
+    pub(super) more: bool,
+}
+
+impl Recent {
+    pub(super) fn push(&mut self, id: i64, device: i64, reading: &Reading) {
+        if self.0.len() >= limits::JOURNAL_RECENT_MAX {
+            self.0.pop_front();
+        }
+        let reading = reading.patient.is_some().then(|| Arc::new(reading.clone()));
+        self.0.push_back(Known { id, device, reading });
+    }
+
+    /// Those with these ids, if all of them are here.
+    fn between(&self, above: i64, below: i64) -> Option<impl Iterator<Item = &Known>> {
+        let first = self.0.front()?.id;
+        let from = self.0.partition_point(|k| k.id <= above);
+        (first <= above + 1).then(|| self.0.range(from..).take_while(move |k| k.id < below))
+    }
+}
+
+impl<'c> Shelf<'c> {
+    pub(super) fn prepare(conn: &'c Connection) -> rusqlite::Result<Self> {
+        Ok(Self {
+            conn,
+            walk: conn.prepare(&format!(
+                "SELECT reading.id, reading.device, patient IS NOT NULL, {} FROM reading
+                 CROSS JOIN device ON device.id = reading.device
+                 WHERE reading.id > ?1 AND reading.id < ?2 ORDER BY reading.id",
+                row::COLUMNS
+            ))?,
+            put: conn.prepare("INSERT OR REPLACE INTO settled VALUES (?1, ?2, ?3)")?,
+            remove: conn.prepare("DELETE FROM settled WHERE destination = ?1 AND first_reading = ?2")?,
+            receipt: conn.prepare("INSERT OR REPLACE INTO receipt VALUES (?1, ?2, ?3, ?4, ?5)")?,
+            rejected: conn.prepare("INSERT OR REPLACE INTO rejected VALUES (?1, ?2, ?3, ?4, ?5)")?,
+            attempt: conn.prepare("INSERT OR REPLACE INTO attempt VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?,
+        })
+    }
+
+    pub(super) fn open(&self, destination: i64, newest: i64) -> rusqlite::Result<Outbox> {
+        let settled = load(self.conn, destination)?;
+        let (start, _) = settled.gap(-1);
+        let mut attempts = self.conn.prepare(
+            "SELECT reading, max(number) FROM attempt WHERE destination = ?1 AND reading > ?2 GROUP BY reading",
+        )?;
+        let failed = attempts
+            .query_map([destination, start], |r| Ok((r.get(0)?, r.get(1)?)))?
+            .filter(|row| row.as_ref().map_or(true, |(id, _)| !settled.contains(*id)))
+            .collect::<rusqlite::Result<_>>()?;
+        let queue = Queue::new(start, newest);
+        let owed_through = self.conn.query_row(
+            "SELECT coalesce(absent_from_reading - 1, ?2) FROM destination WHERE id = ?1",
+            [destination, i64::MAX],
+            |r| r.get(0),
+        )?;
+        Ok(Outbox { destination, owed_through, settled, queue, failed, nobodys: Spans::default() })
+    }
+
+    /// After a rollback: memory is what the table says.
+    pub(super) fn restore(&self, outbox: &mut Outbox) -> rusqlite::Result<()> {
+        outbox.settled = load(self.conn, outbox.destination)?;
+        Ok(())
+    }
+
+    /// Leases up to `max` readings of a lane, by a walk along the gaps between settled spans.
+    pub(super) fn lease(
+        &mut self,
+        outbox: &mut Outbox,
+        recent: &Recent,
+        lane: Lane,
+        max: usize,
+        newest: i64,
+    ) -> rusqlite::Result<Found> {
+        let (mut at, upto) = outbox.queue.window(lane, newest.min(outbox.owed_through));
+        let (mut found, mut walk) = (Found::default(), Walk::default());
+        while at < upto && !found.more {
+            let (above, below) = outbox.settled.gap(at);
+            let below = below.min(upto + 1);
+            found.more = match recent.between(above, below) {
+                Some(known) => outbox.walk_memory(lane, max, known, &mut walk, &mut found),
+                None => {
+                    let rows = self.walk.query([above, below])?;
+                    outbox.walk_rows(lane, max, rows, &mut walk, &mut found)?
+                }
+            };
+            at = below;
+        }
+        if !found.more {
+            outbox.queue.seen(lane, upto);
+        }
+        outbox.queue.take(&walk);
+        Ok(found)
+    }
+
+    /// Records outcomes of what is in flight. In memory only the spans change; [`Outbox::confirm`] does the rest.
+    pub(super) fn pay(
+        &mut self,
+        outbox: &mut Outbox,
+        outcomes: &[(ItemId, Outcome)],
+        at_ms: i64,
+        counts: &mut Counts,
+    ) -> rusqlite::Result<()> {
+        let to = outbox.destination;
+        let mut places = Vec::new();
+        let mut settled = Spans::default();
+        for (item, outcome) in outcomes {
+            let ItemId::Reading(id) = *item else { continue };
+            let Some(attempts) = outbox.queue.attempts_in_flight(id) else { continue };
+            match outcome {
+                Outcome::Delivered(receipt) => {
+                    places.push(Place(id, receipt));
+                    settled.insert(id, id, drop);
+                    counts.delivered();
+                }
+                Outcome::Reject(why) => {
+                    self.attempt(to, id, attempts + 1, at_ms, why)?;
+                    self.rejected.execute(params![to, id, at_ms, &*why.code, &why.text])?;
+                    settled.insert(id, id, drop);
+                    counts.rejected();
+                }
+                Outcome::Retry { why, .. } => self.attempt(to, id, attempts + 1, at_ms, why)?,
+            }
+        }
+        self.receipt(to, &mut places, at_ms)?;
+        outbox.nobodys.each(|first, last| settled.insert(first, last, drop));
+        self.cover(outbox, &settled)
+    }
+
+    fn receipt(&mut self, to: i64, places: &mut [Place<'_>], at_ms: i64) -> rusqlite::Result<()> {
+        places.sort_unstable_by_key(|p| p.0);
+        let (Some(first), Some(last)) = (places.first().map(|p| p.0), places.last().map(|p| p.0)) else {
+            return Ok(());
+        };
+        let json = serde_json::to_string(places).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
+        self.receipt.execute(params![to, first, last, at_ms, json]).map(drop)
+    }
+
+    fn attempt(&mut self, to: i64, id: i64, attempts: u32, at_ms: i64, why: &Why) -> rusqlite::Result<()> {
+        let number = attempts.min(limits::ATTEMPTS_KEPT_MAX);
+        self.attempt.execute(params![to, id, number, at_ms, &*why.code, &why.text]).map(drop)
+    }
+
+    fn cover(&mut self, outbox: &mut Outbox, settled: &Spans) -> rusqlite::Result<()> {
+        let mut changes = Vec::new();
+        settled.each(|first, last| outbox.settled.insert(first, last, |change| changes.push(change)));
+        for change in changes {
+            match change {
+                Change::Put(first, last) => self.put.execute([outbox.destination, first, last])?,
+                Change::Remove(first) => self.remove.execute([outbox.destination, first])?,
+            };
+        }
+        Ok(())
+    }
+}
+
+impl Outbox {
+    /// Takes outcomes into memory, after their commit. Answers whether something may be due at once.
+    pub(super) fn confirm(&mut self, outcomes: &[(ItemId, Outcome)], now: Stamp, newest: i64) -> bool {
+        self.nobodys = Spans::default();
+        let mut due = false;
+        for (item, outcome) in outcomes {
+            let ItemId::Reading(id) = *item else { continue };
+            let Some(attempts) = self.queue.attempts_in_flight(id) else { continue };
+            match outcome {
+                Outcome::Delivered(_) | Outcome::Reject(_) => {
+                    self.failed.remove(&id);
+                    self.queue.settled(id, false);
+                }
+                Outcome::Retry { after, destination, .. } => {
+                    self.failed.insert(id, attempts + 1);
+                    due |= self.queue.retry(id, *after, now);
+                    if *destination {
+                        self.queue.outage(newest);
+                    }
+                }
+            }
+        }
+        due
+    }
+
+    fn walk_memory<'k>(
+        &mut self,
+        lane: Lane,
+        max: usize,
+        known: impl Iterator<Item = &'k Known>,
+        walk: &mut Walk,
+        found: &mut Found,
+    ) -> bool {
+        for Known { id, device, reading } in known {
+            match self.look(lane, *id, *device, reading.is_some(), walk, max) {
+                (Verdict::Take, attempts) => found.items.extend(reading.clone().map(|r| item(*id, r, attempts))),
+                (Verdict::Pass, _) => {}
+                (Verdict::Stop, _) => return true,
+            }
+        }
+        false
+    }
+
+    fn walk_rows(
+        &mut self,
+        lane: Lane,
+        max: usize,
+        mut rows: Rows<'_>,
+        walk: &mut Walk,
+        found: &mut Found,
+    ) -> rusqlite::Result<bool> {
+        while let Some(row) = rows.next()? {
+            let (id, device, assigned) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            match self.look(lane, id, device, assigned, walk, max) {
+                (Verdict::Take, attempts) => match row::read(row, 3)? {
+                    Some(reading) => found.items.push(item(id, Arc::new(reading), attempts)),
+                    None => found.unreadable.push(id),
+                },
+                (Verdict::Pass, _) => {}
+                (Verdict::Stop, _) => return Ok(true),
+            }
+        }
+        Ok(false)
+    }
+
+    fn look(&mut self, lane: Lane, id: i64, line: i64, assigned: bool, walk: &mut Walk, max: usize) -> (Verdict, u32) {
+        if !assigned {
+            self.nobodys.insert(id, id, drop);
+            self.queue.seen(lane, id);
+            return (Verdict::Pass, 0);
+        }
+        let attempts = self.failed.get(&id).copied().unwrap_or(0);
+        (self.queue.look(lane, Debt { id, line, attempts }, walk, max), attempts)
+    }
+}
+
+fn item(id: i64, reading: Arc<Reading>, attempts: u32) -> Item {
+    Item { id: ItemId::Reading(id), what: Payload::Reading(reading), attempts }
+}
+
+fn load(conn: &Connection, destination: i64) -> rusqlite::Result<Spans> {
+    let mut spans = Spans::default();
+    let mut all = conn.prepare("SELECT first_reading, last_reading FROM settled WHERE destination = ?1")?;
+    let mut rows = all.query([destination])?;
+    while let Some(row) = rows.next()? {
+        spans.insert(row.get(0)?, row.get(1)?, drop);
+    }
+    Ok(spans)
+}
+
+/// Covers rows that are not owed: from before the destination wanted any.
+pub(super) fn settle_span(conn: &Connection, destination: i64, first: i64, last: i64) -> rusqlite::Result<()> {
+    if last >= first {
+        let mut shelf = Shelf::prepare(conn)?;
+        let mut outbox = shelf.open(destination, last)?;
+        let mut span = Spans::default();
+        span.insert(first, last, drop);
+        shelf.cover(&mut outbox, &span)?;
+    }
+    Ok(())
+}
+
+/// `[reading, where it is]`, and a third element if it was there before.
+struct Place<'a>(i64, &'a Receipt);
+
+impl Serialize for Place<'_> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let mut elements = s.serialize_seq(None)?;
+        elements.serialize_element(&self.0)?;
+        elements.serialize_element(&*self.1.location)?;
+        if self.1.known {
+            elements.serialize_element(&true)?;
+        }
+        elements.end()
+    }
+}
