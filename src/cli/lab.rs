@@ -106,8 +106,12 @@ fn publish(args: &DevicesArgs) -> anyhow::Result<ExitCode> {
     }
     let clock = Clock::system();
     let real = Duration::from_secs(args.seconds);
-    let strap = Duration::from_millis(args.strap_ms).mul_f64(DAY.as_secs_f64() / real.as_secs_f64());
-    let tempo = Tempo { life: Duration::ZERO..DAY, real, strap, oximeter: strap * 5 };
+    let speed = DAY.as_secs_f64() / real.as_secs_f64();
+    let strap = Duration::from_millis(args.strap_ms);
+    // An oximeter's clock shows whole seconds.
+    let oximeter = (strap * 5).max(Duration::from_secs(1));
+    let (strap, oximeter) = (strap.mul_f64(speed), oximeter.mul_f64(speed));
+    let tempo = Tempo { life: Duration::ZERO..DAY, real, strap, oximeter };
     let (play, _) = ward.play(tempo, clock.now());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {

@@ -116,6 +116,7 @@ impl Ward {
             uses: self.uses(&tempo).into(),
             ward: self.clone(),
             devices: devices.collect(),
+            measured: HashMap::new(),
             tempo,
             start,
             ready: VecDeque::new(),
@@ -207,6 +208,8 @@ pub struct Play {
     uses: VecDeque<Use>,
     ward: Ward,
     devices: HashMap<(usize, Tool), Device>,
+    /// The second of each device's last measurement.
+    measured: HashMap<(usize, Tool), i64>,
     tempo: Tempo,
     start: Stamp,
     ready: VecDeque<(Use, Duration, Sent)>,
@@ -228,7 +231,13 @@ impl Play {
         let after = self.after(one.at);
         let body = self.ward.patients.get(one.patient)?.at(one.at);
         let device = self.devices.get_mut(&(one.patient, one.tool))?;
-        let clock = self.start.plus(after).timestamp().to_zoned(jiff::tz::TimeZone::UTC).datetime();
+        // Devices show whole seconds, and none of those that show any measures twice in one.
+        let second = Stamp { wall_ms: self.start.wall_ms.div_euclid(1_000) * 1_000, ..self.start }.plus(after);
+        let second = second.wall_ms.div_euclid(1_000);
+        if one.tool != Tool::HeartStrap && self.measured.insert((one.patient, one.tool), second) == Some(second) {
+            return Some(());
+        }
+        let clock = jiff::Timestamp::from_second(second).ok()?.to_zoned(jiff::tz::TimeZone::UTC).datetime();
         let moment = u64::try_from(one.at.as_millis()).unwrap_or(0);
         let mishap = mishap(one.tool, self.ward.patients.get(one.patient)?.rng(self.ward.seed ^ moment).unit());
         // A body beyond what the encoding holds would send nothing; the lab's bodies are not.
@@ -344,6 +353,25 @@ mod tests {
         assert!(c.broken >= 1 && c.outstanding == 0 && c.done);
         assert_eq!(c.frames, frames.len() as u64);
         assert!(c.acknowledged.total() > frames.len() as u64, "an oximeter's frame has three readings");
+    }
+
+    #[test]
+    fn the_fraction_of_the_second_of_the_start_changes_nothing() {
+        let count = |ms| {
+            let (mut play, _) = Ward::new(1, 5).play(tempo(8), Stamp::at_ms(1_795_341_600_000 + ms));
+            std::iter::from_fn(|| play.next()).count()
+        };
+        assert!((1..10).all(|n| count(n * 111) == count(0)));
+    }
+
+    #[test]
+    fn no_dated_record_comes_twice_in_one_second() {
+        let (mut play, _) = Ward::new(1, 5).play(tempo(4), Stamp::at_ms(1_795_341_600_500));
+        let mut seen = std::collections::HashSet::new();
+        while let Some(step) = play.advance() {
+            let key = (step.patient.number, step.tool, step.after.as_secs(), step.sent.path.channel().to_owned());
+            assert!(step.tool == Tool::HeartStrap || step.sent.says.is_empty() || seen.insert(key));
+        }
     }
 
     #[test]
