@@ -228,7 +228,7 @@ mod tests {
 
     #[test]
     fn what_is_published_is_what_the_profile_reads() {
-        let tempo = Tempo { life: HOUR * 6..HOUR * 22, real: Duration::ZERO, strap: HOUR, oximeter: HOUR };
+        let tempo = Tempo { life: HOUR * 6..HOUR * 22, real: Duration::from_secs(960), strap: HOUR, oximeter: HOUR };
         let (mut play, _) = Ward::new(1, 12).play(tempo, Stamp::at_ms(1_795_341_600_000));
         let mut decoder = Decoder::new(std::sync::Arc::new(Catalogue::built_in()));
         let mut writer = Writer { id: 1, last: None };

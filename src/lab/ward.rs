@@ -357,7 +357,7 @@ mod tests {
 
     #[test]
     fn the_fraction_of_the_second_of_the_start_changes_nothing() {
-        let count = |ms| {
+        let count = |ms: i64| {
             let (mut play, _) = Ward::new(1, 5).play(tempo(8), Stamp::at_ms(1_795_341_600_000 + ms));
             std::iter::from_fn(|| play.next()).count()
         };
