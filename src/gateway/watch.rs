@@ -41,6 +41,8 @@ pub(super) async fn link<S>(
         tokio::select! {
             changed = status.changed() => if changed.is_err() { return },
             () = sleep_until(due), if due.is_some() => {}
+            // Nobody listens any more: the pipeline has ended, and the shutdown must not wait for this link to move.
+            () = told.closed() => return,
         }
     }
 }

@@ -4,7 +4,7 @@
 //! identifier with another content. Memory grows by about 100 bytes a resource; bodies are kept only on request.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
@@ -86,6 +86,8 @@ pub(super) struct Store {
     by_id: HashMap<u64, Stored>,
     by_identifier: HashMap<u64, u64>,
     bodies: Option<HashMap<u64, Arc<str>>>,
+    /// Identifiers of what was answered and not stored.
+    forgotten: HashSet<u64>,
     issued: u64,
     ages_ms: Vec<u32>,
     pub tally: Tally,
@@ -207,12 +209,21 @@ impl Store {
         };
         let key = hash((&*plan.kind, &*id));
         let is_new = fresh || !self.by_id.contains_key(&key);
-        if is_new && plan.observation.is_some() && *forget > 0 {
-            *forget -= 1;
-            self.counts.forgotten += 1;
+        if is_new && self.forgets(plan, forget) {
             return Done { status: 201, kind: plan.kind.to_string(), id, version: 1 };
         }
         if is_new { self.create(key, id, plan) } else { self.update(key, plan) }
+    }
+
+    /// Whether this one is not stored. Once forgotten, always forgotten: it may be sent again after a lost answer.
+    fn forgets(&mut self, plan: &Plan<'_>, forget: &mut u32) -> bool {
+        let (Some(_), Some(token)) = (&plan.observation, plan.identifiers.first()) else { return false };
+        if *forget > 0 && !self.forgotten.contains(token) {
+            *forget -= 1;
+            self.forgotten.insert(*token);
+            self.counts.forgotten += 1;
+        }
+        self.forgotten.contains(token)
     }
 
     fn issue(&mut self) -> Arc<str> {

@@ -164,6 +164,9 @@ fn bad_manners_happen_as_asked() {
     let (answer, counts) = with(Manners { forget: 1, ..polite });
     assert!(answer.unwrap().1.contains("201 Created"));
     assert_eq!((counts.observations, counts.forgotten), (0, 1));
+    let e = start(Manners { forget: 1, ..polite });
+    (0..2).for_each(|_| drop(send(&e, "POST", "", "", &body).unwrap()));
+    assert_eq!((e.counts().observations, e.counts().forgotten), (0, 1), "sent again, it is still forgotten");
     let two = bundle("batch", &[entry(1, "60"), entry(2, "60")]);
     let e = start(Manners { bundle_max: 1, ..polite });
     assert_eq!(send(&e, "POST", "", "", &two).unwrap().0, 413);
