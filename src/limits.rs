@@ -58,7 +58,7 @@ pub const PAYLOAD_DEPTH_MAX: usize = 16;
 pub const TEXT_CHARS_MAX: usize = 128;
 /// MQTT publishes unacknowledged at once.
 pub const MQTT_IN_FLIGHT_MAX: u16 = 1_000;
-/// An MQTT packet is taken up to this size, so that one above `PAYLOAD_BYTES_MAX` becomes a reject instead of an end of the connection.
+/// An MQTT message is taken up to this size with its topic and properties; of a larger one, this beginning.
 pub const MQTT_PACKET_BYTES_MAX: u32 = 1024 * 1024;
 /// Silence after which the broker is asked whether it is there. It gives us up after one and a half times this.
 pub const MQTT_KEEP_ALIVE: Duration = Duration::from_secs(30);

@@ -101,6 +101,7 @@ impl SourceError {
             Some(rustls::Error::AlertReceived(alert)) => Self::Tls(format!("the broker answered {alert:?}")),
             Some(other) => Self::Tls(other.to_string()),
             None => match error.kind() {
+                io::ErrorKind::InvalidData => Self::Packet("not MQTT"),
                 io::ErrorKind::UnexpectedEof => Self::Lost("closed"),
                 io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Self::Lost("reset"),
                 kind => Self::Unreachable(kind),

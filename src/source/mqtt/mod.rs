@@ -12,6 +12,7 @@ mod filters;
 mod link;
 mod plan;
 mod session;
+mod sieve;
 mod v4;
 mod v5;
 mod window;

@@ -28,12 +28,12 @@ pub(super) fn open(plan: &Plan) -> Result<(V4, V4Voice), SourceError> {
     let aside = Aside::default();
     let (target, octets) = (Arc::clone(&plan.target), aside.clone());
     let mut o = MqttOptions::new(plan.client_id.clone(), Broker::tcp(plan.target.host.clone(), plan.target.port));
-    let largest = usize::try_from(limits::MQTT_PACKET_BYTES_MAX).unwrap_or(usize::MAX);
     o.set_socket_connector(move |_, _| wire::connect(Arc::clone(&target), octets.clone()))
         .set_keep_alive(u16::try_from(limits::MQTT_KEEP_ALIVE.as_secs()).unwrap_or(u16::MAX))
         .set_clean_session(false)
         .set_ack_mode(AckMode::Manual)
-        .set_max_packet_size(largest, largest)
+        // Our sieve shortens what is too large.
+        .set_max_packet_size(usize::MAX, usize::MAX)
         .set_request_channel_capacity(usize::from(limits::MQTT_IN_FLIGHT_MAX) + 8)
         .set_max_request_batch(256)
         .set_read_batch_size(128);

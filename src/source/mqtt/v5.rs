@@ -38,7 +38,8 @@ pub(super) fn open(plan: &Plan) -> Result<(V5, V5Voice), SourceError> {
         .set_session_store(Blank { client_id: plan.client_id.clone(), expiry: plan.session_seconds })
         .set_ack_mode(AckMode::Manual)
         .set_receive_maximum(Some(plan.in_flight))
-        .set_incoming_packet_size_limit(IncomingPacketSizeLimit::Bytes(limits::MQTT_PACKET_BYTES_MAX))
+        // Our sieve shortens what is too large. A limit told to the broker would make it drop such messages in silence.
+        .set_incoming_packet_size_limit(IncomingPacketSizeLimit::Unlimited)
         .set_request_channel_capacity(usize::from(limits::MQTT_IN_FLIGHT_MAX) + 8)
         .set_max_request_batch(256)
         .set_read_batch_size(128);
