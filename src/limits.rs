@@ -174,3 +174,7 @@ pub const ORDERS_WAITING_MAX: usize = 64;
 pub const PIPELINE_PATIENCE: Duration = Duration::from_secs(20);
 /// Messages of the lab's devices waiting for the broker.
 pub const LAB_MQTT_QUEUE_MAX: usize = 1_000;
+/// Spans of settled readings looked through for the oldest one that is owed.
+pub const SPANS_WALKED_MAX: usize = 10_000;
+/// Failures shown for each destination.
+pub const FAILURES_LISTED_MAX: usize = 20;

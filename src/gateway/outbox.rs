@@ -1,10 +1,12 @@
 //! What is owed to one destination: the journal as that destination's loop sees it.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
 use crate::custody::{Item, ItemId, Lane, Outcome};
+use crate::journal::reader::Reader;
 use crate::journal::{Journal, JournalError};
 use crate::reading::{Reading, ReadingKey};
 use crate::sink::{Outbox, OutboxError};
@@ -13,11 +15,12 @@ use crate::sink::{Outbox, OutboxError};
 pub(super) struct Debts {
     journal: Journal,
     destination: Arc<str>,
+    reader: Arc<Reader>,
 }
 
 impl Debts {
-    pub(super) fn new(journal: Journal, destination: Arc<str>) -> Self {
-        Self { journal, destination }
+    pub(super) fn new(journal: Journal, destination: Arc<str>, folder: &Path) -> Self {
+        Self { journal, destination, reader: Arc::new(Reader::new(folder)) }
     }
 }
 
@@ -35,8 +38,9 @@ impl Outbox for Debts {
     }
 
     async fn evidence(&self, keys: Vec<ReadingKey>) -> Vec<Arc<Reading>> {
-        let _ = keys;
-        Vec::new()
+        let reader = self.reader.clone();
+        let find = move || keys.into_iter().filter_map(|key| Some(Arc::new(reader.find(key).ok()??.reading))).collect();
+        tokio::task::spawn_blocking(find).await.unwrap_or_default()
     }
 }
 

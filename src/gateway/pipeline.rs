@@ -157,7 +157,9 @@ impl Pipeline {
         match order {
             Order::Acknowledge { id, by, answer } => match self.core.engine.acknowledge(self.clock.now(), &id, &by) {
                 Ok(events) => {
-                    pending.answers.push(Box::new(move || drop(answer.send(Ok(())))));
+                    pending.answers.push(Box::new(move || {
+                        let _ = answer.send(Ok(()));
+                    }));
                     self.signal(events, pending);
                 }
                 Err(e) => drop(answer.send(Err(e))),

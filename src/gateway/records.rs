@@ -3,30 +3,132 @@
 use std::sync::Arc;
 
 use crate::alarm::Alert;
-use crate::config::{Config, DeviceSettings};
+use crate::config::{Config, DestinationSettings, DeviceSettings};
 use crate::control::{Records, Unreadable, view};
-use crate::reading::ReadingKey;
+use crate::custody::Why;
+use crate::fhir::{Identity, Scope, write_observation};
+use crate::journal::reader::{Attempt, Entry, Of, ReadError, Reader, Standing};
+use crate::limits;
+use crate::reading::{Reading, ReadingKey};
 
-struct Nothing;
-
-pub(super) fn of(_config: &Config) -> Arc<dyn Records> {
-    Arc::new(Nothing)
+/// The journal, with what only the configuration knows.
+struct Book {
+    reader: Reader,
+    devices: Vec<DeviceSettings>,
+    scope: Scope,
 }
 
-impl Records for Nothing {
-    fn readings(&self, _: &view::Filter) -> Result<Vec<view::Row>, Unreadable> {
-        Ok(vec![])
+/// For the gateway of this configuration.
+pub(super) fn of(config: &Config) -> Arc<dyn Records> {
+    let us_core = config.destinations.iter().find_map(|d| match d {
+        DestinationSettings::Fhir(fhir) => Some(fhir.us_core),
+        DestinationSettings::Ndjson(_) | DestinationSettings::Webhook(_) => None,
+    });
+    let scope = Scope { gateway: config.gateway.id.as_str().into(), us_core: us_core.unwrap_or(true) };
+    Arc::new(Book { reader: Reader::new(&config.gateway.state), devices: config.devices.clone(), scope })
+}
+
+impl From<ReadError> for Unreadable {
+    fn from(e: ReadError) -> Self {
+        Self(e.to_string())
     }
-    fn explain(&self, _: ReadingKey) -> Result<Option<view::Explained>, Unreadable> {
-        Ok(None)
+}
+
+impl Records for Book {
+    fn readings(&self, filter: &view::Filter) -> Result<Vec<view::Row>, Unreadable> {
+        let found = self.reader.readings(filter.device.as_deref(), filter.since_ms, filter.limit)?;
+        found.into_iter().map(|entry| self.row(entry)).collect()
     }
-    fn alerts(&self, _: usize) -> Result<Vec<Alert>, Unreadable> {
-        Ok(vec![])
+
+    fn explain(&self, key: ReadingKey) -> Result<Option<view::Explained>, Unreadable> {
+        let Some(entry) = self.reader.find(key)? else { return Ok(None) };
+        let bytes = self.reader.bytes(entry.id)?;
+        let tried = self.reader.attempts(Of::Reading(entry.id), limits::READINGS_LISTED_MAX)?;
+        let row = self.row(entry)?;
+        Ok(Some(view::Explained {
+            frame: bytes.map(|b| view::RawFrame {
+                source: b.source,
+                channel: b.channel,
+                hex: b.octets.map(|octets| octets.iter().map(|o| format!("{o:02x}")).collect()),
+                received_ms: row.reading.taken.received.wall_ms,
+            }),
+            rule: row.reading.profile.clone(),
+            resource: self.resource(&row.reading),
+            reading: row.reading,
+            committed_ms: row.committed_ms,
+            attempts: tried.into_iter().map(attempt).collect(),
+            destinations: row.destinations,
+        }))
     }
-    fn outbox(&self, _: Option<&str>) -> Result<Vec<view::Outbox>, Unreadable> {
-        Ok(vec![])
+
+    fn alerts(&self, limit: usize) -> Result<Vec<Alert>, Unreadable> {
+        Ok(self.reader.alerts(limit)?)
     }
+
+    fn outbox(&self, destination: Option<&str>) -> Result<Vec<view::Outbox>, Unreadable> {
+        let accounts = self.reader.accounts()?.into_iter();
+        let wanted = accounts.filter(|a| destination.is_none_or(|name| *a.destination == *name));
+        wanted
+            .map(|a| {
+                let failures = self.reader.attempts(Of::Destination(&a.destination), limits::FAILURES_LISTED_MAX)?;
+                Ok(view::Outbox {
+                    waiting: a.waiting,
+                    oldest_ms: a.oldest_ms,
+                    rejected: a.rejected,
+                    delivered: a.delivered,
+                    failures: failures.into_iter().map(failure).collect(),
+                    destination: a.destination,
+                })
+            })
+            .collect()
+    }
+
     fn devices(&self) -> Result<Vec<DeviceSettings>, Unreadable> {
-        Ok(vec![])
+        let mut devices = self.reader.devices()?;
+        let later: Vec<_> = devices.iter().map(|d| d.id.clone()).collect();
+        devices.extend(self.devices.iter().filter(|d| !later.contains(&d.id)).cloned());
+        Ok(devices)
+    }
+}
+
+impl Book {
+    fn row(&self, entry: Entry) -> Result<view::Row, Unreadable> {
+        // An unassigned reading is owed to nobody.
+        let standings = if entry.reading.patient.is_some() { self.reader.standings(entry.id)? } else { Vec::new() };
+        let destinations = standings.into_iter().map(|(destination, standing)| {
+            let (state, note) = match standing {
+                Standing::Waiting => ("waiting", None),
+                Standing::Delivered(place) => ("delivered", place),
+                Standing::Rejected(code, reason) => ("rejected", Some(format!("{code}: {reason}"))),
+            };
+            view::Standing { destination, state: state.into(), note }
+        });
+        Ok(view::Row { destinations: destinations.collect(), committed_ms: entry.committed_ms, reading: entry.reading })
+    }
+
+    fn resource(&self, reading: &Reading) -> Option<Box<serde_json::value::RawValue>> {
+        let mut json = Vec::new();
+        let identity = Identity::of(reading).ok()?;
+        write_observation(reading, &self.scope, &identity, None, &mut json).ok()?;
+        serde_json::value::RawValue::from_string(String::from_utf8(json).ok()?).ok()
+    }
+}
+
+fn attempt(tried: Attempt) -> view::Attempt {
+    view::Attempt {
+        destination: tried.destination,
+        at_ms: tried.at_ms,
+        outcome: if tried.rejected { "rejected" } else { "retry" }.into(),
+        note: Some(format!("{}: {}", tried.code, tried.reason)),
+    }
+}
+
+fn failure(tried: Attempt) -> view::Failure {
+    view::Failure {
+        item: format!("reading {}", tried.key),
+        at_ms: tried.at_ms,
+        attempts: tried.number,
+        rejected: tried.rejected,
+        why: Why { code: tried.code.into(), text: tried.reason },
     }
 }

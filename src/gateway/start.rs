@@ -187,7 +187,7 @@ impl Parts {
         drop(frames);
         for (name, sink) in sinks {
             let status = links.destination(name.clone(), sink.kind(), inflow);
-            let outbox = Debts::new(journal.clone(), name.clone());
+            let outbox = Debts::new(journal.clone(), name.clone(), &config.gateway.state);
             let (clock, stop) = (clock.clone(), outflow_stop.clone());
             outflow.spawn(async move {
                 deliver::run(name, sink, outbox, clock, stop, status).await;

@@ -8,6 +8,7 @@ mod ledger;
 mod open;
 mod outbox;
 mod queue;
+pub mod reader;
 mod recover;
 mod redelivery;
 mod row;
