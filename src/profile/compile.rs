@@ -81,7 +81,8 @@ fn under<T>(key: &str, result: Result<T, Wrong>) -> Result<T, Wrong> {
 impl Profile {
     /// Parses and checks a profile; `file` is named in errors, and its stem must be the id.
     pub fn parse(text: &str, file: &Path) -> Result<Self, ProfileError> {
-        let malformed = |e: toml::de::Error| ProfileError::Malformed { file: file.into(), reason: e.to_string() };
+        let malformed =
+            |e: toml::de::Error| ProfileError::Malformed { file: file.into(), reason: e.to_string().trim_end().into() };
         let written: ProfileFile = toml::from_str(text).map_err(malformed)?;
         let meaningless = |(key, reason)| ProfileError::Meaningless { file: file.into(), key, reason };
         if file.file_stem().is_some_and(|stem| *stem != *written.id) {

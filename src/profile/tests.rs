@@ -174,6 +174,7 @@ fn a_profile_that_makes_no_sense_is_refused_with_its_key() {
     check("surplus = 1", "WL-P004", "surplus");
     check(&good.replace("'/min'", "'mm[Hg]'"), "WL-P005", "decode[0].vital[0].value.unit");
     check(&good.replace("'heart-rate'", "'mood'"), "WL-P004", "unknown vital sign");
+    check(&good.replace("'/min'", "{ pth = 'u' }"), "WL-P004", "UCUM code, or { path, map }");
     check(&good.replace("value =", "systolic ="), "WL-P005", "systolic");
     check(&good.replace("{device}", "x"), "WL-P005", "device");
     check(&good.replace("a/{device}", "+/{device}"), "WL-P005", "no literal level");

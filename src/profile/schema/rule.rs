@@ -154,7 +154,7 @@ pub struct Condition {
 
 /// `"a"` or `["a", "b"]`.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a value, or a list of values: texts, whole numbers, true or false")]
 pub enum OneOrMany {
     /// One.
     One(Literal),
@@ -164,7 +164,7 @@ pub enum OneOrMany {
 
 /// A value to compare with.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a text, a whole number, true or false")]
 pub enum Literal {
     /// Yes or no.
     Bool(bool),
@@ -265,7 +265,7 @@ pub enum NumberType {
 
 /// A unit: fixed, or told by the message.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a UCUM code, or { path, map }")]
 pub enum UnitRule {
     /// UCUM code.
     Fixed(String),
