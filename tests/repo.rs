@@ -142,3 +142,19 @@ fn every_key_of_the_configuration_is_documented() {
         .collect();
     assert!(missing.is_empty(), "{missing:?}");
 }
+
+#[test]
+fn every_invariant_names_a_test_that_exists() {
+    let texts = texts();
+    let architecture = &texts.get("ARCHITECTURE.md").expect("ARCHITECTURE.md");
+    let table = architecture.split("| invariant |").nth(1).expect("a table of invariants");
+    let names: Vec<&str> = table.split('`').skip(1).step_by(2).collect();
+    assert!(names.len() >= 8, "{names:?}");
+    for name in names {
+        let definition = format!("fn {name}(");
+        let found = texts.iter().any(|(file, text)| file.ends_with(".rs") && text.contains(&definition));
+        // Tests that run for both protocol levels are made by a macro, which lists their names.
+        let listed = texts.iter().any(|(file, text)| file.starts_with("tests/") && text.contains(name));
+        assert!(found || listed, "ARCHITECTURE.md names `{name}`, which is no test");
+    }
+}
