@@ -14,7 +14,7 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use support::broker::{Broker, Door};
+use support::broker::{Broker, Door, passwords};
 use support::device::Device;
 use support::{certificates, within};
 use tokio::sync::{mpsc, watch};
@@ -582,4 +582,43 @@ async fn two_gateways_with_one_client_id_are_told_so() {
     assert!(matches!(code, "WL-S017" | "WL-S018") && sentence.contains("client_id"), "{code} {sentence}");
     first.end().await;
     second.end().await;
+}
+
+#[tokio::test]
+async fn the_shipped_broker_configuration_works() {
+    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/config/mosquitto.conf");
+    let shipped = std::fs::read_to_string(shipped).unwrap();
+    let value = |key: &str| shipped.lines().find_map(|l| l.strip_prefix(key)).unwrap().trim();
+    assert!(value("max_inflight_messages").parse::<u32>().unwrap() >= 200);
+    let broker = Broker::with(|folder, port, device_port| {
+        let _ = passwords(folder, "wardline", "right");
+        let file = folder.join("passwords").display().to_string();
+        shipped
+            .replace("listener 1883 127.0.0.1", &format!("listener {port} 127.0.0.1\nlistener {device_port} 127.0.0.1"))
+            .replace("/etc/mosquitto/wardline.passwd", &file)
+            .replace("/var/lib/mosquitto/", &format!("{}/", folder.display()))
+            .replace("log_dest syslog", "log_dest stderr\nuser root")
+    });
+    let Some(mut broker) = broker else { return };
+    let folder = tempfile::tempdir().unwrap();
+    certificates::put(folder.path(), "password", "right");
+    let settings = MqttSettings {
+        user: Some("wardline".into()),
+        password_file: Some(folder.path().join("password")),
+        ..settings(MqttVersion::V5, broker.port)
+    };
+    let mut source = Running::start(settings.clone());
+    source.connected().await;
+    source.end().await;
+    let device = Device::with(broker.device_port, |o| {
+        o.set_credentials("wardline", "right");
+    });
+    device.publish("vitals/cuff", (0..300).map(|i| i.to_string())).await;
+    broker.save();
+    broker.kill();
+    broker.restart();
+    let mut source = Running::start(settings);
+    // The window is as large as the file says, or the rest would not come before the first is told.
+    assert_eq!(texts(&source.take(200).await), (0..200).map(|i| i.to_string()).collect::<Vec<_>>());
+    source.kill().await;
 }

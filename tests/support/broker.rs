@@ -34,6 +34,11 @@ pub struct Broker {
 impl Broker {
     /// Starts one, or says loudly why not. `extra` are lines of its configuration.
     pub fn start(door: &Door, extra: &str) -> Option<Self> {
+        Self::with(|folder, port, device_port| configuration(folder, port, device_port, door, extra))
+    }
+
+    /// Starts one with a configuration made for a folder and two ports; both must be listened on.
+    pub fn with(configuration: impl Fn(&Path, u16, u16) -> String) -> Option<Self> {
         let Some(program) = program() else {
             skipped("mosquitto is not installed: run `./dev test`, or `apt-get install mosquitto`");
             return None;
@@ -42,7 +47,7 @@ impl Broker {
         // A port that was free may be taken before mosquitto has it.
         for _ in 0..5 {
             (broker.port, broker.device_port) = (free_port(), free_port());
-            let text = configuration(broker.folder.path(), broker.port, broker.device_port, door, extra);
+            let text = configuration(broker.folder.path(), broker.port, broker.device_port);
             std::fs::write(broker.folder.path().join("mosquitto.conf"), text).unwrap();
             if broker.spawn(&program) {
                 return Some(broker);
@@ -173,7 +178,8 @@ fn configuration(folder: &Path, port: u16, device_port: u16, door: &Door, extra:
     )
 }
 
-fn passwords(folder: &Path, user: &str, password: &str) -> String {
+/// Makes a password file; answers with the lines that use it.
+pub fn passwords(folder: &Path, user: &str, password: &str) -> String {
     let file = folder.join("passwords");
     let made = Command::new("mosquitto_passwd").arg("-b").arg("-c").arg(&file).args([user, password]).output();
     assert!(made.is_ok_and(|o| o.status.success()), "mosquitto_passwd fails");

@@ -14,9 +14,15 @@ pub struct Device {
 impl Device {
     /// Connects.
     pub fn connect(port: u16) -> Self {
+        Self::with(port, |_| {})
+    }
+
+    /// Connects with more options.
+    pub fn with(port: u16, more: impl FnOnce(&mut MqttOptions)) -> Self {
         let id = format!("device-{}-{port}", std::process::id());
         let mut options = MqttOptions::new(id, Broker::tcp("127.0.0.1", port));
         options.set_max_request_batch(64);
+        more(&mut options);
         let (client, mut events) = AsyncClient::builder(options).capacity(512).build();
         let driver = tokio::spawn(async move { while events.poll().await.is_ok() {} });
         Self { client, driver }

@@ -347,3 +347,39 @@ impl Topics {
         new
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_retry_waits_longer_each_time_and_never_too_long() {
+        let at = |attempts, slow, random| pause(attempts, slow, random).as_millis();
+        assert_eq!([at(0, false, 1.0), at(1, false, 1.0), at(3, false, 1.0)], [1_000, 2_000, 8_000]);
+        assert_eq!([at(6, false, 1.0), at(u32::MAX, false, 1.0)], [60_000, 60_000]);
+        assert_eq!([at(9, false, 0.0), at(0, true, 0.0), at(0, true, 1.0)], [100, 30_000, 60_000]);
+        assert!((0.0..=1.0).contains(&random()));
+    }
+
+    #[test]
+    fn known_topics_are_shared_and_their_number_is_bounded() {
+        let mut topics = Topics::default();
+        let first = topics.get(b"vitals/cuff");
+        assert!(Arc::ptr_eq(&first, &topics.get(b"vitals/cuff")));
+        for i in 0..3 * limits::MQTT_TOPICS_REMEMBERED {
+            topics.get(i.to_string().as_bytes());
+        }
+        assert!(topics.0.len() <= limits::MQTT_TOPICS_REMEMBERED);
+        assert_eq!(&*topics.get(b"\xff/x"), "\u{fffd}/x");
+    }
+
+    #[test]
+    fn what_is_kept_of_a_large_payload_does_not_hold_the_whole() {
+        let large = Bytes::from(vec![7; limits::PAYLOAD_BYTES_MAX + 1]);
+        let (kept, delivery) = cut(large.clone(), true);
+        assert_eq!((kept.len(), delivery), (limits::OVERSIZED_KEPT_BYTES, Delivery::Cut { length: large.len() }));
+        assert!(large.try_into_mut().is_ok(), "nobody else holds it");
+        let (kept, delivery) = cut(Bytes::from_static(b"x"), true);
+        assert_eq!((kept.len(), delivery), (1, Delivery::Waited));
+    }
+}
