@@ -54,12 +54,12 @@ impl Decimal {
 
     /// The shortest decimal that reads back as this `f32`. `None` for NaN and the infinities.
     pub fn from_f32(value: f32) -> Option<Self> {
-        value.is_finite().then(|| format!("{value}").parse().ok()).flatten()
+        value.is_finite().then(|| format!("{value:e}").parse().ok()).flatten()
     }
 
     /// The shortest decimal that reads back as this `f64`. `None` for NaN and the infinities.
     pub fn from_f64(value: f64) -> Option<Self> {
-        value.is_finite().then(|| format!("{value}").parse().ok()).flatten()
+        value.is_finite().then(|| format!("{value:e}").parse().ok()).flatten()
     }
 
     /// Multiplies by a power of ten: exact, the digits stay.
@@ -89,11 +89,15 @@ impl Decimal {
         let target = i16::try_from(decimals).ok()?.checked_neg()?;
         let power = i32::from(self.exponent) - i32::from(divisor.exponent) - i32::from(target);
         let (mut num, mut den) = (i128::from(self.mantissa), i128::from(divisor.mantissa));
-        let factor = 10i128.checked_pow(power.unsigned_abs())?;
-        if power >= 0 {
-            num = num.checked_mul(factor)?
-        } else {
-            den = den.checked_mul(factor)?
+        let factor = 10i128.checked_pow(power.unsigned_abs());
+        if power >= 0 && num != 0 {
+            num = num.checked_mul(factor?)?;
+        } else if power < 0 && den != 0 {
+            // A divisor beyond 128 bits is more than twice any mantissa: the quotient rounds to zero.
+            match factor.and_then(|f| den.checked_mul(f)) {
+                Some(larger) => den = larger,
+                None => return Some(Self::new(0, target)),
+            }
         }
         Some(Self::new(i64::try_from(round_div(num, den)?).ok()?, target))
     }
@@ -227,7 +231,7 @@ impl FromStr for Decimal {
     }
 }
 
-/// As a JSON number with its decimals; in other formats as text.
+/// As a JSON number with its decimals. JSON only: other formats would lose them.
 impl Serialize for Decimal {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         let raw = serde_json::value::RawValue::from_string(self.to_string()).map_err(serde::ser::Error::custom)?;
@@ -311,7 +315,29 @@ mod tests {
     fn binary_floats_become_their_shortest_decimal() {
         assert_eq!(Decimal::from_f32(36.6).unwrap().to_string(), "36.6");
         assert_eq!(Decimal::from_f64(0.1).unwrap().to_string(), "0.1");
+        assert_eq!(Decimal::from_f64(120.0).unwrap().to_string(), "120");
+        assert_eq!(Decimal::from_f32(-0.0).unwrap().to_string(), "0");
+        assert_eq!(Decimal::from_f32(1e30), Some(Decimal::new(1, 30)));
+        assert_eq!(Decimal::from_f32(f32::MIN_POSITIVE).unwrap().mantissa(), 11_754_944);
+        assert!(Decimal::from_f64(1e300).is_none(), "wider than any device states");
         assert!(Decimal::from_f32(f32::NAN).is_none());
+    }
+
+    #[test]
+    fn what_is_far_too_small_rounds_to_zero() {
+        assert_eq!(Decimal::new(8_388_605, -128).round(2).unwrap().to_string(), "0.00");
+        assert_eq!(Decimal::new(i64::MIN, -57).round(1).unwrap().to_string(), "0.0");
+        assert_eq!(Decimal::new(0, 127).over(d("3"), 2).unwrap().to_string(), "0.00");
+        assert_eq!(d("1").over(Decimal::new(3, 100), 2).unwrap().to_string(), "0.00");
+        assert!(d("1").over(Decimal::ZERO, 2).is_none() && d("1").over(Decimal::new(0, 90), 2).is_none());
+        assert!(Decimal::new(1, 127).over(d("3"), 2).is_none());
+    }
+
+    #[test]
+    fn equal_numbers_are_equal_keys() {
+        let set =
+            std::collections::HashSet::from([d("36.0"), d("36"), d("3.6e1"), Decimal::new(360, -1), d("-0.0"), d("0")]);
+        assert_eq!(set.len(), 2);
     }
 
     #[test]
@@ -332,6 +358,34 @@ mod tests {
         fn sum_and_difference_undo_each_other(a in -1_000_000i64..1_000_000, b in -1_000_000i64..1_000_000, e in -6i16..6, g in -6i16..6) {
             let (x, y) = (Decimal::new(a, e), Decimal::new(b, g));
             prop_assert_eq!(x.plus(y).unwrap().minus(y).unwrap(), x);
+        }
+
+        #[test]
+        fn order_equality_and_hash_agree(a in -2_000i64..2_000, b in -2_000i64..2_000, e in -4i16..4, g in -4i16..4) {
+            let (x, y) = (Decimal::new(a, e), Decimal::new(b, g));
+            prop_assert_eq!(x == y, x.cmp(&y).is_eq());
+            let exact = |m: i64, e: i16| i128::from(m) * 10i128.pow(u32::try_from(e + 4).unwrap());
+            prop_assert_eq!(x.cmp(&y), exact(a, e).cmp(&exact(b, g)));
+        }
+
+        #[test]
+        fn rounding_is_to_the_nearest(m in -1_000_000i64..1_000_000, e in -9i16..3, decimals in 0u16..6) {
+            let x = Decimal::new(m, e);
+            let rounded = x.round(decimals).unwrap();
+            let off = rounded.minus(x).unwrap();
+            let half = Decimal::new(5, -i16::try_from(decimals).unwrap() - 1);
+            prop_assert!(off <= half && off >= Decimal::new(-5, half.exponent()));
+            prop_assert!(rounded.decimals() <= decimals.max(x.decimals()));
+        }
+
+        #[test]
+        fn a_float_reads_back_as_itself(bits: u32) {
+            let x = f32::from_bits(bits);
+            if let Some(d) = Decimal::from_f32(x) {
+                prop_assert_eq!(d.to_string().parse::<f32>().unwrap(), x);
+            } else {
+                prop_assert!(!x.is_finite());
+            }
         }
 
         #[test]

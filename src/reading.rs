@@ -187,6 +187,26 @@ impl fmt::Debug for Part {
     }
 }
 
+/// Whether these numbers can be true: each in its plausible range, the systolic pressure above the diastolic.
+pub fn is_plausible(vital: Vital, parts: &[Part]) -> bool {
+    let number = |role: Role| parts.iter().find(|p| p.role == role).and_then(Part::number);
+    let upright = match (number(Role::Systolic), number(Role::Diastolic)) {
+        (Some((high, a)), Some((low, b))) => Unit::compare(high, a, low, b).is_none_or(std::cmp::Ordering::is_gt),
+        _ => true,
+    };
+    upright && parts.iter().all(|p| p.number().is_none_or(|(n, unit)| vital.plausible(p.role, n, unit)))
+}
+
+impl Part {
+    /// The number, if there is one, with its unit.
+    pub fn number(&self) -> Option<(Decimal, Unit)> {
+        match self.value {
+            Value::Number(n) => Some((n, self.unit)),
+            Value::Absent(_) => None,
+        }
+    }
+}
+
 /// A measured number, or the reason for its absence.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -388,10 +408,7 @@ pub struct Reading {
 impl Reading {
     /// The number in this role, with its unit.
     pub fn number(&self, role: Role) -> Option<(Decimal, Unit)> {
-        self.parts.iter().find(|p| p.role == role).and_then(|p| match p.value {
-            Value::Number(n) => Some((n, p.unit)),
-            Value::Absent(_) => None,
-        })
+        self.parts.iter().find(|p| p.role == role).and_then(Part::number)
     }
 }
 

@@ -3,6 +3,8 @@
 //! Conversions are rational, so that comparing a reading with a limit in another unit never rounds.
 //! Must never: convert between amounts that need more than a factor and an offset (mg/dL and mmol/L).
 
+use std::cmp::Ordering;
+
 use crate::decimal::Decimal;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -162,16 +164,26 @@ impl Unit {
         (num == den).then_some(power)
     }
 
-    /// Compares two amounts exactly, each in its own unit. `None` for different dimensions.
-    pub fn compare(a: Decimal, in_a: Self, b: Decimal, in_b: Self) -> Option<std::cmp::Ordering> {
-        if in_a == in_b {
-            return Some(a.cmp(&b));
-        }
+    /// Compares two amounts, each in its own unit. `None` for different dimensions, and only for those.
+    /// Exact; numbers in different units that together need more than 38 digits are compared by magnitude.
+    pub fn compare(a: Decimal, in_a: Self, b: Decimal, in_b: Self) -> Option<Ordering> {
         if in_a.dimension() != in_b.dimension() {
             return None;
         }
-        let ((n, d), (m, e)) = (in_a.base(a)?, in_b.base(b)?);
-        Some(n.checked_mul(e)?.cmp(&m.checked_mul(d)?))
+        if in_a == in_b {
+            return Some(a.cmp(&b));
+        }
+        let exact = || {
+            let ((n, d), (m, e)) = (in_a.base(a)?, in_b.base(b)?);
+            Some(n.checked_mul(e)?.cmp(&m.checked_mul(d)?))
+        };
+        exact().or_else(|| in_a.magnitude(a).partial_cmp(&in_b.magnitude(b)))
+    }
+
+    /// `value` in the dimension's base unit, to 15 digits: what the range of 128 bits cannot hold.
+    #[allow(clippy::cast_precision_loss, reason = "the table's factors are far below 2^53")]
+    fn magnitude(self, value: Decimal) -> f64 {
+        value.to_f64() * self.0.num as f64 / self.0.den as f64 + self.0.offset_num as f64 / self.0.offset_den as f64
     }
 
     /// `value` in the dimension's base unit, as numerator and positive denominator.
@@ -211,7 +223,7 @@ impl<'de> Deserialize<'de> for Unit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::cmp::Ordering;
+    use proptest::prelude::*;
 
     #[track_caller]
     fn check(value: &str, from: &str, to: &str, decimals: u16, expected: &str) {
@@ -249,5 +261,61 @@ mod tests {
         assert_eq!(Unit::compare("100.3999".parse().unwrap(), f, "38.0".parse().unwrap(), c), Some(Ordering::Less));
         let (mg, mmol) = (Unit::parse("mg/dL").unwrap(), Unit::parse("mmol/L").unwrap());
         assert_eq!(Unit::compare(Decimal::from(100), mg, Decimal::from(5), mmol), None);
+    }
+
+    #[test]
+    fn what_128_bits_cannot_hold_is_compared_all_the_same() {
+        let (mmhg, kpa) = (Unit::parse("mm[Hg]").unwrap(), Unit::parse("kPa").unwrap());
+        let limit = Decimal::from(24);
+        for (mantissa, exponent, expected) in [
+            (1, 127, Ordering::Greater),
+            (-1, 127, Ordering::Less),
+            (1, -128, Ordering::Less),
+            (8_388_605, 127, Ordering::Greater),
+            (180_000_000_000_000_000, -15, Ordering::Less),
+            (181_000_000_000_000_000, -15, Ordering::Greater),
+        ] {
+            let value = Decimal::new(mantissa, exponent);
+            assert_eq!(Unit::compare(value, mmhg, limit, kpa), Some(expected), "{mantissa}e{exponent}");
+        }
+    }
+
+    #[test]
+    fn every_row_is_its_own_and_can_be_undone() {
+        for row in UNITS {
+            let unit = Unit::parse(row.ucum).unwrap();
+            assert!(std::ptr::eq(unit.0, row), "{} stands twice", row.ucum);
+            assert!(row.num > 0 && row.den > 0 && row.offset_den > 0, "{}", row.ucum);
+            for other in UNITS.iter().filter(|o| o.dimension == row.dimension) {
+                let other = Unit::parse(other.ucum).unwrap();
+                let there = unit.convert(Decimal::from(37), other, 9).unwrap();
+                let back = other.convert(there, unit, 2).unwrap();
+                assert_eq!(back, Decimal::from(37), "{} to {} and back", unit.ucum(), other.ucum());
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn comparison_agrees_with_conversion(m in -1_000_000i64..1_000_000, e in -3i16..1, n in -1_000_000i64..1_000_000, i in 0..UNITS.len(), j in 0..UNITS.len()) {
+            let (a, b) = (Unit(&UNITS[i]), Unit(&UNITS[j]));
+            let (x, y) = (Decimal::new(m, e), Decimal::new(n, -2));
+            let order = Unit::compare(x, a, y, b);
+            prop_assert_eq!(order.is_some(), a.dimension() == b.dimension());
+            prop_assert_eq!(Unit::compare(y, b, x, a), order.map(Ordering::reverse));
+            if let (Some(order), Some(x)) = (order, a.convert(x, b, 12)) {
+                // Conversion rounds to 12 decimals: only what rounds to the same number may disagree.
+                prop_assert!(x.cmp(&y) == order || x == y);
+            }
+        }
+
+        #[test]
+        fn comparison_answers_for_any_two_of_a_dimension(m: i64, e in -160i16..160, n: i64, f in -160i16..160) {
+            let (c, fahrenheit) = (Unit::parse("Cel").unwrap(), Unit::parse("[degF]").unwrap());
+            let (x, y) = (Decimal::new(m, e), Decimal::new(n, f));
+            let order = Unit::compare(x, c, y, fahrenheit);
+            prop_assert!(order.is_some());
+            prop_assert_eq!(Unit::compare(y, fahrenheit, x, c), order.map(Ordering::reverse));
+        }
     }
 }

@@ -4,8 +4,10 @@
 //! with the confidence marks of the standards dossier §6; rows without a verified LOINC carry MDC and text only.
 //! Plausible ranges (dossier §9) label a value, they never drop it.
 
+use std::cmp::Ordering;
+
 use crate::decimal::Decimal;
-use crate::unit::Unit;
+use crate::unit::{Dimension, Unit};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// FHIR `Observation.category`.
@@ -41,6 +43,9 @@ pub enum Role {
     Mean,
 }
 
+/// Mantissa and exponent of the lowest and of the highest value.
+type Bounds = ((i64, i16), (i64, i16));
+
 /// One number of a vital: how it is coded and where it is plausible.
 #[derive(Debug)]
 pub struct Component {
@@ -51,7 +56,9 @@ pub struct Component {
     /// MDC of a component.
     pub mdc: Option<Mdc>,
     /// Plausible range, in the vital's first unit; beyond it the value is labelled implausible.
-    plausible: Option<((i64, i16), (i64, i16))>,
+    plausible: Option<Bounds>,
+    /// The same in mmol/L, for what is measured by mass or by moles.
+    plausible_moles: Option<Bounds>,
     /// Whether FHIR asks for it even when the device gave none (`dataAbsentReason`).
     pub required: bool,
 }
@@ -86,11 +93,13 @@ pub struct VitalRow {
 pub struct Vital(&'static VitalRow);
 
 const fn one(lo: i64, hi: i64) -> Component {
-    Component { role: Role::Value, loinc: &[], mdc: None, plausible: Some(((lo, 0), (hi, 0))), required: false }
+    Component { plausible: Some(((lo, 0), (hi, 0))), ..ANY }
 }
-const FREE: &[Component] = &[Component { role: Role::Value, loinc: &[], mdc: None, plausible: None, required: false }];
+const ANY: Component =
+    Component { role: Role::Value, loinc: &[], mdc: None, plausible: None, plausible_moles: None, required: false };
+const FREE: &[Component] = &[ANY];
 const RATE: &[Component] = &[one(20, 300)];
-const GLUCOSE: &[Component] = &[one(10, 1_000)];
+const GLUCOSE: &[Component] = &[Component { plausible_moles: Some(((5, -1), (555, -1))), ..one(10, 1_000) }];
 const MASS: &[Component] = &[one(1, 400)];
 
 const fn simple(
@@ -163,22 +172,21 @@ pub static VITALS: &[VitalRow] = &[
                 role: Role::Systolic,
                 loinc: &[Loinc("8480-6", "Systolic blood pressure")],
                 mdc: Some(Mdc(150_021, "MDC_PRESS_BLD_NONINV_SYS")),
-                plausible: Some(((40, 0), (300, 0))),
                 required: true,
+                ..one(40, 300)
             },
             Component {
                 role: Role::Diastolic,
                 loinc: &[Loinc("8462-4", "Diastolic blood pressure")],
                 mdc: Some(Mdc(150_022, "MDC_PRESS_BLD_NONINV_DIA")),
-                plausible: Some(((20, 0), (200, 0))),
                 required: true,
+                ..one(20, 200)
             },
             Component {
                 role: Role::Mean,
                 loinc: &[Loinc("8478-0", "Mean blood pressure")],
                 mdc: Some(Mdc(150_023, "MDC_PRESS_BLD_NONINV_MEAN")),
-                plausible: Some(((20, 0), (250, 0))),
-                required: false,
+                ..one(20, 250)
             },
         ],
     },
@@ -462,12 +470,16 @@ impl Vital {
         self.0.components.iter().find(|c| c.role == role)
     }
 
-    /// Whether a value of this role lies in its plausible range. True where no range is stated or the unit has another dimension.
+    /// Whether a value of this role lies in its plausible range. True where no range is stated.
     pub fn plausible(self, role: Role, value: Decimal, unit: Unit) -> bool {
-        let bounds = self.component(role).and_then(|c| c.plausible);
-        let (Some((lo, hi)), Some(in_unit)) = (bounds, self.first_unit()) else { return true };
+        let Some(component) = self.component(role) else { return true };
+        let (bounds, in_unit) = match unit.dimension() {
+            Dimension::AmountConcentration => (component.plausible_moles, Unit::parse("mmol/L")),
+            _ => (component.plausible, self.first_unit()),
+        };
+        let (Some((lo, hi)), Some(in_unit)) = (bounds, in_unit) else { return true };
         let order = |bound: (i64, i16)| Unit::compare(value, unit, Decimal::new(bound.0, bound.1), in_unit);
-        order(lo).is_none_or(std::cmp::Ordering::is_ge) && order(hi).is_none_or(std::cmp::Ordering::is_le)
+        order(lo).is_none_or(Ordering::is_ge) && order(hi).is_none_or(Ordering::is_le)
     }
 }
 
@@ -531,6 +543,14 @@ mod tests {
             for u in row.units {
                 assert!(Unit::parse(u).is_some(), "{}: {u}", row.id)
             }
+            let dimensions: Vec<_> = row.units.iter().filter_map(|u| Unit::parse(u)).map(Unit::dimension).collect();
+            for component in row.components.iter().filter(|c| c.plausible.is_some()) {
+                let moles = dimensions.contains(&Dimension::AmountConcentration);
+                assert_eq!(component.plausible_moles.is_some(), moles, "{}: a range for each dimension", row.id);
+                for ((lo, e), (hi, f)) in component.plausible.into_iter().chain(component.plausible_moles) {
+                    assert!(Decimal::new(lo, e) < Decimal::new(hi, f), "{}", row.id);
+                }
+            }
             if row.us_core.is_some() {
                 assert!(!row.loinc.is_empty(), "{}", row.id)
             }
@@ -547,5 +567,12 @@ mod tests {
         assert!(!t.plausible(Role::Value, "98.6".parse().unwrap(), Unit::parse("Cel").unwrap()));
         let bp = Vital::parse("blood-pressure").unwrap();
         assert!(bp.plausible(Role::Systolic, "17.6".parse().unwrap(), Unit::parse("kPa").unwrap()));
+        assert!(!bp.plausible(Role::Systolic, "1e127".parse().unwrap(), Unit::parse("kPa").unwrap()));
+        let glucose = Vital::parse("glucose-interstitial").unwrap();
+        for (value, unit, expected) in
+            [("5.5", "mmol/L", true), ("0.4", "mmol/L", false), ("56", "mmol/L", false), ("5.5", "mg/dL", false)]
+        {
+            assert_eq!(glucose.plausible(Role::Value, value.parse().unwrap(), Unit::parse(unit).unwrap()), expected);
+        }
     }
 }

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::rules::{Limit, Place, Side};
-use crate::reading::{Absence, Quality, Reading, Value};
+use crate::reading::{Absence, Quality, Reading, Value, is_plausible};
 use crate::unit::Unit;
 use crate::vital::Role;
 
@@ -36,7 +36,8 @@ impl Doubt {
         let has = |q: Quality| reading.quality.contains(&q);
         if reading.patient.is_none() {
             Some(Self::Owner)
-        } else if has(Quality::Implausible) || !is_plausible(reading) {
+        // Judged here too, so that safety does not hang on a label that somebody forgot.
+        } else if has(Quality::Implausible) || !is_plausible(reading.vital, &reading.parts) {
             Some(Self::Implausible)
         } else if has(Quality::Questionable) || has(Quality::Invalid) {
             Some(Self::Device)
@@ -46,14 +47,6 @@ impl Doubt {
             None
         }
     }
-}
-
-/// Judged here too, so that safety does not hang on a label that somebody forgot.
-fn is_plausible(reading: &Reading) -> bool {
-    reading.parts.iter().all(|p| match p.value {
-        Value::Number(n) => reading.vital.plausible(p.role, n, p.unit),
-        Value::Absent(_) => true,
-    })
 }
 
 /// Where a reading lies in regard to a limit.

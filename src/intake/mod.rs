@@ -13,7 +13,7 @@ use jiff::tz::TimeZone;
 
 use crate::config::{Config, DeviceSettings};
 use crate::profile::Decoded;
-use crate::reading::{Delivery, DeviceId, Draft, Frame, Quality, Reading, Value};
+use crate::reading::{Delivery, DeviceId, Draft, Frame, Quality, Reading, is_plausible};
 
 /// What the gateway knows of its devices, and the zone in which they tell the time.
 pub struct Intake {
@@ -93,10 +93,7 @@ impl Intake {
 /// The device's own labels and ours: implausible values and doubtful times.
 fn labels(draft: &Draft, time_doubt: bool) -> Vec<Quality> {
     let mut quality = draft.quality.clone();
-    let implausible = draft.parts.iter().any(|p| match p.value {
-        Value::Number(n) => !draft.vital.plausible(p.role, n, p.unit),
-        Value::Absent(_) => false,
-    });
+    let implausible = !is_plausible(draft.vital, &draft.parts);
     for (present, label) in [(implausible, Quality::Implausible), (time_doubt, Quality::TimeDoubtful)] {
         if present && !quality.contains(&label) {
             quality.push(label);

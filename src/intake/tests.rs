@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::clock::Stamp;
-use crate::reading::{Absence, DeviceTime, Part, Path, PatientId, Redelivery, TimeMethod};
+use crate::reading::{Absence, DeviceTime, Part, Path, PatientId, Redelivery, TimeMethod, Value};
 use crate::unit::Unit;
 use crate::vital::{Role, Vital};
 

@@ -185,6 +185,7 @@ fn is_doubtful(f: &Fact) -> bool {
     f.patient.is_none()
         || f.labels.iter().any(|l| [Questionable, Invalid, Early, Calibrating, Implausible].contains(l))
         || f.numbers.iter().any(|(role, n)| matches!(n, Number::Of(h) if !is_plausible(f, *role, *h)))
+        || matches!(f.numbers[..], [(_, Number::Of(systolic)), (_, Number::Of(diastolic))] if systolic <= diastolic)
 }
 
 /// Dossier §9.
@@ -194,16 +195,12 @@ fn is_plausible(f: &Fact, role: Role, hundredths: i64) -> bool {
         ("blood-pressure", _) => (20, 200, "mm[Hg]"),
         ("spo2", _) => (50, 100, "%"),
         ("body-temperature", _) => (25, 45, "Cel"),
-        (v, _) if v.starts_with("glucose") && f.unit == "mmol/L" => return is_plausible_moles(hundredths),
+        (v, _) if v.starts_with("glucose") && f.unit == "mmol/L" => return (50..=5_550).contains(&hundredths),
         (v, _) if v.starts_with("glucose") => (10, 1_000, "mg/dL"),
         _ => (20, 300, "/min"),
     };
     let value = exact(hundredths, f.unit);
     exact(lo * 100, unit) <= value && value <= exact(hi * 100, unit)
-}
-
-fn is_plausible_moles(_hundredths: i64) -> bool {
-    true
 }
 
 fn place(rule: &Rule, f: &Fact) -> Option<Place> {

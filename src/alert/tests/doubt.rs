@@ -32,6 +32,23 @@ fn an_implausible_value_needs_no_label_to_be_doubted() {
     );
 }
 
+#[test]
+fn a_systolic_pressure_below_the_diastolic_is_doubted() {
+    let mut b = Bench::new(SYSTOLIC);
+    let reading =
+        b.reading("blood-pressure", &[(Role::Systolic, "185", "mm[Hg]"), (Role::Diastolic, "190", "mm[Hg]")]);
+    assert_eq!(b.short(&reading), ["raised unconfirmed"]);
+}
+
+#[test]
+fn a_number_of_any_size_is_compared() {
+    let mut b = Bench::new(SYSTOLIC);
+    for (value, expected) in [("1e127", &["raised unconfirmed"][..]), ("1e-127", &[])] {
+        let reading = b.reading("blood-pressure", &[(Role::Systolic, value, "kPa")]);
+        assert_eq!(b.short(&reading), expected, "{value}");
+    }
+}
+
 const GLUCOSE: &str = "[[rule]]\nid='high'\ntitle='t'\nvitals=['glucose-*']\nabove=400\nunit='mg/dL'\npriority='high'\n\
                        [[rule]]\nid='low'\ntitle='t'\nvitals=['glucose-*']\nbelow=54\nunit='mg/dL'\npriority='high'\n";
 
