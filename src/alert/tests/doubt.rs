@@ -35,8 +35,7 @@ fn an_implausible_value_needs_no_label_to_be_doubted() {
 #[test]
 fn a_systolic_pressure_below_the_diastolic_is_doubted() {
     let mut b = Bench::new(SYSTOLIC);
-    let reading =
-        b.reading("blood-pressure", &[(Role::Systolic, "185", "mm[Hg]"), (Role::Diastolic, "190", "mm[Hg]")]);
+    let reading = b.reading("blood-pressure", &[(Role::Systolic, "185", "mm[Hg]"), (Role::Diastolic, "190", "mm[Hg]")]);
     assert_eq!(b.short(&reading), ["raised unconfirmed"]);
 }
 
