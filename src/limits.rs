@@ -178,3 +178,6 @@ pub const LAB_MQTT_QUEUE_MAX: usize = 1_000;
 pub const SPANS_WALKED_MAX: usize = 10_000;
 /// Failures shown for each destination.
 pub const FAILURES_LISTED_MAX: usize = 20;
+/// The journal's thread answers at least so often. Longer than a disk that stalls for half a minute takes to be signalled
+/// and to recover: a restart would not help it, and would silence the local signal.
+pub const JOURNAL_PATIENCE: Duration = Duration::from_secs(40);

@@ -25,7 +25,7 @@ use crate::control::serve::{ServeError, Sockets};
 use crate::control::view::{Link, LinkState};
 use crate::custody::{Creditor, Why};
 use crate::intake::Intake;
-use crate::journal::{Journal, OpenError};
+use crate::journal::{Journal, JournalError, OpenError};
 use crate::limits;
 use crate::page::{Page, PageError};
 use crate::profile::{Catalogue, Decoder, ProfileError};
@@ -34,8 +34,8 @@ use crate::sink::http::{HttpError, Peer};
 use crate::sink::{Destination, DestinationStatus, Sink, SinkError, State, deliver};
 use crate::source::mqtt::SourceError;
 use crate::source::{Port, SourceStatus, mqtt};
-use crate::telemetry::Watchdog;
 use crate::telemetry::heartbeat::{self, Beat};
+use crate::telemetry::{Pulse, Watchdog};
 
 /// What the process gives the gateway beside its configuration.
 pub struct Options {
@@ -219,9 +219,27 @@ impl Parts {
         };
         let (inbox, until) = (Inbox { frames: arriving, orders: ordered, technical }, stop.clone());
         inflow.spawn(async move { pipeline.run(inbox, until).await.map_err(|e| failed("journal", &e)) });
+        let pulse = watchdog.pulse("journal", limits::JOURNAL_PATIENCE);
+        outflow.spawn(feel(journal.clone(), pulse, outflow_stop.clone()));
         let around = Around { config, watchdog, heartbeat, sockets, page, desk: desk.clone() };
         around.spawn(outflow, outflow_stop);
         (journal, desk, signal)
+    }
+}
+
+/// Feels the journal's pulse: an empty group goes through its thread and is answered, with nothing to sync.
+async fn feel(journal: Journal, pulse: Pulse, stop: CancellationToken) -> Result<(), Failed> {
+    let mut turn = tokio::time::interval(limits::JOURNAL_PATIENCE / 4);
+    loop {
+        tokio::select! {
+            _ = turn.tick() => {}
+            () = stop.cancelled() => return Ok(()),
+        }
+        match journal.commit(Arc::default()).await {
+            Ok(_) | Err(JournalError::Full) => pulse.beat(),
+            Err(_) if stop.is_cancelled() => return Ok(()),
+            Err(e) => return Err(failed("journal", &e)),
+        }
     }
 }
 
