@@ -134,8 +134,9 @@ pub const UNWELL_RETRY: (Duration, Duration) = (Duration::from_millis(500), Dura
 pub const ITEM_RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(600));
 /// After so many failures an item travels alone, so that it cannot fail the others of its batch.
 pub const SUSPECT_ATTEMPTS: u32 = 3;
-/// After so many failures while others passed, an item is refused: a person must look.
-pub const ITEM_ATTEMPTS_MAX: u32 = 12;
+/// After so many failures while others passed, some nine minutes, an item is refused: a person must look, and its device's
+/// later readings need not wait for it any more.
+pub const ITEM_ATTEMPTS_MAX: u32 = 8;
 /// Items held by one destination at once, in batches: the journal is asked once for so many batches.
 pub const BATCHES_IN_HAND: usize = 5;
 /// How long a probe of an absent destination is held before its failure is recorded: each record is a sync.

@@ -1,5 +1,5 @@
 //! The identity of an Observation at every destination: the conditional-create recipe of the HL7 Personal Health Device
-//! guide, in the frozen grammar of `docs/decisions/0010-observation-identifier.md`.
+//! guide, in the frozen grammar of `docs/decisions/0020-observation-identifier.md`.
 //!
 //! Promises: depends on the stored reading only, so a retry, a restart and a re-sent history collapse at the server.
 //! Must never change: a new grammar would double every reading that is sent again.

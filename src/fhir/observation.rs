@@ -1,6 +1,6 @@
 //! Reading to Observation: R4 vital signs, US Core, and the Personal Health Device guide's codes.
 //!
-//! Rules: `docs/decisions/0011-observation-mapping.md`. Promises: decimals as the device gave them; mandatory conversions
+//! Rules: `docs/decisions/0021-observation-mapping.md`. Promises: decimals as the device gave them; mandatory conversions
 //! only (kPa to mm[Hg], m to cm); a doubt is in `status`, `interpretation`, `dataAbsentReason`, `meta.security` or `note`.
 //! Must never: give a value that the device called invalid, or leave a doubtful value without its label.
 

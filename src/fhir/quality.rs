@@ -1,5 +1,5 @@
-//! Labels of a reading as FHIR has them (Personal Health Device guide, measurement status; dossier of doubt in
-//! `docs/decisions/0011-observation-mapping.md`). Must never: lose one that changes how a value may be used.
+//! Labels of a reading as FHIR has them (Personal Health Device guide, measurement status;
+//! `docs/decisions/0021-observation-mapping.md`). Must never: lose one that changes how a value may be used.
 
 use super::types::{Annotation, One, one, system};
 use crate::reading::Quality;

@@ -172,7 +172,7 @@ fn refused(status: u16, detail: String) -> Outcome {
     }
 }
 
-/// What became of a resource that was sent alone. An error: what answers is no FHIR server.
+/// What became of a resource that was sent alone. An error: what answers does not speak as a FHIR server.
 pub(super) fn single(answer: &Answer) -> Result<Outcome, Trouble> {
     let soon = limits::ITEM_RETRY.0;
     match answer.status {
@@ -188,7 +188,7 @@ pub(super) fn single(answer: &Answer) -> Result<Outcome, Trouble> {
         },
         // Only a FHIR server's own word refuses a reading; a proxy's does not.
         status @ 400..=499 if status != 412 && outcome(&answer.body).is_none() => {
-            Ok(Trouble::Refused { status, detail: " without a FHIR reason".into() }.item(soon))
+            Err(Trouble::Refused { status, detail: " without a FHIR reason".into() })
         }
         status => Ok(refused(status, detail(&answer.body))),
     }
@@ -331,7 +331,7 @@ mod tests {
         let word = r#"{"resourceType":"OperationOutcome","issue":[{"severity":"error","code":"invalid"}]}"#;
         let of = |status, body| code(&single(&answer(status, body)).unwrap()).1;
         assert_eq!(of(400, word), "reject");
-        assert_eq!(of(400, "<html>blocked</html>"), "item");
+        assert!(single(&answer(400, "<html>blocked</html>")).is_err());
         assert_eq!(of(200, word), "item");
         assert_eq!(of(201, r#"{"resourceType":"Observation"}"#), "delivered");
         assert!(single(&answer(200, "<html>log in</html>")).is_err());

@@ -206,7 +206,7 @@ impl<'a, D: Destination, O: Outbox> Courier<'a, D, O> {
                 held = Some((item, since));
             } else {
                 // Another one next time: it may be this one that the destination fails on.
-                let after = is_failure(&unwell.why).then(|| patience(item.attempts));
+                let after = is_failure(&unwell.why).then(|| patience(item.attempts).min(limits::UNWELL_RETRY.1));
                 let outcome = Outcome::Retry { after, why: unwell.why.clone(), destination: true };
                 self.unsettled.push((item.id, outcome));
                 self.settle().await?;

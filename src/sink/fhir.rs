@@ -113,9 +113,9 @@ impl FhirSink {
     async fn batch(&self, batch: &[Numbered<'_>], outcomes: &mut [Option<Outcome>]) -> Sent {
         let mut bundle = Bundle::new(Kind::Batch, batch.len());
         let mut sent = Vec::with_capacity(batch.len());
-        for (n, item, reading) in batch {
+        for (n, _, reading) in batch {
             match bundle.reading(reading, &self.scope, self.write) {
-                Ok(()) => sent.push((*n, *item)),
+                Ok(()) => sent.push(*n),
                 Err(e) => set(outcomes, *n, unmappable(e)),
             }
         }
@@ -129,9 +129,7 @@ impl FhirSink {
         match whole(&answer) {
             Whole::Taken => match answer::entries(&answer.body, sent.len()) {
                 Ok(answers) => {
-                    for ((n, item), answer) in sent.into_iter().zip(answers) {
-                        set(outcomes, n, weary(answer, item));
-                    }
+                    sent.into_iter().zip(answers).for_each(|(n, answer)| set(outcomes, n, answer));
                     Sent::Done
                 }
                 Err(Misread::Divide) => Sent::Divide,
@@ -148,7 +146,7 @@ impl FhirSink {
     }
 
     /// Sends one reading as a resource of its own: the answer is about it alone.
-    async fn alone(&self, (n, item, reading): Numbered<'_>, outcomes: &mut [Option<Outcome>]) -> Sent {
+    async fn alone(&self, (n, _, reading): Numbered<'_>, outcomes: &mut [Option<Outcome>]) -> Sent {
         let resource = match single(reading, &self.scope, self.write) {
             Ok(resource) => resource,
             Err(e) => {
@@ -157,10 +155,12 @@ impl FhirSink {
             }
         };
         match self.one(resource).await {
-            Ok(outcome) => set(outcomes, n, weary(outcome, item)),
-            // A server that fails on this one and takes others is not unwell.
-            Err((Trouble::ServerError(s), _)) if outcomes.iter().flatten().any(is_delivered) => {
-                set(outcomes, n, weary(Trouble::ServerError(s).item(Duration::ZERO), item));
+            Ok(outcome) => set(outcomes, n, outcome),
+            // What fails on this one and takes others is not unwell.
+            Err((trouble @ (Trouble::ServerError(_) | Trouble::Refused { .. }), _))
+                if outcomes.iter().flatten().any(is_delivered) =>
+            {
+                set(outcomes, n, trouble.item(limits::ITEM_RETRY.0));
             }
             Err((trouble, after)) => return Sent::Unwell(trouble, after),
         }
@@ -187,7 +187,7 @@ impl FhirSink {
     async fn alert(&self, item: &Item, event: &AlertEvent, evidence: &[Arc<Reading>]) -> Outcome {
         let owner = self.owner.as_deref();
         let resources = AlertResources { event, scope: &self.scope, owner, write: self.write, readings: evidence };
-        let Ok((body, entries)) = resources.transaction() else { return self.parts(item, &resources).await };
+        let Ok((body, entries)) = resources.transaction() else { return self.parts(&resources).await };
         let answer = match self.send("POST", self.peer.url.as_str(), None, body).await {
             Ok(answer) => answer,
             Err(trouble) => return trouble.destination(None),
@@ -198,11 +198,11 @@ impl FhirSink {
                 Ok(answers) if answers.iter().rev().take(2).all(is_delivered) => {
                     answers.into_iter().next_back().unwrap_or_else(|| Trouble::Unclear("it is empty").destination(None))
                 }
-                _ => self.parts(item, &resources).await,
+                _ => self.parts(&resources).await,
             },
             Whole::Destination(t @ Trouble::ServerError(_)) if item.attempts == 0 => t.destination(answer.retry_after),
             Whole::Destination(Trouble::ServerError(_) | Trouble::NotHere(_)) | Whole::Refused | Whole::TooLarge => {
-                self.parts(item, &resources).await
+                self.parts(&resources).await
             }
             Whole::MediaType => Trouble::NotHere(415).destination(None),
             Whole::Destination(trouble) => trouble.destination(answer.retry_after),
@@ -210,10 +210,12 @@ impl FhirSink {
     }
 
     /// Delivered if the Task or the DetectedIssue is there; evidence goes along as far as it is taken.
-    async fn parts(&self, item: &Item, resources: &AlertResources<'_>) -> Outcome {
+    async fn parts(&self, resources: &AlertResources<'_>) -> Outcome {
         match self.try_parts(resources).await {
             Ok((_, done @ Outcome::Delivered(_)) | (done @ Outcome::Delivered(_), _)) => done,
-            Ok((_, task)) => weary(task, item),
+            // No alert waits as long as a reading that fails alone.
+            Ok((_, Outcome::Retry { why, after, .. })) => Outcome::Retry { why, after, destination: true },
+            Ok((_, task)) => task,
             Err((trouble, after)) => trouble.destination(after),
         }
     }
@@ -310,6 +312,7 @@ impl Destination for FhirSink {
             }
         }
         self.readings(readings, &mut outcomes).await;
+        judge(items, &mut outcomes);
         // Nothing is left without an outcome; if it were, sending again is safe.
         let missing = || Trouble::Unclear("nothing is known of this item").item(limits::ITEM_RETRY.0);
         outcomes.into_iter().map(|o| o.unwrap_or_else(missing)).collect()
@@ -378,20 +381,22 @@ fn unmappable(why: Unmappable) -> Outcome {
     }
 }
 
-/// An item's retry takes longer each time, and ends with a person: others pass, this one does not.
-fn weary(outcome: Outcome, item: &Item) -> Outcome {
-    match outcome {
-        Outcome::Retry { why, destination: false, .. } if item.attempts >= limits::ITEM_ATTEMPTS_MAX => {
-            // What is for the destination's owner to change is not the reading's fault.
-            if matches!(&*why.code, "WL-F007" | "WL-F008" | "WL-F006" | "WL-F004") {
-                return Outcome::Retry { after: Some(limits::ITEM_RETRY.1), why, destination: false };
-            }
-            Outcome::Reject(why)
+/// Judges the entries that failed by the others. If one passed, each failure is its item's own: it waits longer each time,
+/// and ends with a person. If none did, it is the destination that fails, however often.
+fn judge(items: &[Item], outcomes: &mut [Option<Outcome>]) {
+    let passed = outcomes.iter().flatten().any(is_delivered);
+    for (item, outcome) in items.iter().zip(outcomes) {
+        let Some(Outcome::Retry { after, why, destination: destination @ false }) = outcome else { continue };
+        let ours = why.code == "WL-F014";
+        // What the destination's owner has to change is not the item's fault.
+        let theirs = matches!(&*why.code, "WL-F004" | "WL-F006" | "WL-F007" | "WL-F008");
+        if !passed && !ours {
+            (*after, *destination) = (None, true);
+        } else if !ours && !theirs && item.attempts >= limits::ITEM_ATTEMPTS_MAX {
+            *outcome = Some(Outcome::Reject(why.clone()));
+        } else {
+            *after = (*after).max(Some(patience(item.attempts)));
         }
-        Outcome::Retry { after, why, destination: false } => {
-            Outcome::Retry { after: after.max(Some(patience(item.attempts))), why, destination: false }
-        }
-        other => other,
     }
 }
 

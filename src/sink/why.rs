@@ -133,5 +133,5 @@ pub(super) fn is_absence(why: &Why) -> bool {
 
 /// Whether the destination failed on what it was sent, which may be the item's doing.
 pub(super) fn is_failure(why: &Why) -> bool {
-    why.code == "WL-F005"
+    matches!(&*why.code, "WL-F005" | "WL-F010" | "WL-F011" | "WL-F013")
 }

@@ -98,7 +98,7 @@ impl Outbox for Box_ {
 }
 
 /// A destination that follows a script: what it says to each request, by time and items.
-struct Script<F>(F, Rc<RefCell<Vec<(Duration, Vec<ItemId>)>>>, Instant);
+struct Script<F>(F, Requests, Instant);
 
 impl<F: Fn(Duration, &Item) -> Outcome> Destination for Script<F> {
     async fn deliver(&self, items: &[Item], _evidence: &[Arc<Reading>]) -> Vec<Outcome> {
