@@ -25,6 +25,9 @@ fn hash(frame: &Frame) -> i64 {
     context.finish().as_ref().iter().take(8).fold(0, |hash, octet| hash << 8 | i64::from(*octet))
 }
 
+/// Source, connection, and packet ids with the hash of what they carried.
+type Heard = (Arc<str>, u32, Vec<(u16, i64)>);
+
 /// The marks of the latest frames, in memory and in the table.
 pub(super) struct Marks<'c> {
     conn: &'c Connection,
@@ -34,7 +37,7 @@ pub(super) struct Marks<'c> {
     sources: HashMap<Arc<str>, Source>,
     next_row: i64,
     /// Frames of this transaction: source, connection, packet ids with hashes.
-    pending: Vec<(Arc<str>, u32, Vec<(u16, i64)>)>,
+    pending: Vec<Heard>,
 }
 
 /// The latest frames of one source.
