@@ -24,7 +24,7 @@ fn a_panic_of_ours_stops_the_gateway_and_one_inside_a_library_does_not() {
     assert!(library.join().is_err());
     assert!(!stop.is_cancelled() && !panicked.load(Ordering::Acquire));
 
-    let ours = std::thread::spawn(|| Option::<u8>::None.unwrap());
+    let ours = std::thread::spawn(|| std::hint::black_box(Option::<u8>::None).unwrap());
     assert!(ours.join().is_err());
     assert!(stop.is_cancelled() && panicked.load(Ordering::Acquire));
 }
