@@ -65,13 +65,13 @@ pub(super) fn technical(now: Stamp, name: &str, priority: Priority, text: &str) 
     }
 }
 
-/// "Systolic blood pressure 186 mm[Hg] above 180 mm[Hg]", with what is in doubt. Patient data.
+/// "Systolic blood pressure 186 mmHg above 180 mmHg", with what is in doubt. Patient data.
 fn text(condition: Condition, cause: &Cause<'_>) -> String {
     let Cause { rule, limit, reading, doubt, evidence, of, .. } = cause;
     let component = reading.vital.component(rule.role).and_then(|c| c.loinc.first());
     let name = component.map_or(reading.vital.name, |l| l.1);
     let mut text = match (reading.number(rule.role), limit.side) {
-        (Some((value, unit)), _) => format!("{name} {value} {} {}", unit.ucum(), limit.words()),
+        (Some((value, unit)), _) => format!("{name} {value} {} {}", unit.display(), limit.words()),
         (None, Side::Upper) => format!("{name} over the device's range, {}", limit.words()),
         (None, Side::Lower) => format!("{name} under the device's range, {}", limit.words()),
     };

@@ -99,11 +99,11 @@ impl Limit {
         }
     }
 
-    /// "at or above 180 mm[Hg]".
+    /// "at or above 180 mmHg".
     pub fn words(&self) -> String {
         let (side, at) =
             (if self.side == Side::Upper { "above" } else { "below" }, if self.inclusive { "at or " } else { "" });
-        format!("{at}{side} {} {}", self.value, self.unit.ucum())
+        format!("{at}{side} {} {}", self.value, self.unit.display())
     }
 
     /// The clear condition does not lie beyond the limit.

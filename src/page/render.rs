@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::scene::{Person, Place, Scene, Shown, Tile};
 use super::spark::spark;
-use crate::alarm::{Condition, Priority};
+use crate::alarm::Priority;
 use crate::control::view::LinkState;
 
 /// One part of the page: replaced by the script when it changed.
@@ -71,8 +71,8 @@ fn sentence(scene: &Scene) -> (&'static str, String, String) {
         scene.places.iter().filter(|p| p.link.state == LinkState::Down).map(|p| &*p.link.name).collect();
     let kept = match waiting {
         0 => "Nothing is waiting.".to_owned(),
-        1 => "1 item is safe on this box and will be sent.".to_owned(),
-        n => format!("{} items are safe on this box and will be sent.", grouped(n)),
+        1 => "1 message is safe on this box and will be sent.".to_owned(),
+        n => format!("{} messages are safe on this box and will be sent.", grouped(n)),
     };
     if let Some(first) = open.first() {
         let title = match (open.len(), first.who.as_str()) {
@@ -125,18 +125,13 @@ fn alerts(scene: &Scene) -> Part {
 fn alert(html: &mut String, shown: &Shown, scene: &Scene) {
     let a = &shown.alert;
     let priority = word(a.priority);
-    let label = match a.condition {
-        Condition::Limit => "",
-        Condition::Unconfirmed => "Unconfirmed: ",
-        Condition::Retrospective => "Earlier: ",
-        Condition::Technical => "Technical: ",
-    };
     let state = if a.acknowledged.is_some() { "taken" } else { "open" };
-    let (id, who, text) = (escape(&a.id.0), escape(&shown.who), escape(&a.text));
+    let who = if shown.who.is_empty() { "This box" } else { &shown.who };
+    let (id, who, text) = (escape(&a.id.0), escape(who), escape(&a.text));
     let (since, clock) = (ago(scene.now_ms, a.raised.wall_ms), clock(scene, a.raised.wall_ms));
     let _ = write!(
         html,
-        r#"<li class="alert {priority} {state}"><div><p class="meta"><span class="priority">{priority}</span> {clock}, {since}</p><p class="who">{who}</p><p class="what">{label}{text}</p>"#
+        r#"<li class="alert {priority} {state}"><div><p class="meta"><span class="priority">{priority}</span> {clock}, {since}</p><p class="who">{who}</p><p class="what">{text}</p>"#
     );
     match &a.acknowledged {
         Some(taken) => {
@@ -228,7 +223,7 @@ fn place(html: &mut String, place: &Place, scene: &Scene) {
             if o.rejected > 0 { "refused" } else { "none" },
             grouped(o.rejected)
         );
-        html.push_str(&spark(&[&place.waited], 10.0, "Items waiting, over time"));
+        html.push_str(&spark(&[&place.waited], 10.0, "Messages waiting, over time"));
     }
     if let Some(why) = link.why.as_ref().filter(|_| link.state == LinkState::Down) {
         let _ = write!(html, r#"<p class="why">{} <code>{}</code></p>"#, escape(&why.text), escape(&why.code));
