@@ -1,5 +1,7 @@
 //! The FHIR destination against two real servers, in both ways of shutting out doubles.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
 mod support;
 
 use std::collections::HashSet;

@@ -1,5 +1,7 @@
 //! Profiles as a user meets them: files on disk, the generated page, the command.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 

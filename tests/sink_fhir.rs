@@ -1,5 +1,7 @@
 //! The FHIR destination against servers with bad manners: each is classified, nothing is believed that was not said.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
 mod support;
 
 use std::sync::Arc;

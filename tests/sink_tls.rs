@@ -1,6 +1,8 @@
 //! A destination whose certificate is not right gets nothing, not one octet of payload; and what is right works without
 //! the machine's own CA certificates.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
 mod support;
 
 use std::path::{Path, PathBuf};

@@ -1,5 +1,7 @@
 //! Alerts to a webhook: what the receiver gets, that it can trust it, and what its answers mean.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
 mod support;
 
 use std::os::unix::fs::PermissionsExt;

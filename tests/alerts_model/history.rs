@@ -264,7 +264,7 @@ fn numbers(r: &mut Random) -> (&'static str, &'static str, Vec<(Role, Number)>) 
         0 => Number::Above,
         1 => Number::Below,
         2 => Number::Nothing,
-        3 => Number::Of(100_000_00),
+        3 => Number::Of(10_000_000),
         4 => Number::Of(0),
         _ => Number::Of(usual),
     };

@@ -3,6 +3,9 @@
 //!
 //! `WARDLINE_PATIENT_HOURS` sets how much is simulated (default 100,000), `WARDLINE_SEED` where the seeds begin.
 
+#![allow(clippy::needless_range_loop, reason = "the step is also the time")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
 mod engine;
 mod history;
 mod reference;
