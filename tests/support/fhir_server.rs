@@ -47,10 +47,11 @@ impl FhirServer {
             std::fs::copy(tools().join("helios-hfs-0.2.7/seed.db"), folder.path().join("fhir.db")).unwrap();
         }
         let port = super::free_port();
-        let child = launch(kind, &program, port, folder.path());
         let base = if kind == Kind::Sekmet { "/fhir" } else { "" };
         let url = format!("http://127.0.0.1:{port}{base}");
         let client = wardline::sink::http::Peer::new(&url, None, super::PATIENCE).unwrap().client;
+        // Nothing that can fail stands between its start and the guard that ends it.
+        let child = launch(kind, &program, port, folder.path());
         let server = Self { url, kind, port, child, folder, client };
         server.ready().await;
         Some(server)
