@@ -73,7 +73,7 @@ fn render(e: &Explained) -> String {
         let note = a.note.clone().unwrap_or_default();
         attempts.row([text::time(a.at_ms), a.destination.to_string(), a.outcome.clone(), note]);
     }
-    out.push_str(&format!("\n{}", attempts.render("Not tried yet.")));
+    out.push_str(&format!("\n{}", attempts.render("No failed attempt.")));
     let mut standing = Table::new(&["destination", "state", "receipt or reason"]);
     for d in &e.destinations {
         standing.row([d.destination.to_string(), d.state.clone(), d.note.clone().unwrap_or_default()]);

@@ -43,11 +43,11 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut table = Table::new(&["id", "taken", "device", "vital", "value", "state"]);
     for row in &rows {
         let r = &row.reading;
-        let taken = r.taken.at_ms.map_or_else(|| "no trusted time".into(), text::time);
-        let device = text::cut(&r.device.0, 16);
+        let taken = r.taken.at_ms.map_or_else(|| "unknown".into(), text::minute);
+        let (device, vital) = (text::cut(&r.device.0, 13), text::cut(r.vital.id, 16));
         // The first digits are enough for `explain`.
         let id = r.key.to_string().chars().take(8).collect();
-        table.row([id, taken, device, r.vital.id.to_owned(), text::value(r), state(row)]);
+        table.row([id, taken, device, vital, text::value(r), state(row)]);
     }
     print!("{}", table.render("No readings."));
     Ok(ExitCode::SUCCESS)
@@ -56,7 +56,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 /// The least that can be said of all its destinations.
 fn state(row: &Row) -> String {
     if row.reading.patient.is_none() {
-        return "unassigned".into();
+        return "no owner".into();
     }
     let with = |state: &str| row.destinations.iter().any(|d| d.state == state);
     let word = ["rejected", "expired", "waiting", "delivered"].into_iter().find(|s| with(s));

@@ -62,6 +62,11 @@ pub fn time(ms: i64) -> String {
     }
 }
 
+/// `11-22 18:10Z`: for tables.
+pub fn minute(ms: i64) -> String {
+    time(ms).get(5..16).map_or_else(|| "?".into(), |text| format!("{text}Z"))
+}
+
 /// `45 s`, `12 min`, `3 h`, `9 d`: an age, roughly.
 pub fn age(seconds: i64) -> String {
     match seconds {
@@ -165,6 +170,7 @@ mod tests {
     fn ages_are_rough_and_times_are_utc() {
         assert_eq!([age(0), age(119), age(7_199), age(90_000)], ["0 s", "119 s", "119 min", "25 h"].map(String::from));
         assert_eq!(time(1_800_000_000_000), "2027-01-15 08:00:00Z");
-        assert_eq!(time(i64::MAX), "?");
+        assert_eq!(minute(1_800_000_000_000), "01-15 08:00Z");
+        assert_eq!([time(i64::MAX), minute(i64::MAX)], ["?", "?"]);
     }
 }
