@@ -3,7 +3,7 @@
 //! `cargo bench --bench gateway [-- SCENARIO…]`; `WARDLINE_REFERENCE=PROGRAM` measures that pipeline in the same run.
 //! CPU is user + system time of the process, from /proc; the machine's load is printed beside each figure.
 
-#![allow(clippy::print_stdout, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(clippy::disallowed_methods, reason = "a benchmark measures by itself")]
 
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! `wardline demo` as a stranger runs it: the built binary, nothing installed, no network.
 
-#![allow(clippy::unwrap_used, reason = "a test says what is wrong by ending")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test says what is wrong by ending")]
 
 use std::process::{Command, Stdio};
 

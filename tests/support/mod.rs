@@ -3,11 +3,12 @@
 //! Each test starts what it needs on free ports of 127.0.0.1 and ends it by its handle, also when it panics.
 
 #![allow(dead_code, reason = "each test file uses a part")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::panic,
+    clippy::expect_used,
+    clippy::indexing_slicing,
     reason = "tests run their own tasks, measure their own patience, and say what is wrong by ending"
 )]
 
