@@ -3,8 +3,10 @@
 //! Promises: what [`Journal::commit`] answered is on the disk; what was delivered stays settled; a failed sync is fatal.
 //! Must never: answer before the sync, retry a failed sync, or delete what is not settled.
 
+mod counts;
 mod lease;
 mod ledger;
+mod life;
 mod open;
 mod outbox;
 mod queue;
@@ -27,14 +29,17 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::alarm::{Alert, AlertEvent};
-use crate::clock::{Clock, Stamp};
+use crate::clock::Clock;
 use crate::config::{DeviceSettings, JournalSettings};
 use crate::custody::{Creditor, Item, ItemId, Lane, Outcome};
 use crate::fault::Explain;
 use crate::limits;
-use crate::reading::{Arrival, Reading, ReadingKey};
+use crate::reading::{Arrival, Reading};
 
+pub use counts::{Counts, Custody, Owed};
+pub use life::Life;
 pub use open::OpenError;
+pub use reader::{ReadError, Reader};
 use writer::{Command, Envelope, Setup, Writer};
 
 /// Handle to the writer's thread; cheap to clone. When the last one is dropped, the writer ends in order.
@@ -210,12 +215,4 @@ fn write(
     if let Some(waits) = waits {
         let _ = waits.send(());
     }
-}
-
-/// What happened to one reading, for `wardline explain`.
-pub struct Life {
-    /// Its identity.
-    pub key: ReadingKey,
-    /// When it was committed.
-    pub committed: Stamp,
 }

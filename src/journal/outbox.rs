@@ -7,14 +7,14 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use rusqlite::{Connection, Rows, Statement, params};
-use serde::ser::{Serialize, SerializeSeq, Serializer};
+use serde::Serialize;
 
 use super::queue::{Debt, Queue, Verdict, Walk};
 use super::row;
 use super::spans::{Change, Spans};
 use super::tally::Counts;
 use crate::clock::Stamp;
-use crate::custody::{Item, ItemId, Lane, Outcome, Payload, Receipt, Why};
+use crate::custody::{Item, ItemId, Lane, Outcome, Payload, Why};
 use crate::limits;
 use crate::reading::Reading;
 
@@ -169,7 +169,7 @@ impl<'c> Shelf<'c> {
             let Some(attempts) = outbox.queue.attempts_in_flight(id) else { continue };
             match outcome {
                 Outcome::Delivered(receipt) => {
-                    places.push(Place(id, receipt));
+                    places.push(Place(id, &receipt.location, receipt.known));
                     settled.insert(id, id, drop);
                     counts.delivered();
                 }
@@ -183,7 +183,7 @@ impl<'c> Shelf<'c> {
             }
         }
         self.receipt(to, &mut places, at_ms)?;
-        outbox.nobodys.each(|first, last| settled.insert(first, last, drop));
+        outbox.nobodys.iter().for_each(|(first, last)| settled.insert(first, last, drop));
         self.cover(outbox, &settled)
     }
 
@@ -203,7 +203,7 @@ impl<'c> Shelf<'c> {
 
     fn cover(&mut self, outbox: &mut Outbox, settled: &Spans) -> rusqlite::Result<()> {
         let mut changes = Vec::new();
-        settled.each(|first, last| outbox.settled.insert(first, last, |change| changes.push(change)));
+        settled.iter().for_each(|(first, last)| outbox.settled.insert(first, last, |change| changes.push(change)));
         for change in changes {
             match change {
                 Change::Put(first, last) => self.put.execute([outbox.destination, first, last])?,
@@ -294,7 +294,8 @@ fn item(id: i64, reading: Arc<Reading>, attempts: u32) -> Item {
     Item { id: ItemId::Reading(id), what: Payload::Reading(reading), attempts }
 }
 
-fn load(conn: &Connection, destination: i64) -> rusqlite::Result<Spans> {
+/// The settled spans of a destination.
+pub(super) fn load(conn: &Connection, destination: i64) -> rusqlite::Result<Spans> {
     let mut spans = Spans::default();
     let mut all = conn.prepare("SELECT first_reading, last_reading FROM settled WHERE destination = ?1")?;
     let mut rows = all.query([destination])?;
@@ -316,17 +317,6 @@ pub(super) fn settle_span(conn: &Connection, destination: i64, first: i64, last:
     Ok(())
 }
 
-/// `[reading, where it is]`, and a third element if it was there before.
-struct Place<'a>(i64, &'a Receipt);
-
-impl Serialize for Place<'_> {
-    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        let mut elements = s.serialize_seq(None)?;
-        elements.serialize_element(&self.0)?;
-        elements.serialize_element(&*self.1.location)?;
-        if self.1.known {
-            elements.serialize_element(&true)?;
-        }
-        elements.end()
-    }
-}
+/// `[reading, where it is, it was there before]`.
+#[derive(Serialize)]
+struct Place<'a>(i64, &'a str, bool);

@@ -1,15 +1,17 @@
 //! Read-only sight of the journal, on a connection of its own: for people, the page and the heartbeat.
 //!
+//! Promises: sees a committed state and says of each reading where it stands.
 //! Blocking; call it off the runtime's thread. Must never: write, or hold the writer up (WAL readers do not).
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params, params_from_iter};
 
 use super::{open, row};
 use crate::alarm::Alert;
 use crate::config::DeviceSettings;
+use crate::fault::Explain;
 use crate::limits;
 use crate::reading::{Reading, ReadingKey};
 
@@ -21,12 +23,21 @@ pub struct Reader {
 
 /// The journal could not be read.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
+#[error("the journal cannot be read: {0}")]
 pub struct ReadError(String);
 
 impl From<rusqlite::Error> for ReadError {
     fn from(e: rusqlite::Error) -> Self {
         Self(e.to_string())
+    }
+}
+
+impl Explain for ReadError {
+    fn code(&self) -> &'static str {
+        "WL-J020"
+    }
+    fn remedy(&self) -> &'static str {
+        "Start the gateway once, so that it makes or converts its journal; if that does not help, check the disk."
     }
 }
 
@@ -103,7 +114,7 @@ impl Reader {
         Self { file: folder.join(open::FILE), connection: Mutex::new(None) }
     }
 
-    fn with<T>(&self, ask: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, ReadError> {
+    pub(super) fn with<T>(&self, ask: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, ReadError> {
         let mut held = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         let conn = match held.take() {
             Some(conn) => conn,
@@ -132,7 +143,8 @@ impl Reader {
 
     /// The reading with this key.
     pub fn find(&self, key: ReadingKey) -> Result<Option<Entry>, ReadError> {
-        let sql = select("key = ?1");
+        // The index begins with the order of keys, so this reads all of it: a person waits some milliseconds.
+        let sql = select("reading.id = (SELECT id FROM reading INDEXED BY reading_key WHERE key = ?1)");
         self.with(|conn| Ok(conn.prepare(&sql)?.query_row([&key.0[..]], entry).optional()?.flatten()))
     }
 
@@ -148,7 +160,23 @@ impl Reader {
         self.with(|conn| conn.prepare(sql)?.query_row([id], read).optional())
     }
 
-    /// Where a reading stands at each destination that wants readings.
+    /// The readings with these keys, in the order in which they came; unknown keys are left out.
+    pub fn with_keys(&self, keys: &[ReadingKey]) -> Result<Vec<Reading>, ReadError> {
+        let marks = vec!["?"; keys.len()].join(",");
+        let of = format!("reading.id IN (SELECT id FROM reading INDEXED BY reading_key WHERE key IN ({marks}))");
+        let sql = format!("{} ORDER BY reading.id", select(&of));
+        self.with(|conn| {
+            let mut statement = conn.prepare(&sql)?;
+            let mut rows = statement.query(params_from_iter(keys.iter().map(|k| &k.0[..])))?;
+            let mut found = Vec::new();
+            while let Some(row) = rows.next()? {
+                found.extend(entry(row)?.map(|e| e.reading));
+            }
+            Ok(found)
+        })
+    }
+
+    /// Where a reading stands at each destination that is, or was, owed it.
     pub fn standings(&self, id: i64) -> Result<Vec<(Arc<str>, Standing)>, ReadError> {
         self.with(|conn| {
             let sql = "SELECT id, name FROM destination WHERE absent_from_reading IS NULL OR absent_from_reading > ?1";
@@ -157,26 +185,20 @@ impl Reader {
             let mut all = Vec::new();
             while let Some(row) = rows.next()? {
                 let name: String = row.get(1)?;
-                all.push((name.into(), standing(conn, row.get(0)?, id)?));
+                all.extend(standing(conn, row.get(0)?, id)?.map(|standing| (name.into(), standing)));
             }
             Ok(all)
         })
     }
 
-    /// Failed attempts and refusals: of one reading, oldest first, or the newest of a destination.
+    /// Failed attempts: all that are kept of one reading, oldest first; or the latest of each reading that a destination
+    /// refused or has not taken yet, newest first.
     pub fn attempts(&self, of: Of<'_>, limit: usize) -> Result<Vec<Attempt>, ReadError> {
         let (reading, destination, order) = match of {
             Of::Reading(id) => (Some(id), None, "ASC"),
             Of::Destination(name) => (None, Some(name), "DESC"),
         };
-        let sql = format!(
-            "SELECT destination.name, reading.key, number, at_ms, code, reason, refused FROM
-             (SELECT destination, reading, number, at_ms, code, reason, 0 AS refused FROM attempt
-              UNION ALL SELECT destination, reading, 0, at_ms, code, reason, 1 FROM rejected) AS tried
-             JOIN destination ON destination.id = tried.destination JOIN reading ON reading.id = tried.reading
-             WHERE (?1 IS NULL OR tried.reading = ?1) AND (?2 IS NULL OR destination.name = ?2)
-             ORDER BY at_ms {order}, refused LIMIT ?3"
-        );
+        let sql = format!("{ATTEMPTS} ORDER BY attempt.at_ms {order}, attempt.number {order} LIMIT ?3");
         let read = |row: &Row<'_>| {
             let destination: String = row.get(0)?;
             Ok(Attempt {
@@ -238,6 +260,20 @@ impl Reader {
     }
 }
 
+/// The attempts of the reading ?1; or the latest of each that the destination ?2 refused or has not taken yet.
+const ATTEMPTS: &str =
+    "SELECT destination.name, reading.key, attempt.number, attempt.at_ms, attempt.code, attempt.reason,
+    rejected.reading IS NOT NULL AND attempt.number = latest.number
+    FROM attempt JOIN destination ON destination.id = attempt.destination
+    JOIN reading ON reading.id = attempt.reading
+    JOIN (SELECT destination, reading, max(number) AS number FROM attempt GROUP BY destination, reading) AS latest
+      ON latest.destination = attempt.destination AND latest.reading = attempt.reading
+    LEFT JOIN rejected ON rejected.destination = attempt.destination AND rejected.reading = attempt.reading
+    WHERE (?1 IS NULL OR attempt.reading = ?1) AND (?2 IS NULL OR (
+        destination.name = ?2 AND attempt.number = latest.number AND (rejected.reading IS NOT NULL OR NOT EXISTS (
+            SELECT 1 FROM settled WHERE settled.destination = attempt.destination
+            AND attempt.reading BETWEEN first_reading AND last_reading))))";
+
 /// Whose attempts.
 #[derive(Clone, Copy, Debug)]
 pub enum Of<'a> {
@@ -268,19 +304,22 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<Option<Entry>> {
     Ok(row::read(row, 2)?.map(|reading| Entry { id, committed_ms, reading }))
 }
 
-fn standing(conn: &Connection, destination: i64, reading: i64) -> rusqlite::Result<Standing> {
+/// `None`: never owed; it came before the destination was there.
+fn standing(conn: &Connection, destination: i64, reading: i64) -> rusqlite::Result<Option<Standing>> {
     let refused = "SELECT code, reason FROM rejected WHERE destination = ?1 AND reading = ?2";
     let refused = conn.prepare(refused)?.query_row([destination, reading], |r| Ok((r.get(0)?, r.get(1)?)));
     if let Some((code, reason)) = refused.optional()? {
-        return Ok(Standing::Rejected(code, reason));
+        return Ok(Some(Standing::Rejected(code, reason)));
     }
     if settled_through(conn, destination, reading)?.is_none() {
-        return Ok(Standing::Waiting);
+        return Ok(Some(Standing::Waiting));
     }
-    let place = "SELECT place.value ->> 1 FROM receipt, json_each(receipt.places) AS place
-                 WHERE destination = ?1 AND first_reading <= ?2 AND last_reading >= ?2 AND place.value ->> 0 = ?2 LIMIT 1";
+    // Backwards: its batch began not long before it.
+    let place = "SELECT place.value ->> 1 FROM (SELECT places FROM receipt
+                 WHERE destination = ?1 AND first_reading <= ?2 AND last_reading >= ?2 ORDER BY first_reading DESC),
+                 json_each(places) AS place WHERE place.value ->> 0 = ?2 LIMIT 1";
     let place = conn.prepare(place)?.query_row([destination, reading], |r| r.get(0)).optional()?;
-    Ok(Standing::Delivered(place))
+    Ok(place.map(|place| Standing::Delivered(Some(place))))
 }
 
 /// The end of the span of settled readings that this one is in.

@@ -13,6 +13,9 @@ pub(super) const APPLICATION_ID: i32 = 0x5752_444C;
 /// One file per step; the file `000N.sql` leads from version N−1 to N.
 const STEPS: &[&str] = &[include_str!("schema/0001.sql")];
 
+/// The version that this gateway writes.
+pub(super) const VERSION: usize = STEPS.len();
+
 /// Refuses foreign and newer files. Reads only. Answers the version; 0: empty.
 pub(super) fn version(conn: &Connection) -> Result<usize, OpenError> {
     let number = |pragma: &str| conn.query_row(pragma, [], |r| r.get::<_, i32>(0));
@@ -20,8 +23,8 @@ pub(super) fn version(conn: &Connection) -> Result<usize, OpenError> {
     let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get(0))?;
     match usize::try_from(version) {
         Ok(0) if application == 0 && tables == 0 => Ok(0),
-        Ok(v) if application == APPLICATION_ID && v <= STEPS.len() => Ok(v),
-        Ok(found) if application == APPLICATION_ID => Err(OpenError::Newer { found, known: STEPS.len() }),
+        Ok(v) if application == APPLICATION_ID && v <= VERSION => Ok(v),
+        Ok(found) if application == APPLICATION_ID => Err(OpenError::Newer { found, known: VERSION }),
         _ => Err(OpenError::Foreign),
     }
 }

@@ -53,9 +53,9 @@ impl Spans {
         }
     }
 
-    /// Each span, in order.
-    pub(super) fn each(&self, mut f: impl FnMut(i64, i64)) {
-        self.0.iter().for_each(|(first, last)| f(*first, *last));
+    /// First and last row of each span, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (i64, i64)> {
+        self.0.iter().map(|(first, last)| (*first, *last))
     }
 
     pub(super) fn contains(&self, row: i64) -> bool {

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use wardline::alarm::{Alert, AlertEvent, AlertId, Condition, Happened, Priority};
 use wardline::clock::{Clock, Stamp};
 use wardline::config::JournalSettings;
 use wardline::custody::{Creditor, Item, ItemId, Lane, Outcome, Payload, Receipt, Why};
@@ -135,4 +136,42 @@ pub fn new(n: u32) -> Kept {
 
 pub fn known(n: u32) -> Kept {
     Kept { known: n, ..Kept::default() }
+}
+
+pub fn alert(id: &str, evidence: Vec<ReadingKey>) -> Alert {
+    let raised = Stamp::at_ms(NOW_MS);
+    Alert {
+        id: AlertId(id.into()),
+        rule: "hr-high".into(),
+        condition: Condition::Limit,
+        priority: Priority::High,
+        patient: Some(PatientId::new("Patient/p")),
+        device: None,
+        vital: None,
+        text: "heart rate 150 /min, limit 120".into(),
+        evidence,
+        raised,
+        received: raised,
+        acknowledged: None,
+        resolved: None,
+    }
+}
+
+pub fn raised(alert: Alert) -> AlertEvent {
+    AlertEvent { happened: Happened::Raised, at: alert.raised, alert }
+}
+
+pub fn resolved(alert: Alert) -> AlertEvent {
+    let at = Stamp::at_ms(NOW_MS + 60_000);
+    AlertEvent { happened: Happened::Resolved, at, alert: Alert { resolved: Some(at), ..alert } }
+}
+
+/// The file as another program sees it: sound, and its references hold.
+#[allow(clippy::disallowed_methods)]
+pub fn sound(folder: &Path) {
+    let conn = rusqlite::Connection::open(folder.join("journal.sqlite3")).unwrap();
+    let verdict: String = conn.query_row("PRAGMA integrity_check", [], |r| r.get(0)).unwrap();
+    assert_eq!(verdict, "ok");
+    let dangling: i64 = conn.query_row("SELECT count(*) FROM pragma_foreign_key_check", [], |r| r.get(0)).unwrap();
+    assert_eq!(dangling, 0);
 }

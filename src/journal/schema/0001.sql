@@ -120,7 +120,7 @@ CREATE TABLE receipt (
     first_reading INTEGER NOT NULL,
     last_reading INTEGER NOT NULL,
     at_ms INTEGER NOT NULL,
-    places TEXT NOT NULL,                           -- JSON: [reading, where it is] of each; a third element: it was there already
+    places TEXT NOT NULL,                           -- JSON: [reading, where it is, whether it was there before] of each
     PRIMARY KEY (destination, first_reading, last_reading, at_ms)
 ) WITHOUT ROWID;
 
