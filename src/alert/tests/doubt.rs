@@ -28,7 +28,7 @@ fn an_implausible_value_needs_no_label_to_be_doubted() {
     assert_eq!(short(&events), ["raised unconfirmed"]);
     assert_eq!(
         events[0].alert.text,
-        "Unconfirmed: Systolic blood pressure 400 mm[Hg] above 180 mm[Hg] (outside the plausible range)"
+        "Unconfirmed: Systolic blood pressure 400 mmHg above 180 mmHg (outside the plausible range)"
     );
 }
 
