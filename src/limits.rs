@@ -118,6 +118,10 @@ pub const SIM_RESEND_AFTER: Duration = Duration::from_secs(30);
 pub const PAGE_PEOPLE_MAX: usize = 200;
 /// Points of a trend on the local page.
 pub const PAGE_POINTS_MAX: usize = 120;
+/// Rows of the journal that the page reads when there is news; more only after a gap.
+pub const PAGE_WINDOW: usize = 250;
+/// While nobody looks, the page follows the journal this often.
+pub const PAGE_FOLLOW_EVERY: Duration = Duration::from_secs(2);
 /// The page reads the journal at most so often, however many look at it.
 pub const PAGE_REFRESH_MIN: Duration = Duration::from_millis(500);
 /// Connecting to a destination, TLS included; an address that swallows packets is given up after this.

@@ -1,6 +1,7 @@
 //! The page's memory: the newest value and a short trend of each patient and vital, read from the journal bit by bit.
 //!
-//! Works only while somebody looks. Bounded: so many people, vitals and points, and no more.
+//! It follows the journal from the start, so that this morning's weight is there when somebody looks in the evening; a
+//! journal without news costs one look at its newest row. Bounded: so many people, vitals and points, and no more.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -9,13 +10,13 @@ use super::scene::{Person, Place, Scene, Shown, Tile};
 use crate::alarm::Alert;
 use crate::clock::Stamp;
 use crate::config::PatientSettings;
-use crate::control::{Desk, view};
-use crate::limits::{PAGE_PEOPLE_MAX, PAGE_POINTS_MAX, PAGE_REFRESH_MIN, READINGS_LISTED_MAX};
+use crate::control::{Desk, Unreadable, view};
+use crate::limits::{PAGE_PEOPLE_MAX, PAGE_POINTS_MAX, PAGE_REFRESH_MIN, PAGE_WINDOW, READINGS_LISTED_MAX};
 use crate::reading::{PatientId, Quality, Reading, ReadingKey, Value};
 use crate::vital::{Role, Vital};
 
 /// Shown in this order, the rest after them; with the smallest range of values worth showing.
-const ORDER: [(&str, f64); 8] = [
+const ORDER: [(&str, f64); 9] = [
     ("heart-rate", 20.0),
     ("spo2", 6.0),
     ("blood-pressure", 40.0),
@@ -24,6 +25,7 @@ const ORDER: [(&str, f64); 8] = [
     ("body-weight", 2.0),
     ("body-fat", 4.0),
     ("respiratory-rate", 8.0),
+    ("perfusion-index", 12.0),
 ];
 /// By-products of another measurement: shown only where the patient has no heart rate of its own.
 const PULSES: [&str; 2] = ["pulse-rate", "oximeter-pulse-rate"];
@@ -35,9 +37,8 @@ pub(super) struct Board {
     zone: jiff::tz::TimeZone,
     people: BTreeMap<PatientId, BTreeMap<usize, Series>>,
     unassigned: HashSet<Arc<str>>,
-    /// Newest receipt read so far, and the readings of that very millisecond.
-    read_to: Option<i64>,
-    at_edge: HashSet<ReadingKey>,
+    /// The newest rows of the last time.
+    seen: HashSet<ReadingKey>,
     outbox: Vec<view::Outbox>,
     waited: HashMap<Arc<str>, VecDeque<(i64, f64)>>,
     looked: Option<Stamp>,
@@ -58,8 +59,7 @@ impl Board {
             zone,
             people: BTreeMap::new(),
             unassigned: HashSet::new(),
-            read_to: None,
-            at_edge: HashSet::new(),
+            seen: HashSet::new(),
             outbox: Vec::new(),
             waited: HashMap::new(),
             looked: None,
@@ -77,12 +77,27 @@ impl Board {
         self.scene(now)
     }
 
-    fn refresh(&mut self, now_ms: i64) -> Result<(), crate::control::Unreadable> {
-        let filter = view::Filter { device: None, since_ms: self.read_to, limit: READINGS_LISTED_MAX };
+    /// Takes what is new in the journal. Blocking.
+    pub(super) fn follow(&mut self) -> Result<(), Unreadable> {
+        let newest = |limit| self.desk.records.readings(&view::Filter { limit, ..view::Filter::default() });
+        if newest(1)?.iter().all(|row| self.seen.contains(&row.reading.key)) {
+            return Ok(());
+        }
+        // The journal has no order but that of arrival: a window that holds no known row has a gap before it.
+        let mut rows = newest(PAGE_WINDOW)?;
+        if !rows.iter().any(|row| self.seen.contains(&row.reading.key)) {
+            rows = newest(READINGS_LISTED_MAX)?;
+        }
+        let before = std::mem::replace(&mut self.seen, rows.iter().map(|row| row.reading.key).collect());
         // Newest first; trends grow from the oldest.
-        for row in self.desk.records.readings(&filter)?.into_iter().rev() {
+        for row in rows.into_iter().rev().filter(|row| !before.contains(&row.reading.key)) {
             self.take(row.reading);
         }
+        Ok(())
+    }
+
+    fn refresh(&mut self, now_ms: i64) -> Result<(), Unreadable> {
+        self.follow()?;
         self.outbox = self.desk.records.outbox(None)?;
         for outbox in &self.outbox {
             let waited = self.waited.entry(outbox.destination.clone()).or_default();
@@ -93,13 +108,6 @@ impl Board {
 
     fn take(&mut self, reading: Reading) {
         let at = reading.taken.received.wall_ms;
-        if self.read_to.is_none_or(|edge| at > edge) {
-            self.read_to = Some(at);
-            self.at_edge.clear();
-        }
-        if !self.at_edge.insert(reading.key) {
-            return;
-        }
         let Some(patient) = reading.patient.clone() else {
             if self.unassigned.len() < PAGE_PEOPLE_MAX {
                 self.unassigned.insert(reading.device.0.clone());
@@ -213,7 +221,8 @@ fn tile(series: &Series) -> Tile {
     let any = numbers.iter().flatten().any(|p| matches!(p.value, Value::Number(_)));
     let least = ORDER.iter().find(|(id, _)| *id == reading.vital.id).map_or(1.0, |(_, least)| *least);
     Tile {
-        name: reading.vital.name,
+        // "(capillary blood)" is for the record; a home has one kind of glucose.
+        name: reading.vital.name.split(" (").next().unwrap_or_default(),
         value: any.then(|| texts.join("/")),
         unit: reading.parts.first().map_or("", |p| p.unit.display()),
         at_ms: reading.taken.at_ms,

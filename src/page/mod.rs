@@ -10,7 +10,7 @@ mod scene;
 mod spark;
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::extract::State;
 use axum::http::header;
@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::PatientSettings;
 use crate::control::{self, Desk, Role};
 use crate::fault::Explain;
+use crate::limits::PAGE_FOLLOW_EVERY;
 use board::Board;
 use guard::Hosts;
 
@@ -94,26 +95,41 @@ impl Page {
         zone: jiff::tz::TimeZone,
         stop: CancellationToken,
     ) -> std::io::Result<()> {
-        let board = Board::new(desk.clone(), patients, zone);
-        let app = router(desk, board, Hosts::of(self.address));
+        let board = Arc::new(Mutex::new(Board::new(desk.clone(), patients, zone)));
+        let app = router(desk, board.clone(), Hosts::of(self.address));
         // A browser keeps its connection open: waiting for it would hold up the shutdown.
         tokio::select! {
             () = stop.cancelled() => Ok(()),
             served = axum::serve(self.listener, app) => served,
+            () = follow(board) => Ok(()),
         }
     }
 }
 
 type Shared = Arc<Mutex<Board>>;
 
-fn router(desk: Arc<Desk>, board: Board, hosts: Hosts) -> Router {
+/// Keeps the board up to date while nobody looks.
+async fn follow(board: Shared) {
+    loop {
+        tokio::time::sleep(PAGE_FOLLOW_EVERY).await;
+        let board = board.clone();
+        // What cannot be read now is said to whoever looks.
+        let _ = tokio::task::spawn_blocking(move || lock(&board).follow()).await;
+    }
+}
+
+fn lock(board: &Mutex<Board>) -> MutexGuard<'_, Board> {
+    board.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn router(desk: Arc<Desk>, board: Shared, hosts: Hosts) -> Router {
     Router::new()
         .route("/", get(whole))
         .route("/live", get(live))
         .route("/wardline.css", get(|| async { ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], CSS) }))
         .route("/wardline.js", get(|| async { ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], JS) }))
         .route("/icon.svg", get(|| async { ([(header::CONTENT_TYPE, "image/svg+xml")], ICON) }))
-        .with_state(Arc::new(Mutex::new(board)))
+        .with_state(board)
         .nest("/api", control::router(desk).layer(Extension(Role::Operator)))
         .layer(middleware::from_fn_with_state(Arc::new(hosts), guard::guard))
 }
@@ -135,8 +151,7 @@ async fn live(State(board): State<Shared>) -> Response {
 
 /// Reads the journal on a thread where waiting for the disk hurts nobody.
 async fn look(board: Shared) -> Option<scene::Scene> {
-    let look = move || board.lock().unwrap_or_else(PoisonError::into_inner).look();
-    tokio::task::spawn_blocking(look).await.ok()
+    tokio::task::spawn_blocking(move || lock(&board).look()).await.ok()
 }
 
 #[cfg(test)]

@@ -167,20 +167,18 @@ fn tile(html: &mut String, tile: &Tile, scene: &Scene) {
     let when = tile.at_ms.map_or("time unknown".to_owned(), |at| ago(scene.now_ms, at));
     let _ = write!(html, r#"<div class="tile"><dt>{}</dt><dd>"#, escape(tile.name));
     let _ = match &tile.value {
-        Some(value) => {
-            write!(
-                html,
-                r#"<span class="value">{}</span> <span class="unit">{}</span>"#,
-                escape(value),
-                escape(tile.unit)
-            )
-        }
+        Some(value) => write!(html, r#"<span class="value">{}</span>"#, escape(value)),
         None => write!(html, r#"<span class="value none">no value</span>"#),
     };
     if let Some(doubt) = tile.doubt {
         let _ = write!(html, r#" <span class="doubt">{doubt}</span>"#);
     }
-    let _ = write!(html, r#"<span class="when">{when}</span>{}</dd></div>"#, spark(&lines, tile.least, &label));
+    let _ = write!(
+        html,
+        r#"<span class="when"><b>{}</b> {when}</span>{}</dd></div>"#,
+        escape(tile.unit),
+        spark(&lines, tile.least, &label)
+    );
 }
 
 /// Where readings go, and what waits.

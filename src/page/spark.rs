@@ -21,7 +21,9 @@ pub(super) fn spark(lines: &[&[(i64, f64)]], least: f64, label: &str) -> String 
     let scale = |value: f64, from: f64, to: f64, size: f64| {
         MARGIN + (value - from) / (to - from).max(f64::MIN_POSITIVE) * (size - 2.0 * MARGIN)
     };
-    let mut svg = format!(r#"<svg class="spark" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">"#);
+    let mut svg = format!(
+        r#"<svg class="spark" viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="xMinYMid" role="img" aria-label="{label}">"#
+    );
     for line in lines {
         let at = |(t, v): &(i64, f64)| (scale(*t as f64, start, end, WIDTH), HEIGHT - scale(*v, low, high, HEIGHT));
         svg.push_str(r#"<polyline points=""#);
