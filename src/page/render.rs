@@ -282,3 +282,18 @@ fn escape(text: &str) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_and_ages_are_words() {
+        assert_eq!([grouped(0), grouped(999), grouped(1_234_567)], ["0", "999", "1\u{202f}234\u{202f}567"]);
+        assert_eq!(
+            [ago(9_000, 0), ago(59_000, 0), ago(3_599_000, 0), ago(7_200_000, 0)],
+            ["just now", "50 s ago", "59 min ago", "2 h ago"]
+        );
+        assert_eq!(ago(0, 60_000), "just now", "a clock that is ahead is no future");
+    }
+}
