@@ -3,5 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod basics;
+mod child;
+mod crash;
+mod faults;
+mod opening;
 mod reading;
 mod support;
