@@ -36,7 +36,9 @@ async fn nothing_acknowledged_is_lost_by_kills() {
         for said in child.said() {
             match said {
                 Said::Kept(first, last) => kept.extend(first..=last),
-                Said::Settled(n) => drop(settled.insert(n)),
+                Said::Settled(n) => {
+                    settled.insert(n);
+                }
                 other => panic!("kill {kill}: {other:?}"),
             }
         }

@@ -44,7 +44,9 @@ async fn run(library: &Path, call: &str, errno: &str, at: u64, stays: bool) -> (
     for s in &said {
         match s {
             Said::Kept(first, last) => kept.extend(*first..=*last),
-            Said::Settled(n) => drop(settled.insert(*n)),
+            Said::Settled(n) => {
+                settled.insert(*n);
+            }
             _ => {}
         }
     }
