@@ -63,18 +63,32 @@ async fn play(args: &Args) -> anyhow::Result<ExitCode> {
         if args.stay {
             report(args, summary);
             eprintln!("The page stays until Ctrl-C.");
-            let _ = tokio::signal::ctrl_c().await;
+            told_to_stop().await;
         }
     };
     let summary = tokio::select! {
         summary = demo.play(|progress| line.show(&progress), stay) => summary?,
-        _ = tokio::signal::ctrl_c(), if !args.stay => anyhow::bail!("stopped before the end: nothing was counted"),
+        () = told_to_stop(), if !args.stay => anyhow::bail!("stopped before the end: nothing was counted"),
     };
     line.end();
     if !args.stay {
         report(args, &summary);
     }
     Ok(summary.exit_code())
+}
+
+/// Ctrl-C, or the word of a service manager or `timeout`: either way the folder goes away with us.
+async fn told_to_stop() {
+    let terminated = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => drop(signal.recv().await),
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        () = terminated => {}
+    }
 }
 
 fn report(args: &Args, summary: &Summary) {
