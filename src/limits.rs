@@ -32,6 +32,14 @@ pub const JOURNAL_MERGED_MAX: usize = 4 * COMMIT_GROUP_MAX;
 pub const JOURNAL_RECENT_MAX: usize = 4_096;
 /// Debts looked at by one lease: a long row of settled or blocked ones is passed in slices.
 pub const LEASE_WALK_MAX: usize = 10_000;
+/// How often the journal looks for what may go.
+pub const RETENTION_EVERY: Duration = Duration::from_secs(60);
+/// Between two steps of it, so that commits go first.
+pub const RETENTION_STEP_EVERY: Duration = Duration::from_millis(100);
+/// Readings looked at in one step: more than one frame can hold.
+pub const RETENTION_STEP_ROWS: u32 = READINGS_PER_FRAME_MAX as u32 + 100;
+/// Free pages that stay in the file for the next readings.
+pub const JOURNAL_FREE_PAGES_KEPT: u32 = 1_024;
 /// Failed attempts kept of one item: the first ones and the latest.
 pub const ATTEMPTS_KEPT_MAX: u32 = 8;
 /// Rows of devices, and of channels, kept in memory.

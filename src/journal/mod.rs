@@ -13,6 +13,7 @@ mod queue;
 pub mod reader;
 mod recover;
 mod redelivery;
+mod retention;
 mod row;
 mod schema;
 mod space;
@@ -130,7 +131,16 @@ impl Journal {
         let alerts_to = creditors.iter().zip(&tally.accounts).filter(|(c, _)| c.alerts).map(|(_, a)| a.id).collect();
         let (tell, changed) = watch::channel(0);
         let space = space::Space::new(folder.into(), settings.reserve_mib << 20);
-        let setup = Setup { tally, start, alerts_to, clock, space, changed: tell, wal_pages: opened.wal_pages };
+        let setup = Setup {
+            tally,
+            start,
+            alerts_to,
+            clock,
+            settings: settings.clone(),
+            space,
+            changed: tell,
+            wal_pages: opened.wal_pages,
+        };
         let (commands, queue) = sync_channel(limits::JOURNAL_COMMANDS_MAX);
         let (ready, is_ready) = sync_channel(1);
         std::thread::Builder::new()

@@ -215,6 +215,11 @@ impl<'c> Shelf<'c> {
 }
 
 impl Outbox {
+    /// It is not owed: paid, refused, or never wanted.
+    pub(super) fn is_settled(&self, id: i64) -> bool {
+        id > self.owed_through || self.settled.contains(id)
+    }
+
     /// Takes outcomes into memory, after their commit. Answers whether something may be due at once.
     pub(super) fn confirm(&mut self, outcomes: &[(ItemId, Outcome)], now: Stamp, newest: i64) -> bool {
         self.nobodys = Spans::default();

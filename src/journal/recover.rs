@@ -15,7 +15,7 @@ use crate::reading::Reading;
 /// Marks the start. Answers its number, and the accounts of the destinations in order.
 pub(super) fn begin(conn: &Connection, creditors: &[Creditor], now: Stamp) -> rusqlite::Result<(u32, Tally)> {
     conn.execute_batch("BEGIN IMMEDIATE; UPDATE destination SET configured = 0")?;
-    let newest: i64 = conn.query_row("SELECT coalesce(max(id), 0) FROM reading", [], |r| r.get(0))?;
+    let newest = tally::newest_reading(conn)?;
     let mut rows = Vec::with_capacity(creditors.len());
     for creditor in creditors {
         rows.push((enter(conn, creditor, newest)?, creditor.readings));

@@ -145,8 +145,16 @@ pub(super) fn read(conn: &Connection, destinations: &[(i64, bool)]) -> rusqlite:
         },
     )?;
     let accounts = destinations.iter().map(|d| account(conn, *d)).collect::<rusqlite::Result<_>>()?;
-    let (next_reading, next_frame, next_event) = (next("reading")?, next("frame")?, next("alert_event")?);
+    let (next_reading, next_frame, next_event) = (newest_reading(conn)? + 1, next("frame")?, next("alert_event")?);
     Ok(Tally { next_frame, next_reading, next_event, totals, accounts })
+}
+
+/// The newest number that was ever given to a reading, removed ones too: spans of settled readings hold on to it.
+pub(super) fn newest_reading(conn: &Connection) -> rusqlite::Result<i64> {
+    let sql =
+        "SELECT max((SELECT coalesce(max(id), 0) FROM reading), (SELECT coalesce(max(last_reading), 0) FROM settled),
+               (SELECT coalesce(max(first_reading), 1) - 1 FROM start))";
+    conn.query_row(sql, [], |r| r.get(0))
 }
 
 fn account(conn: &Connection, (id, wants_readings): (i64, bool)) -> rusqlite::Result<Account> {

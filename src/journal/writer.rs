@@ -14,11 +14,12 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 use super::ledger::Ledger;
 use super::outbox::{Outbox, Recent, Shelf};
 use super::queue::Queue;
+use super::retention::Retention;
 use super::store::{New, Store};
 use super::tally::{Book, Tally};
 use super::{Group, JournalError, Kept};
 use crate::clock::{Clock, Stamp};
-use crate::config::DeviceSettings;
+use crate::config::{DeviceSettings, JournalSettings};
 use crate::custody::{Item, ItemId, Lane, Outcome};
 use crate::limits;
 
@@ -50,6 +51,7 @@ pub(super) struct Setup {
     /// Rows of the destinations that want alerts.
     pub(super) alerts_to: Vec<i64>,
     pub(super) clock: Clock,
+    pub(super) settings: JournalSettings,
     pub(super) space: super::space::Space,
     pub(super) changed: watch::Sender<u64>,
     pub(super) wal_pages: Arc<AtomicU32>,
@@ -57,7 +59,7 @@ pub(super) struct Setup {
 
 /// The thread's state.
 pub(super) struct Writer<'c> {
-    conn: &'c Connection,
+    pub(super) conn: &'c Connection,
     begin: Statement<'c>,
     commit: Statement<'c>,
     store: Store<'c>,
@@ -66,6 +68,7 @@ pub(super) struct Writer<'c> {
     book: Book<'c>,
     pub(super) desks: Vec<Desk>,
     pub(super) recent: Recent,
+    pub(super) room: Retention,
     pub(super) setup: Setup,
     broken: Option<Arc<str>>,
     checkpoint_at: u32,
@@ -97,6 +100,7 @@ impl<'c> Writer<'c> {
             book: Book::prepare(conn)?,
             desks,
             recent: Recent::default(),
+            room: Retention::new(conn, &setup.settings, setup.clock.now())?,
             conn,
             setup,
             broken: None,
@@ -107,10 +111,7 @@ impl<'c> Writer<'c> {
     /// Serves until it is told to close, or every handle is gone. Answers who waits for the end.
     pub(super) fn run(mut self, commands: &Receiver<Envelope>) -> Option<oneshot::Sender<()>> {
         loop {
-            let first = match self.next_due() {
-                None => commands.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(wait) => commands.recv_timeout(wait),
-            };
+            let first = commands.recv_timeout(self.idle());
             let mut writes = Vec::new();
             let mut leases = Vec::new();
             let mut close = None;
@@ -148,7 +149,23 @@ impl<'c> Writer<'c> {
                 return close;
             }
             self.checkpoint_when_due();
+            self.make_room();
         }
+    }
+
+    fn make_room(&mut self) {
+        if self.broken.is_none()
+            && let Err(e) = self.make_room_when_due(self.setup.clock.now())
+        {
+            // On a full disk it is tried again later; the deletions need room in the WAL themselves.
+            self.failed(&e);
+        }
+    }
+
+    /// How long there is nothing to do without a command.
+    fn idle(&self) -> Duration {
+        let room = self.room.due.since(self.setup.clock.now());
+        self.next_due().map_or(room, |due| due.min(room))
     }
 
     fn next_due(&self) -> Option<Duration> {

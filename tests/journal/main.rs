@@ -9,4 +9,5 @@ mod faults;
 mod model;
 mod opening;
 mod reading;
+mod retention;
 mod support;
