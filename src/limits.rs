@@ -194,3 +194,17 @@ pub const FAILURES_LISTED_MAX: usize = 20;
 /// The journal's thread answers at least so often. Longer than a disk that stalls for half a minute takes to be signalled
 /// and to recover: a restart would not help it, and would silence the local signal.
 pub const JOURNAL_PATIENCE: Duration = Duration::from_secs(40);
+/// Groups of the inbox read at once, cleared ones too.
+pub const INBOX_CASES_LISTED_MAX: usize = 1_000;
+/// Items, and lines of history, shown of one group.
+pub const INBOX_ITEMS_SHOWN_MAX: usize = 100;
+/// Items of the inbox taken in one transaction, so that commits of readings go between.
+pub const INBOX_STEP_ITEMS: usize = 500;
+/// Items of one dry run that are asked about in one request, when the destination is not asked.
+pub const INBOX_CHECKED_MAX: usize = 500;
+/// The same, when it is: each is a request to it, and a person waits.
+pub const INBOX_VALIDATED_MAX: usize = 20;
+/// How often it is looked whether a group began or ended; at most, as each look reads the journal.
+pub const INBOX_LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Groups of which each has a notice of its own; further ones share one, so that a flood of strangers is one alert.
+pub const INBOX_NOTICES_MAX: usize = 50;

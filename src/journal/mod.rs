@@ -4,6 +4,7 @@
 //! Must never: answer before the sync, retry a failed sync, or delete what is not settled.
 
 mod counts;
+pub mod inbox;
 mod lease;
 mod ledger;
 mod life;
@@ -13,6 +14,7 @@ mod queue;
 pub mod reader;
 mod recover;
 mod redelivery;
+mod redress;
 mod retention;
 mod row;
 mod schema;
@@ -41,6 +43,7 @@ pub use counts::{Counts, Custody, Owed};
 pub use life::Life;
 pub use open::OpenError;
 pub use reader::{ReadError, Reader};
+pub use redress::Act;
 use writer::{Command, Envelope, Setup, Writer};
 
 /// Handle to the writer's thread; cheap to clone. When the last one is dropped, the writer ends in order.
@@ -161,6 +164,11 @@ impl Journal {
     /// Keeps a device's settings that were changed at run time.
     pub async fn save_device(&self, device: DeviceSettings) -> Result<(), JournalError> {
         self.ask(|reply| Command::SaveDevice(Box::new(device), reply)).await?
+    }
+
+    /// Records what a person, or the gateway itself, decided about the inbox. Answers how many items it concerned.
+    pub async fn redress(&self, act: Act) -> Result<u64, JournalError> {
+        self.ask(|reply| Command::Redress(Box::new(act), reply)).await?
     }
 
     /// Leases up to `max` due items of a lane for a destination, oldest first; they are not leased again until settled.

@@ -187,6 +187,16 @@ impl<'c> Shelf<'c> {
         self.cover(outbox, &settled)
     }
 
+    /// What was settled is owed again, after so many attempts.
+    pub(super) fn owe_again(&mut self, outbox: &mut Outbox, id: i64, attempts: u32) -> rusqlite::Result<()> {
+        let mut changes = Vec::new();
+        outbox.settled.remove(id, |change| changes.push(change));
+        outbox.nobodys.remove(id, drop);
+        outbox.failed.insert(id, attempts);
+        outbox.queue.look_again_from(id);
+        self.write(outbox.destination, changes)
+    }
+
     fn receipt(&mut self, to: i64, places: &mut [Place<'_>], at_ms: i64) -> rusqlite::Result<()> {
         places.sort_unstable_by_key(|p| p.0);
         let (Some(first), Some(last)) = (places.first().map(|p| p.0), places.last().map(|p| p.0)) else {
@@ -204,10 +214,14 @@ impl<'c> Shelf<'c> {
     fn cover(&mut self, outbox: &mut Outbox, settled: &Spans) -> rusqlite::Result<()> {
         let mut changes = Vec::new();
         settled.iter().for_each(|(first, last)| outbox.settled.insert(first, last, |change| changes.push(change)));
+        self.write(outbox.destination, changes)
+    }
+
+    fn write(&mut self, to: i64, changes: Vec<Change>) -> rusqlite::Result<()> {
         for change in changes {
             match change {
-                Change::Put(first, last) => self.put.execute([outbox.destination, first, last])?,
-                Change::Remove(first) => self.remove.execute([outbox.destination, first])?,
+                Change::Put(first, last) => self.put.execute([to, first, last])?,
+                Change::Remove(first) => self.remove.execute([to, first])?,
             };
         }
         Ok(())
@@ -308,6 +322,16 @@ pub(super) fn load(conn: &Connection, destination: i64) -> rusqlite::Result<Span
         spans.insert(row.get(0)?, row.get(1)?, drop);
     }
     Ok(spans)
+}
+
+/// Covers these rows at a destination that is not owed them.
+pub(super) fn settle_rows(conn: &Connection, destination: i64, rows: &[i64]) -> rusqlite::Result<()> {
+    let Some(last) = rows.iter().max() else { return Ok(()) };
+    let mut shelf = Shelf::prepare(conn)?;
+    let mut outbox = shelf.open(destination, *last)?;
+    let mut spans = Spans::default();
+    rows.iter().for_each(|row| spans.insert(*row, *row, drop));
+    shelf.cover(&mut outbox, &spans)
 }
 
 /// Covers rows that are not owed: from before the destination wanted any.

@@ -195,6 +195,12 @@ impl Queue {
         position.seen = position.seen.min(id - 1);
     }
 
+    /// An item that was settled is owed again. For a queue with one lane.
+    pub(super) fn owed_again(&mut self, id: i64) {
+        self.boundary = self.boundary.min(id - 1);
+        self.fresh.seen = self.fresh.seen.min(id - 1);
+    }
+
     fn position(&mut self, lane: Lane) -> &mut Position {
         match lane {
             Lane::Backlog => &mut self.backlog,

@@ -292,14 +292,14 @@ fn connect(file: &Path) -> rusqlite::Result<Connection> {
     Ok(conn)
 }
 
-fn select(condition: &str) -> String {
+pub(super) fn select(condition: &str) -> String {
     format!(
         "SELECT reading.id, committed_ms, {} FROM reading CROSS JOIN device ON device.id = reading.device WHERE {condition}",
         row::COLUMNS
     )
 }
 
-fn entry(row: &Row<'_>) -> rusqlite::Result<Option<Entry>> {
+pub(super) fn entry(row: &Row<'_>) -> rusqlite::Result<Option<Entry>> {
     let (id, committed_ms) = (row.get(0)?, row.get(1)?);
     Ok(row::read(row, 2)?.map(|reading| Entry { id, committed_ms, reading }))
 }
@@ -309,6 +309,16 @@ fn standing(conn: &Connection, destination: i64, reading: i64) -> rusqlite::Resu
     let refused = "SELECT code, reason FROM rejected WHERE destination = ?1 AND reading = ?2";
     let refused = conn.prepare(refused)?.query_row([destination, reading], |r| Ok((r.get(0)?, r.get(1)?)));
     if let Some((code, reason)) = refused.optional()? {
+        return Ok(Some(Standing::Rejected(code, reason)));
+    }
+    let given_up = "SELECT code, reason, event.by, event.text FROM discarded JOIN inbox_event AS event ON event.id = event
+                    WHERE kind = 'refused' AND item = ?2 AND destination = ?1";
+    let given_up = conn.prepare(given_up)?.query_row([destination, reading], |r| {
+        let (reason, by, text): (String, Option<String>, Option<String>) = (r.get(1)?, r.get(2)?, r.get(3)?);
+        let (by, text) = (by.unwrap_or_default(), text.unwrap_or_default());
+        Ok((r.get(0)?, format!("{reason}; given up by {by}: {text}")))
+    });
+    if let Some((code, reason)) = given_up.optional()? {
         return Ok(Some(Standing::Rejected(code, reason)));
     }
     if settled_through(conn, destination, reading)?.is_none() {

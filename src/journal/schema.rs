@@ -11,7 +11,7 @@ use super::open::OpenError;
 pub(super) const APPLICATION_ID: i32 = 0x5752_444C;
 
 /// One file per step; the file `000N.sql` leads from version N−1 to N.
-const STEPS: &[&str] = &[include_str!("schema/0001.sql")];
+const STEPS: &[&str] = &[include_str!("schema/0001.sql"), include_str!("schema/0002.sql")];
 
 /// The version that this gateway writes.
 pub(super) const VERSION: usize = STEPS.len();

@@ -37,7 +37,6 @@ impl Spans {
     }
 
     /// Takes one row out.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for readings that are assigned later"))]
     pub(super) fn remove(&mut self, row: i64, mut changed: impl FnMut(Change)) {
         let Some((&first, &last)) = self.0.range(..=row).next_back().filter(|(_, l)| **l >= row) else { return };
         if first == row {

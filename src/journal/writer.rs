@@ -14,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 use super::ledger::Ledger;
 use super::outbox::{Outbox, Recent, Shelf};
 use super::queue::Queue;
+use super::redress::Act;
 use super::retention::Retention;
 use super::store::{New, Store};
 use super::tally::{Book, Tally};
@@ -30,6 +31,7 @@ pub(super) enum Command {
     Commit(Arc<Group>, Reply<Vec<Kept>>),
     Settle(usize, Vec<(ItemId, Outcome)>, Reply<()>),
     SaveDevice(Box<DeviceSettings>, Reply<()>),
+    Redress(Box<Act>, Reply<u64>),
     Lease(usize, Lane, usize, Reply<Vec<Item>>),
     Close(oneshot::Sender<()>),
 }
@@ -62,7 +64,7 @@ pub(super) struct Writer<'c> {
     pub(super) conn: &'c Connection,
     begin: Statement<'c>,
     commit: Statement<'c>,
-    store: Store<'c>,
+    pub(super) store: Store<'c>,
     pub(super) ledger: Ledger<'c>,
     pub(super) shelf: Shelf<'c>,
     book: Book<'c>,
@@ -79,6 +81,7 @@ enum Write {
     Commit(Arc<Group>, Reply<Vec<Kept>>),
     Settle(usize, Vec<(ItemId, Outcome)>, Reply<()>),
     SaveDevice(Box<DeviceSettings>, Reply<()>),
+    Redress(Box<Act>, Reply<u64>),
 }
 
 impl<'c> Writer<'c> {
@@ -133,6 +136,7 @@ impl<'c> Writer<'c> {
                     }
                     Command::Settle(desk, outcomes, reply) => writes.push(Write::Settle(desk, outcomes, reply)),
                     Command::SaveDevice(device, reply) => writes.push(Write::SaveDevice(device, reply)),
+                    Command::Redress(act, reply) => writes.push(Write::Redress(act, reply)),
                     Command::Lease(desk, lane, max, reply) => leases.push((desk, lane, max, reply)),
                     Command::Close(reply) => close = Some(reply),
                 }
@@ -249,6 +253,10 @@ impl<'c> Writer<'c> {
                 Write::Commit(group, _) => kept.push(self.store_group(group, now, tally, news)?),
                 Write::Settle(desk, outcomes, _) => self.store_outcomes(*desk, outcomes, now, tally)?,
                 Write::SaveDevice(device, _) => self.store.settings(device, now)?,
+                Write::Redress(act, _) => {
+                    let items = self.redress(act, now, tally, news)?;
+                    kept.push(vec![Kept { new: u32::try_from(items).unwrap_or(u32::MAX), ..Kept::default() }]);
+                }
             }
         }
         self.store.marks.write()?;
@@ -348,6 +356,11 @@ impl<'c> Writer<'c> {
                     let _ = reply.send(Ok(()));
                 }
                 Write::SaveDevice(_, reply) => drop(reply.send(Ok(()))),
+                Write::Redress(_, reply) => {
+                    news = true;
+                    let items = kept.next().unwrap_or_default().iter().map(|k| u64::from(k.new)).sum();
+                    let _ = reply.send(Ok(items));
+                }
             }
         }
         if news {
@@ -375,6 +388,7 @@ impl<'c> Writer<'c> {
         match write {
             Write::Commit(_, reply) => drop(reply.send(Err(e.clone()))),
             Write::SaveDevice(_, reply) => drop(reply.send(Err(e.clone()))),
+            Write::Redress(_, reply) => drop(reply.send(Err(e.clone()))),
             Write::Settle(desk, outcomes, reply) => {
                 self.owed_again(desk, outcomes.iter().map(|(item, _)| *item));
                 let _ = reply.send(Err(e.clone()));

@@ -1,0 +1,319 @@
+//! What people decide about the inbox, in the writer's transaction: sent again, given up, given an owner.
+//!
+//! Promises: an item that is sent again keeps its identity and its count of attempts; what is given up stays in the
+//! record with a name and a reason. Must never: lose an item between the inbox and the outbox.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::inbox::{Cause, Kind};
+use super::outbox::{self, Recent};
+use super::store::New;
+use super::tally::Tally;
+use super::writer::{Desk, Writer};
+use crate::clock::Stamp;
+use crate::reading::{Arrival, PatientId};
+
+/// One decision.
+#[derive(Clone, Debug)]
+pub enum Act {
+    /// Groups began: cause and when somebody should have seen to it.
+    Open(Vec<(Cause, i64)>),
+    /// Groups came to their end, by their ids.
+    Clear(Vec<String>),
+    /// A person says something about a group; `None` leaves a field as it is.
+    Change {
+        /// Group.
+        id: String,
+        /// Who.
+        by: String,
+        /// `open`, `in-work`, `waiting`.
+        state: Option<&'static str>,
+        /// Who sees to it.
+        assignee: Option<String>,
+        /// By when.
+        due_ms: Option<i64>,
+        /// What is to be known.
+        note: Option<String>,
+    },
+    /// These refused items of a group are owed again at their destination.
+    Replay {
+        /// Group.
+        cause: Cause,
+        /// Who.
+        by: String,
+        /// Their rows.
+        rows: Vec<i64>,
+    },
+    /// These readings of a device get their owner, and are owed from now on.
+    Assign {
+        /// Group.
+        cause: Cause,
+        /// Who says so.
+        by: String,
+        /// Whose they are.
+        patient: PatientId,
+        /// Their rows.
+        rows: Vec<i64>,
+    },
+    /// These frames can be decoded now: readings take their place.
+    Redo {
+        /// Group.
+        cause: Cause,
+        /// Who.
+        by: String,
+        /// Rows of the frames, with what they are now.
+        arrivals: Vec<(i64, Arrival)>,
+    },
+    /// These items of a group are given up: rows with their identities.
+    Discard {
+        /// Group.
+        cause: Cause,
+        /// Who.
+        by: String,
+        /// Why.
+        reason: String,
+        /// What.
+        items: Vec<(i64, String)>,
+    },
+    /// What a probe of a destination found.
+    Probed {
+        /// The destination's name.
+        destination: String,
+        /// Resources were written.
+        wrote: bool,
+        /// JSON.
+        body: String,
+    },
+}
+
+/// A line of a group's history.
+struct Line<'a> {
+    id: &'a str,
+    what: &'static str,
+    by: Option<&'a str>,
+    items: u64,
+    text: Option<&'a str>,
+}
+
+impl Writer<'_> {
+    /// Carries an act out; answers how many items it concerned.
+    pub(super) fn redress<'a>(
+        &mut self,
+        act: &'a Act,
+        now: Stamp,
+        tally: &mut Tally,
+        news: &mut Vec<New<'a>>,
+    ) -> rusqlite::Result<u64> {
+        let at_ms = now.wall_ms;
+        let (conn, items) = (self.conn, act.items());
+        match act {
+            Act::Open(causes) => open(conn, causes, at_ms)?,
+            Act::Clear(ids) => clear(conn, ids, at_ms)?,
+            Act::Change { .. } => return change(conn, act, at_ms),
+            Act::Probed { destination, wrote, body } => {
+                let put = "INSERT OR REPLACE INTO probe VALUES (?1, ?2, ?3, ?4)";
+                conn.execute(put, params![destination, wrote, at_ms, body])?;
+            }
+            Act::Replay { cause, by, rows } => {
+                let n = self.replay(cause, rows, tally)?;
+                record(conn, at_ms, &Line { id: &cause.id(), what: "replayed", by: Some(by), items: n, text: None })?;
+                return Ok(n);
+            }
+            Act::Assign { cause, by, patient, rows } => {
+                let n = self.assign(patient, rows, tally)?;
+                let text = Some(patient.reveal());
+                record(conn, at_ms, &Line { id: &cause.id(), what: "replayed", by: Some(by), items: n, text })?;
+                return Ok(n);
+            }
+            Act::Redo { cause, by, arrivals } => {
+                for (row, arrival) in arrivals {
+                    self.store.arrival(arrival, now, tally, news)?;
+                    conn.execute("DELETE FROM frame WHERE id = ?1", [row])?;
+                }
+                record(conn, at_ms, &Line { id: &cause.id(), what: "replayed", by: Some(by), items, text: None })?;
+            }
+            Act::Discard { cause, by, reason, items: given } => {
+                let text = Some(&**reason);
+                let line = Line { id: &cause.id(), what: "discarded", by: Some(by), items, text };
+                let event = record(conn, at_ms, &line)?;
+                discard(conn, cause, event, given)?;
+            }
+        }
+        Ok(items)
+    }
+
+    fn replay(&mut self, cause: &Cause, rows: &[i64], tally: &mut Tally) -> rusqlite::Result<u64> {
+        let id: Option<i64> = self
+            .conn
+            .query_row("SELECT id FROM destination WHERE name = ?1 AND configured", [&*cause.place], |r| r.get(0))
+            .optional()?;
+        let desk = id.and_then(|id| self.desks.iter_mut().find(|d| d.id == id));
+        let (Some(desk), Some(account)) = (desk, id.and_then(|id| tally.account(id))) else { return Ok(0) };
+        let group = cause.id();
+        let mut put = self.conn.prepare("INSERT OR REPLACE INTO replayed VALUES (?1, ?2, ?3)")?;
+        let mut again = 0;
+        for &row in rows {
+            let counts = match cause.kind {
+                Kind::Alert if alert_again(self.conn, desk, row)? => &mut account.alerts,
+                Kind::Refused if reading_again(self.conn, &mut self.shelf, desk, row)? => &mut account.readings,
+                _ => continue,
+            };
+            counts.waiting += 1;
+            counts.rejected -= 1;
+            again += 1;
+            put.execute(params![group, desk.id, row])?;
+        }
+        Ok(again)
+    }
+
+    fn assign(&mut self, patient: &PatientId, rows: &[i64], tally: &mut Tally) -> rusqlite::Result<u64> {
+        let mut set = self.conn.prepare("UPDATE reading SET patient = ?2 WHERE id = ?1 AND patient IS NULL")?;
+        let mut given = Vec::new();
+        for &row in rows {
+            if set.execute(params![row, patient.reveal()])? > 0 {
+                given.push(row);
+            }
+        }
+        tally.totals.readings_unassigned -= i64::try_from(given.len()).unwrap_or(0);
+        for desk in &mut self.desks {
+            let Some(account) = tally.account(desk.id).filter(|a| a.wants_readings) else { continue };
+            for &row in &given {
+                self.shelf.owe_again(&mut desk.readings, row, 0)?;
+                account.readings.waiting += 1;
+            }
+        }
+        // Destinations that are gone are not owed what has got its owner since.
+        let gone = "SELECT id FROM destination WHERE configured = 0 OR absent_from_reading IS NOT NULL";
+        let gone: Vec<i64> =
+            self.conn.prepare(gone)?.query_map([], |r| r.get(0))?.collect::<rusqlite::Result<Vec<_>>>()?;
+        for destination in gone {
+            outbox::settle_rows(self.conn, destination, &given)?;
+        }
+        // It says that they are nobody's.
+        self.recent = Recent::default();
+        Ok(given.len() as u64)
+    }
+}
+
+impl Act {
+    fn items(&self) -> u64 {
+        let n = match self {
+            Self::Open(causes) => causes.len(),
+            Self::Clear(ids) => ids.len(),
+            Self::Change { .. } | Self::Probed { .. } => 1,
+            Self::Replay { rows, .. } | Self::Assign { rows, .. } => rows.len(),
+            Self::Redo { arrivals, .. } => arrivals.len(),
+            Self::Discard { items, .. } => items.len(),
+        };
+        n as u64
+    }
+}
+
+fn reading_again(
+    conn: &Connection,
+    shelf: &mut outbox::Shelf<'_>,
+    desk: &mut Desk,
+    row: i64,
+) -> rusqlite::Result<bool> {
+    let gone = "DELETE FROM rejected WHERE destination = ?1 AND reading = ?2";
+    if conn.execute(gone, [desk.id, row])? == 0 {
+        return Ok(false);
+    }
+    let tried = "SELECT coalesce(max(number), 0) FROM attempt WHERE destination = ?1 AND reading = ?2";
+    let attempts = conn.query_row(tried, [desk.id, row], |r| r.get(0))?;
+    shelf.owe_again(&mut desk.readings, row, attempts)?;
+    Ok(true)
+}
+
+/// A later event of the same alert that is there says more: an older state must not overwrite it.
+fn alert_again(conn: &Connection, desk: &mut Desk, row: i64) -> rusqlite::Result<bool> {
+    let stale = "UPDATE alert_delivery SET state = 'superseded' WHERE destination = ?1 AND alert_event = ?2
+                 AND state = 'rejected' AND EXISTS (SELECT 1 FROM alert_delivery AS later
+                     WHERE later.destination = ?1 AND later.alert = alert_delivery.alert
+                     AND later.alert_event > ?2 AND later.state = 'delivered')";
+    if conn.execute(stale, [desk.id, row])? > 0 {
+        return Ok(false);
+    }
+    let again = "UPDATE alert_delivery SET state = 'waiting', settled_ms = NULL
+                 WHERE destination = ?1 AND alert_event = ?2 AND state = 'rejected'";
+    let owed = conn.execute(again, [desk.id, row])? > 0;
+    if owed {
+        desk.alerts.owed_again(row);
+    }
+    Ok(owed)
+}
+
+fn open(conn: &Connection, causes: &[(Cause, i64)], at_ms: i64) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO inbox VALUES (?1, ?2, ?3, ?4, ?5, 'open', ?6, ?7, NULL, NULL, NULL)
+               ON CONFLICT (id) DO UPDATE SET state = 'open', opened_ms = ?6, due_ms = ?7, cleared_ms = NULL,
+               assignee = NULL";
+    let mut put = conn.prepare(sql)?;
+    for (cause, due_ms) in causes {
+        let id = cause.id();
+        put.execute(params![id, cause.kind.word(), &*cause.place, cause.code, cause.reason, at_ms, due_ms])?;
+        record(conn, at_ms, &Line { id: &id, what: "opened", by: None, items: 0, text: None })?;
+    }
+    Ok(())
+}
+
+fn clear(conn: &Connection, ids: &[String], at_ms: i64) -> rusqlite::Result<()> {
+    for id in ids {
+        conn.execute("UPDATE inbox SET state = 'cleared', cleared_ms = ?2 WHERE id = ?1", params![id, at_ms])?;
+        conn.execute("DELETE FROM replayed WHERE inbox = ?1", [id])?;
+        record(conn, at_ms, &Line { id, what: "cleared", by: None, items: 0, text: None })?;
+    }
+    Ok(())
+}
+
+/// Answers 0 for a group that is not there.
+fn change(conn: &Connection, act: &Act, at_ms: i64) -> rusqlite::Result<u64> {
+    let Act::Change { id, by, state, assignee, due_ms, note } = act else { return Ok(0) };
+    let sql = "UPDATE inbox SET state = coalesce(?2, state), assignee = coalesce(?3, assignee),
+               due_ms = coalesce(?4, due_ms), note = coalesce(?5, note) WHERE id = ?1";
+    if conn.execute(sql, params![id, state, assignee, due_ms, note])? == 0 {
+        return Ok(0);
+    }
+    let said: Vec<String> = [
+        state.map(|s| format!("state {s}")),
+        assignee.as_ref().map(|a| format!("for {a}")),
+        due_ms.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()).map(|at| format!("due {at}")),
+        note.as_ref().map(|n| format!("note: {n}")),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    record(conn, at_ms, &Line { id, what: "changed", by: Some(by), items: 0, text: Some(&said.join(", ")) })?;
+    Ok(1)
+}
+
+/// Answers the row of the event.
+fn record(conn: &Connection, at_ms: i64, line: &Line<'_>) -> rusqlite::Result<i64> {
+    let Line { id, what, by, items, text } = line;
+    let sql = "INSERT INTO inbox_event (inbox, at_ms, what, by, items, text) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    conn.execute(sql, params![id, at_ms, what, by, items.cast_signed(), text])?;
+    Ok(conn.last_insert_rowid())
+}
+
+fn discard(conn: &Connection, cause: &Cause, event: i64, items: &[(i64, String)]) -> rusqlite::Result<()> {
+    let at = "SELECT id FROM destination WHERE name = ?1";
+    let destination: Option<i64> = match cause.kind {
+        Kind::Refused | Kind::Alert => conn.query_row(at, [&*cause.place], |r| r.get(0)).optional()?,
+        Kind::Undecodable | Kind::Unassigned => None,
+    };
+    let mut put = conn.prepare("INSERT INTO discarded VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
+    for (row, identity) in items {
+        match cause.kind {
+            Kind::Refused => {
+                let gone = "DELETE FROM rejected WHERE destination = ?1 AND reading = ?2";
+                conn.execute(gone, params![destination, row])?;
+            }
+            Kind::Alert => {
+                let gone = "UPDATE alert_delivery SET state = 'discarded' WHERE destination = ?1 AND alert_event = ?2";
+                conn.execute(gone, params![destination, row])?;
+            }
+            Kind::Undecodable | Kind::Unassigned => {}
+        }
+        put.execute(params![cause.kind.word(), row, destination, identity, cause.code, cause.reason, event])?;
+    }
+    Ok(())
+}
