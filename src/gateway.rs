@@ -4,6 +4,7 @@
 //! shutdown goes sources → pipeline → deliveries → journal within `limits::SHUTDOWN_MAX`.
 
 mod core;
+mod inbox;
 mod orders;
 mod outbox;
 mod pipeline;

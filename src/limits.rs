@@ -208,3 +208,5 @@ pub const INBOX_VALIDATED_MAX: usize = 20;
 pub const INBOX_LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Groups of which each has a notice of its own; further ones share one, so that a flood of strangers is one alert.
 pub const INBOX_NOTICES_MAX: usize = 50;
+/// The longest note or reason that a person may write about a group of the inbox.
+pub const INBOX_TEXT_CHARS_MAX: usize = 1_000;

@@ -8,8 +8,10 @@ mod alerts;
 mod check;
 mod decode;
 mod demo;
+mod devices;
 mod explain;
 mod generate;
+mod inbox;
 mod lab;
 mod outbox;
 mod profile;
@@ -43,6 +45,10 @@ enum Command {
     Alerts(alerts::Args),
     /// What waits for each destination, and why.
     Outbox(outbox::Args),
+    /// What is stuck, by cause: try a fix on all of it, send it again, or give it up.
+    Inbox(inbox::Args),
+    /// Which device belongs to whom.
+    Devices(devices::Args),
     /// Firmware profiles: list, show, test.
     Profile(profile::Args),
     /// Decode bytes of a characteristic, or check a file of vectors.
@@ -65,6 +71,8 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Explain(args) => explain::run(&args),
         Command::Alerts(args) => alerts::run(&args),
         Command::Outbox(args) => outbox::run(&args),
+        Command::Inbox(args) => inbox::run(&args),
+        Command::Devices(args) => devices::run(&args),
         Command::Profile(args) => profile::run(&args),
         Command::Decode(args) => decode::run(&args),
         Command::Lab(args) => lab::run(&args),

@@ -30,6 +30,13 @@ impl Remote {
         runtime.block_on(question(client)).map_err(|e| anyhow::anyhow!(e.sentence()))
     }
 
+    /// Asks for something that may take minutes.
+    pub fn ask_patiently<T>(&self, question: impl AsyncFnOnce(Client) -> Result<T, ClientError>) -> anyhow::Result<T> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let client = Client::patient(&self.socket()).map_err(|e| anyhow::anyhow!(e.sentence()))?;
+        runtime.block_on(question(client)).map_err(|e| anyhow::anyhow!(e.sentence()))
+    }
+
     /// A member of the socket's group need not be able to read the configuration: then it is the packaged socket.
     fn socket(&self) -> PathBuf {
         let named = || named_socket(&self.config);

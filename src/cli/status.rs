@@ -44,6 +44,10 @@ fn render(status: &Status, now: Stamp) -> String {
         "Open alerts: {open} (high {}, medium {}, low {}), not acknowledged: {}\n\n",
         a.high, a.medium, a.low, a.unacknowledged
     ));
+    if status.inbox > 0 {
+        let (s, verb) = if status.inbox == 1 { ("", "keeps") } else { ("s", "keep") };
+        out.push_str(&format!("{} cause{s} {verb} something from being sent: see `wardline inbox`.\n\n", status.inbox));
+    }
     let mut table = Table::new(&["part", "name", "kind", "state", "since", "why"]);
     for (part, links) in [("source", &status.sources), ("destination", &status.destinations)] {
         links.iter().for_each(|link| table.row(line(part, link, now)));

@@ -12,6 +12,8 @@ use crate::limits;
 
 /// The gateway's own limit for an answer is 5 s; give it that and a little.
 const ANSWER_MAX: Duration = Duration::from_secs(8);
+/// Decisions about large groups, and probes of slow destinations.
+const LONG_ANSWER_MAX: Duration = Duration::from_secs(180);
 
 /// Why a command got no answer.
 #[derive(Debug, thiserror::Error)]
@@ -70,9 +72,18 @@ pub struct Client {
 impl Client {
     /// For this control socket; nothing is connected yet.
     pub fn new(socket: &Path) -> Result<Self, ClientError> {
+        Self::within(socket, ANSWER_MAX)
+    }
+
+    /// For this control socket, and questions that take the gateway minutes.
+    pub fn patient(socket: &Path) -> Result<Self, ClientError> {
+        Self::within(socket, LONG_ANSWER_MAX)
+    }
+
+    fn within(socket: &Path, answer_max: Duration) -> Result<Self, ClientError> {
         let http = reqwest::Client::builder()
             .unix_socket(socket)
-            .timeout(ANSWER_MAX)
+            .timeout(answer_max)
             .no_proxy()
             // Nothing here is encrypted: a machine without CA certificates must not matter.
             .tls_certs_only(std::iter::empty())

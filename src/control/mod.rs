@@ -20,6 +20,7 @@ use crate::telemetry::Watchdog;
 pub mod access;
 pub mod client;
 mod health;
+pub mod inbox;
 mod problem;
 mod routes;
 pub mod serve;
@@ -48,6 +49,8 @@ pub struct Desk {
     pub alerts: watch::Receiver<Arc<[Alert]>>,
     /// Who carries orders out.
     pub orders: Arc<dyn Orders>,
+    /// What is stuck.
+    pub inbox: Arc<dyn inbox::Inbox>,
     /// One for each source.
     pub sources: Vec<Probe>,
     /// One for each destination.

@@ -30,6 +30,7 @@ pub fn router(desk: Arc<Desk>) -> Router {
         .route("/v1/alerts/{id}/acknowledge", post(acknowledge))
         .route("/v1/outbox", get(outbox))
         .route("/v1/devices", get(devices).post(add_device))
+        .merge(super::inbox::routes())
         .fallback(|| async { Fault::Missing("address") })
         .layer(DefaultBodyLimit::max(limits::CONTROL_BODY_BYTES_MAX))
         .with_state(desk)
@@ -48,6 +49,7 @@ async fn status(State(desk): Shared, _role: Extension<Role>) -> Answer<view::Sta
         sources: desk.sources.iter().map(|probe| probe()).collect(),
         destinations: desk.destinations.iter().map(|probe| probe()).collect(),
         outbox,
+        inbox: desk.inbox.groups(false).await?.len(),
         alerts: count(&desk.alerts.borrow()),
     }))
 }

@@ -90,6 +90,7 @@ fn desk(clock: Clock) -> Arc<Desk> {
         records: Arc::new(Shelf),
         alerts,
         orders: Arc::new(Crew),
+        inbox: Arc::new(super::inbox::Empty),
         sources: vec![link("ward", view::LinkState::Up)],
         destinations: vec![link("centre", view::LinkState::Down)],
         metrics: idle_metrics(),

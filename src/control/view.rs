@@ -30,6 +30,9 @@ pub struct Status {
     pub destinations: Vec<Link>,
     /// What waits for each destination.
     pub outbox: Vec<Outbox>,
+    /// Causes for which something is stuck: see the inbox.
+    #[serde(default)]
+    pub inbox: usize,
     /// Open alerts.
     pub alerts: AlertCounts,
 }

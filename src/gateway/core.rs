@@ -7,7 +7,7 @@ use crate::alarm::AlertEvent;
 use crate::alert::{Engine, Input};
 use crate::clock::Stamp;
 use crate::intake::Intake;
-use crate::profile::Decoder;
+use crate::profile::{Decoded, Decoder};
 use crate::reading::{Arrival, Delivery, Frame, Reject};
 
 /// A payload longer than `limits::PAYLOAD_BYTES_MAX`: its beginning is kept.
@@ -31,6 +31,21 @@ impl Core {
             Ok(decoded) => decoded,
             Err(reject) => return (Arrival { frame, undated: false, outcome: Err(reject) }, Vec::new()),
         };
+        self.understood(frame, decoded, now)
+    }
+
+    /// A frame that a fresh decoder understands by now. `None`: still not.
+    pub(super) fn retake(
+        &mut self,
+        decoder: &mut Decoder,
+        frame: Frame,
+        now: Stamp,
+    ) -> Option<(Arrival, Vec<AlertEvent>)> {
+        let decoded = decoder.decode(&frame).ok()?;
+        Some(self.understood(frame, decoded, now))
+    }
+
+    fn understood(&mut self, frame: Frame, decoded: Decoded, now: Stamp) -> (Arrival, Vec<AlertEvent>) {
         let taken = self.intake.take(&frame, decoded);
         let mut events = Vec::new();
         for reading in &taken.readings {

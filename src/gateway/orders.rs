@@ -11,6 +11,9 @@ use crate::alert::AlertError;
 use crate::config::DeviceSettings;
 use crate::control::{Fault, Orders};
 use crate::journal::JournalError;
+use crate::journal::inbox::Cause;
+use crate::profile::Decoder;
+use crate::reading::Frame;
 
 /// Longer than this a person does not wait; the order may still be carried out.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
@@ -21,6 +24,14 @@ pub(super) enum Order {
     Acknowledge { id: AlertId, by: String, answer: oneshot::Sender<Result<(), AlertError>> },
     /// A device joins, or gets another holder.
     AddDevice { device: DeviceSettings, answer: oneshot::Sender<Result<(), JournalError>> },
+    /// Frames of the inbox, to be decoded by this decoder: how many became readings.
+    Redo {
+        cause: Cause,
+        by: String,
+        frames: Vec<(i64, Frame)>,
+        decoder: Box<Decoder>,
+        answer: oneshot::Sender<Result<u64, JournalError>>,
+    },
 }
 
 /// Hands orders to the pipeline.

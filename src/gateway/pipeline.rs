@@ -20,7 +20,7 @@ use crate::alarm::{AlertEvent, Priority};
 use crate::alert::Input;
 use crate::alert::notify::Signal;
 use crate::clock::Clock;
-use crate::journal::{Group, Journal, JournalError, Kept};
+use crate::journal::{Act, Group, Journal, JournalError, Kept};
 use crate::limits;
 use crate::reading::Frame;
 use crate::telemetry::Pulse;
@@ -169,6 +169,21 @@ impl Pipeline {
                 let journal = self.journal.clone();
                 in_flight.push(Box::pin(async move {
                     drop(answer.send(journal.save_device(device).await));
+                    (Arc::default(), Vec::new(), Ok(Vec::new()))
+                }));
+            }
+            Order::Redo { cause, by, frames, mut decoder, answer } => {
+                let now = self.clock.now();
+                let (mut arrivals, mut events) = (Vec::new(), Vec::new());
+                for (row, frame) in frames {
+                    let Some((arrival, mut found)) = self.core.retake(&mut decoder, frame, now) else { continue };
+                    arrivals.push((row, arrival));
+                    events.append(&mut found);
+                }
+                self.signal(events, pending);
+                let journal = self.journal.clone();
+                in_flight.push(Box::pin(async move {
+                    drop(answer.send(journal.redress(Act::Redo { cause, by, arrivals }).await));
                     (Arc::default(), Vec::new(), Ok(Vec::new()))
                 }));
             }

@@ -20,12 +20,17 @@ struct Book {
 
 /// For the gateway of this configuration.
 pub(super) fn of(config: &Config) -> Arc<dyn Records> {
+    let scope = scope(config);
+    Arc::new(Book { reader: Reader::new(&config.gateway.state), devices: config.devices.clone(), scope })
+}
+
+/// Who we are and what we claim, in a resource that is only looked at.
+pub(super) fn scope(config: &Config) -> Scope {
     let us_core = config.destinations.iter().find_map(|d| match d {
         DestinationSettings::Fhir(fhir) => Some(fhir.us_core),
         DestinationSettings::Ndjson(_) | DestinationSettings::Webhook(_) => None,
     });
-    let scope = Scope { gateway: config.gateway.id.as_str().into(), us_core: us_core.unwrap_or(true) };
-    Arc::new(Book { reader: Reader::new(&config.gateway.state), devices: config.devices.clone(), scope })
+    Scope { gateway: config.gateway.id.as_str().into(), us_core: us_core.unwrap_or(true) }
 }
 
 impl From<ReadError> for Unreadable {

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch as seen};
 use tokio_util::sync::CancellationToken;
 
 use super::core::Core;
+use super::inbox::{Counter, Office, notice};
 use super::orders::Window;
 use super::outbox::Debts;
 use super::pipeline::{Inbox, Pipeline, Technical};
@@ -194,12 +195,20 @@ impl Parts {
                 Ok(())
             });
         }
+        let records = records::of(&config);
+        let office = Office::new(&config, &clock, &journal, records.clone(), catalogue, orders.clone());
+        let (watched, found) = (office.clone(), links.found.clone());
+        inflow.spawn(async move {
+            notice::run(watched, found).await;
+            Ok(())
+        });
         let desk = Arc::new(Desk {
             gateway,
             started: clock.now(),
             clock: clock.clone(),
             patients: config.patients.iter().map(|p| p.reference.clone()).collect(),
-            records: records::of(&config),
+            records,
+            inbox: Arc::new(Counter(office)),
             alerts: signal.watch(),
             orders: Arc::new(Window(orders)),
             sources: links.sources,
@@ -401,6 +410,7 @@ async fn beat(desk: &Arc<Desk>) -> Beat {
         backlog: boxes.iter().map(|o| o.waiting).sum(),
         oldest_s: u64::try_from(now.wall_ms.saturating_sub(oldest_ms) / 1_000).unwrap_or(0),
         rejected: boxes.iter().map(|o| o.rejected).sum(),
+        inbox: desk.inbox.groups(false).await.map_or(0, |groups| groups.len()),
         open_alerts: desk.alerts.borrow().len(),
         down: links.filter(|l| l.state == LinkState::Down).map(|l| l.name).collect(),
         stalled: desk.watchdog.stalled(),

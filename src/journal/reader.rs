@@ -311,7 +311,8 @@ fn standing(conn: &Connection, destination: i64, reading: i64) -> rusqlite::Resu
     if let Some((code, reason)) = refused.optional()? {
         return Ok(Some(Standing::Rejected(code, reason)));
     }
-    let given_up = "SELECT code, reason, event.by, event.text FROM discarded JOIN inbox_event AS event ON event.id = event
+    let given_up =
+        "SELECT code, reason, event.by, event.text FROM discarded JOIN inbox_event AS event ON event.id = event
                     WHERE kind = 'refused' AND item = ?2 AND destination = ?1";
     let given_up = conn.prepare(given_up)?.query_row([destination, reading], |r| {
         let (reason, by, text): (String, Option<String>, Option<String>) = (r.get(1)?, r.get(2)?, r.get(3)?);

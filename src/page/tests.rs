@@ -149,6 +149,7 @@ fn desk(rows: Vec<view::Row>, alerts: Vec<Alert>, centre: view::LinkState) -> Ar
         records: Arc::new(Shelf(rows)),
         alerts: watch::channel(Arc::from(alerts)).1,
         orders: Arc::new(Crew),
+        inbox: Arc::new(control::inbox::Empty),
         sources: vec![link("ward", "sim", view::LinkState::Up)],
         destinations: vec![link("centre", "fhir", centre), link("archive", "ndjson", view::LinkState::Up)],
         metrics: idle_metrics(),

@@ -29,6 +29,8 @@ pub struct Beat {
     pub oldest_s: u64,
     /// Items that a destination refused.
     pub rejected: u64,
+    /// Causes for which something is stuck, by count only.
+    pub inbox: usize,
     /// Open alerts, by count only.
     pub open_alerts: usize,
     /// Sources and destinations that are down, by name.
@@ -91,6 +93,7 @@ mod tests {
             backlog: 3,
             oldest_s: 4,
             rejected: 5,
+            inbox: 1,
             open_alerts: 6,
             down: vec!["centre".into()],
             stalled: vec![],
@@ -107,6 +110,7 @@ mod tests {
             "backlog",
             "oldest_s",
             "rejected",
+            "inbox",
             "open_alerts",
             "down",
             "stalled",

@@ -6,6 +6,7 @@ mod basics;
 mod child;
 mod crash;
 mod faults;
+mod inbox;
 mod model;
 mod opening;
 mod reading;

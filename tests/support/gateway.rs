@@ -87,9 +87,14 @@ impl Gateway {
 
     /// A subcommand's `--json` answer.
     pub fn json(&self, arguments: &[&str]) -> serde_json::Value {
+        self.json_of(arguments, 0)
+    }
+
+    /// The same, with another exit code.
+    pub fn json_of(&self, arguments: &[&str], expected: i32) -> serde_json::Value {
         let arguments: Vec<&str> = arguments.iter().copied().chain(["--json"]).collect();
         let (out, err, code) = self.cli(&arguments);
-        assert_eq!(code, Some(0), "{arguments:?}: {err}\n{}", self.log());
+        assert_eq!(code, Some(expected), "{arguments:?}: {err}\n{}", self.log());
         serde_json::from_str(&out).unwrap_or_else(|e| panic!("{arguments:?}: {e}: {out}"))
     }
 

@@ -1,0 +1,100 @@
+//! `wardline devices`: which device belongs to whom; add or change one while the gateway runs.
+#![allow(clippy::print_stdout)]
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+use serde_json::value::RawValue;
+
+use super::remote::Remote;
+use super::text::Table;
+use crate::config::DeviceSettings;
+use crate::reading::{DeviceId, PatientId};
+
+/// Arguments of `wardline devices`.
+#[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Add a device, or give it another holder: in force with its next message.
+    Add(Add),
+}
+
+#[derive(clap::Args)]
+struct Add {
+    /// Link and address: mqtt:cuff-17, ble:C0:26:DF:00:11:22.
+    id: String,
+    /// Whose it is, as in the configuration: Patient/8f2c.
+    #[arg(long, value_name = "REFERENCE")]
+    patient: String,
+    /// For one user slot of a shared device; the other slots stay as they are.
+    #[arg(long)]
+    slot: Option<u8>,
+    /// Zone of its clock, if it is not the gateway's.
+    #[arg(long, value_name = "IANA NAME")]
+    time_zone: Option<String>,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+/// Runs it.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    match &args.command {
+        Some(Command::Add(add)) => self::add(add),
+        None => list(&args.remote),
+    }
+}
+
+fn list(remote: &Remote) -> anyhow::Result<ExitCode> {
+    let raw: Box<RawValue> = remote.ask(async |client| client.get("/v1/devices", &[]).await)?;
+    if remote.json {
+        println!("{raw}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let devices: Vec<DeviceSettings> = serde_json::from_str(raw.get())?;
+    let mut table = Table::new(&["device", "slot", "patient", "zone"]);
+    for d in &devices {
+        let zone = d.time_zone.clone().unwrap_or_default();
+        if let Some(patient) = &d.patient {
+            table.row([d.id.to_string(), "-".into(), patient.reveal().into(), zone.clone()]);
+        }
+        for (slot, patient) in &d.slots {
+            table.row([d.id.to_string(), slot.clone(), patient.reveal().into(), zone.clone()]);
+        }
+    }
+    print!("{}", table.render("No device has a patient: `wardline devices add ID --patient REFERENCE`."));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn add(add: &Add) -> anyhow::Result<ExitCode> {
+    let patient = PatientId::new(&add.patient);
+    let known: Vec<DeviceSettings> = add.remote.ask(async |client| client.get("/v1/devices", &[]).await)?;
+    let before = known.into_iter().find(|d| *d.id.0 == *add.id);
+    let time_zone = add.time_zone.clone().or(before.as_ref().and_then(|d| d.time_zone.clone()));
+    let (patient, slots) = match add.slot {
+        None => (Some(patient), BTreeMap::new()),
+        Some(slot) => {
+            let mut slots = before.map(|d| d.slots).unwrap_or_default();
+            slots.insert(slot.to_string(), patient);
+            (None, slots)
+        }
+    };
+    let device = DeviceSettings { id: DeviceId(add.id.as_str().into()), patient, slots, time_zone };
+    let raw: Box<RawValue> = add.remote.ask(async |client| client.post("/v1/devices", &device).await)?;
+    if add.remote.json {
+        println!("{raw}");
+    } else {
+        println!(
+            "{}: in force with its next message. Earlier readings of it that are nobody's: `wardline inbox`.",
+            add.id
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}

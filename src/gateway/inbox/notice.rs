@@ -1,0 +1,128 @@
+//! Says it to people when a group begins and when it ends: one technical alert for each group, once.
+//!
+//! Promises: what nobody tries any more is told within seconds, also after a restart; a replay that fails does not tell
+//! again. Must never: let a flood of strangers become a flood of alerts.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::super::pipeline::Technical;
+use super::{Office, State, cause, ms};
+use crate::alarm::Priority;
+use crate::journal::Act;
+use crate::journal::inbox::Cause;
+use crate::limits;
+
+/// Conditions by name: how urgent, and in words.
+type Notices = BTreeMap<Arc<str>, (Priority, String)>;
+
+/// What one look found.
+#[derive(Default)]
+struct Found {
+    begun: Vec<(Cause, i64)>,
+    ended: Vec<String>,
+    notices: Notices,
+}
+
+/// Looks while the journal changes, until nobody listens.
+pub(in crate::gateway) async fn run(office: Arc<Office>, told: mpsc::Sender<Technical>) {
+    let mut changed = office.journal.changed();
+    let mut said = Notices::new();
+    loop {
+        changed.mark_unchanged();
+        let found = office.read(|office| Ok(look(office))).await.ok().flatten();
+        if let Some(found) = found {
+            for act in [(!found.begun.is_empty()).then_some(Act::Open(found.begun)), Some(Act::Clear(found.ended))] {
+                let Some(act) = act.filter(|act| !matches!(act, Act::Clear(ids) if ids.is_empty())) else { continue };
+                // Not kept: the next look finds it again.
+                let _ = office.journal.redress(act).await;
+            }
+            for condition in news(&said, &found.notices) {
+                if told.send(condition).await.is_err() {
+                    return;
+                }
+            }
+            said = found.notices;
+        }
+        let pause = tokio::time::sleep(limits::INBOX_LOOK_EVERY);
+        tokio::select! {
+            () = pause => {}
+            () = told.closed() => return,
+        }
+        tokio::select! {
+            moved = changed.changed() => if moved.is_err() { return },
+            () = told.closed() => return,
+        }
+    }
+}
+
+/// `None`: the journal cannot be read now. Blocking.
+fn look(office: &Office) -> Option<Found> {
+    let now_ms = office.clock.now().wall_ms;
+    let mut found = Found::default();
+    let mut open = Vec::new();
+    for (id, (cause, extent, case)) in office.heaps().ok()? {
+        let was_open = case.as_ref().is_some_and(|c| c.state != State::Cleared.word());
+        let sending = case.as_ref().is_some_and(|c| c.sending > 0);
+        match (extent, was_open) {
+            (Some(_), false) => found.begun.push((cause.clone(), now_ms.saturating_add(ms(cause::due(&cause))))),
+            (None, true) if !sending => found.ended.push(id.clone()),
+            _ => {}
+        }
+        if let Some(extent) = extent {
+            open.push((case.map_or(now_ms, |c| c.opened_ms), id, cause, extent.items));
+        } else if sending && was_open {
+            open.push((case.map_or(now_ms, |c| c.opened_ms), id, cause, 0));
+        }
+    }
+    // The oldest keep their notices.
+    open.sort_by_key(|(opened_ms, id, ..)| (*opened_ms, id.clone()));
+    for (n, (_, id, cause, items)) in open.iter().enumerate() {
+        let (name, notice) = if n < limits::INBOX_NOTICES_MAX {
+            (format!("inbox:{id}"), (cause::priority(cause), words(id, cause, *items)))
+        } else {
+            let text = "Still more causes have stuck items that are not sent: see `wardline inbox`";
+            ("inbox:more".to_owned(), (Priority::Medium, text.to_owned()))
+        };
+        found.notices.insert(name.into(), notice);
+    }
+    Some(found)
+}
+
+fn words(id: &str, cause: &Cause, items: u64) -> String {
+    let title = cause::title(cause, items.max(1));
+    format!("{title}; the gateway does not try any more. See `wardline inbox show {id}`")
+}
+
+/// What began and what ended since.
+fn news(before: &Notices, now: &Notices) -> Vec<Technical> {
+    let begun = now.iter().filter(|(name, _)| !before.contains_key(*name));
+    let ended = before.iter().filter(|(name, _)| !now.contains_key(*name));
+    let condition = |active| {
+        move |(name, (priority, text)): (&Arc<str>, &(Priority, String))| Technical {
+            name: name.clone(),
+            active,
+            priority: *priority,
+            text: text.clone(),
+        }
+    };
+    begun.map(condition(true)).chain(ended.map(condition(false))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_is_told_when_it_begins_and_when_it_ends_and_not_between() {
+        let notices = |ids: &[&str], n: u64| -> Notices {
+            ids.iter().map(|id| (Arc::from(*id), (Priority::Medium, format!("{n}")))).collect()
+        };
+        let (none, one, more) = (notices(&[], 0), notices(&["inbox:a"], 1), notices(&["inbox:a"], 7));
+        assert!(matches!(&news(&none, &one)[..], [t] if t.active));
+        assert!(news(&one, &more).is_empty());
+        assert!(matches!(&news(&more, &none)[..], [t] if !t.active));
+    }
+}

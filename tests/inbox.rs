@@ -1,0 +1,187 @@
+//! The inbox through the built binary: what is stuck is said once, tried, sent again with its identity, or given up.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::disallowed_methods)]
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use wardline::lab::endpoint::{Endpoint, Manners, Settings};
+
+mod support;
+
+use support::PATIENCE;
+use support::broker::{Broker, Door};
+use support::device::Device;
+use support::gateway::Gateway;
+
+fn settings(broker: &Broker, url: &str) -> String {
+    format!(
+        "[journal]\nreserve_mib = 1\n\
+         [[source]]\nkind = \"mqtt\"\nname = \"home\"\nurl = \"mqtt://127.0.0.1:{}\"\n\
+         [[destination]]\nkind = \"fhir\"\nname = \"centre\"\nurl = \"{url}\"\nidempotency = \"conditional-create\"\n\
+         [[patient]]\nreference = \"Patient/p0\"\n[[patient]]\nreference = \"Patient/p1\"\n\
+         [[device]]\nid = \"mqtt:watch-0\"\npatient = \"Patient/p0\"\n",
+        broker.port
+    )
+}
+
+fn refusing() -> Manners {
+    Manners { refuse_rate: 1.0, ..Manners::default() }
+}
+
+async fn publish(device: &Device, name: &str, numbers: std::ops::Range<u64>) {
+    for n in numbers {
+        let payload = format!("{{\"id\":{n},\"time\":\"2026-11-22T10:00:{n:02}Z\",\"heart_rate\":70}}");
+        device.publish(&format!("vitals/{name}"), [payload]).await;
+    }
+}
+
+async fn until<T>(what: &str, gateway: &Gateway, mut look: impl FnMut() -> Option<T>) -> T {
+    let since = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(since.elapsed() < PATIENCE, "{what} did not happen\n{}", gateway.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// The open group of this kind with so many items.
+fn group(gateway: &Gateway, kind: &str, items: u64) -> Option<Value> {
+    let groups = gateway.json(&["inbox"]);
+    let mut groups = groups.as_array().unwrap().iter();
+    groups.find(|g| g["kind"] == kind && g["items"] == items).cloned()
+}
+
+/// Notices about the inbox: those that are open, and all there ever were.
+fn notices(gateway: &Gateway) -> (usize, usize) {
+    let about = |alerts: Value| {
+        let of = |a: &&Value| a["rule"].as_str().unwrap().starts_with("inbox:");
+        alerts.as_array().unwrap().iter().filter(of).count()
+    };
+    (about(gateway.json(&["alerts"])), about(gateway.json(&["alerts", "--all"])))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refused_readings_are_said_once_and_sent_again_with_their_identity() {
+    let Some(broker) = Broker::start(&Door::Open, "") else { return };
+    let endpoint = Endpoint::start(Settings { manners: refusing(), ..Settings::default() }).unwrap();
+    let mut gateway = Gateway::new(&settings(&broker, &endpoint.url()));
+    gateway.start();
+    let device = Device::connect(broker.device_port);
+    publish(&device, "watch-0", 0..12).await;
+    let refused = until("the group", &gateway, || group(&gateway, "refused", 12)).await;
+    let id = refused["id"].as_str().unwrap();
+    assert_eq!((&refused["why"]["code"], &refused["owner"]), (&json!("WL-F011"), &json!("integration-engineer")));
+    assert_eq!(refused["state"], "open");
+    until("the notice", &gateway, || (notices(&gateway).0 > 0).then_some(())).await;
+
+    // Somebody takes it, and sees what would help.
+    assert_eq!(gateway.json(&["inbox", "assign", id, "--to", "Ada"])["done"], true);
+    assert_eq!(gateway.json(&["inbox", "state", id, "waiting", "--by", "Ada"])["done"], true);
+    let (text, _, _) = gateway.cli(&["inbox", "show", &id[..4]]);
+    assert!(text.contains("12 readings refused by centre") && text.contains("waiting for a fix, Ada"), "{text}");
+    assert!(text.contains(&format!("wardline inbox dry-run {id}")), "{text}");
+    assert!(text.lines().all(|l| l.chars().count() <= 80), "{text}");
+    let tried = gateway.json(&["inbox", "dry-run", id]);
+    assert_eq!(tried["items"].as_array().unwrap().len(), 12);
+    assert_eq!(tried["total"]["fails"], 0);
+
+    // A replay that is refused again is the same group, and no second notice.
+    assert_eq!(gateway.json(&["inbox", "replay", id, "--by", "Ada"])["items"], 12);
+    until("the second refusal", &gateway, || group(&gateway, "refused", 12).filter(|g| g["sending"] == 0)).await;
+    endpoint.behave(Manners::default());
+    // The box is stopped in between: what was decided is not forgotten.
+    gateway.kill();
+    gateway.start();
+    assert_eq!(gateway.json(&["inbox", "replay", id, "--by", "Ada"])["items"], 12);
+    until("delivery", &gateway, || (endpoint.counts().observations == 12).then_some(())).await;
+    until("the end", &gateway, || {
+        // The destination had refused the notices, too.
+        for group in gateway.json(&["inbox"]).as_array().unwrap().iter().filter(|g| g["kind"] == "alert") {
+            if group["items"] != 0 {
+                gateway.json(&["inbox", "replay", group["id"].as_str().unwrap(), "--by", "Ada"]);
+            }
+        }
+        gateway.json(&["inbox"]).as_array().unwrap().is_empty().then_some(())
+    })
+    .await;
+    until("the end of the notices", &gateway, || (notices(&gateway).0 == 0).then_some(())).await;
+    let every = gateway.json(&["alerts", "--all"]);
+    let rule = format!("inbox:{id}");
+    assert_eq!(every.as_array().unwrap().iter().filter(|a| a["rule"] == rule.as_str()).count(), 1, "{every}");
+    assert_eq!(endpoint.counts().duplicates, 0);
+    let shown = gateway.json(&["inbox", "show", id]);
+    let said: Vec<_> = shown["history"].as_array().unwrap().iter().map(|h| h["what"].as_str().unwrap()).collect();
+    assert_eq!(said, ["cleared", "replayed", "replayed", "changed", "changed", "opened"], "{shown}");
+    assert_eq!(gateway.stop(), Some(0), "{}", gateway.log());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readings_of_nobody_get_their_patient_and_then_go_out() {
+    let Some(broker) = Broker::start(&Door::Open, "") else { return };
+    let endpoint = Endpoint::start(Settings::default()).unwrap();
+    let mut gateway = Gateway::new(&settings(&broker, &endpoint.url()));
+    gateway.start();
+    let device = Device::connect(broker.device_port);
+    publish(&device, "stranger", 0..3).await;
+    publish(&device, "watch-0", 3..4).await;
+    until("delivery of the other", &gateway, || (endpoint.counts().observations == 1).then_some(())).await;
+    let nobodys = until("the group", &gateway, || group(&gateway, "unassigned", 3)).await;
+    let id = nobodys["id"].as_str().unwrap();
+    assert_eq!(nobodys["owner"], "care-manager");
+    let (text, _, code) = gateway.cli(&["inbox", "dry-run", id]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("has no patient of this box yet"), "{text}");
+    let (_, said, code) = gateway.cli(&["inbox", "replay", id, "--by", "Ada"]);
+    assert!(code == Some(1) && said.contains("none of 3 would pass"), "{said}");
+
+    let command = nobodys["fix"]["commands"][0].as_str().unwrap().replace("Patient/…", "Patient/p1");
+    let words: Vec<&str> = command.split(' ').skip(1).collect();
+    assert_eq!(gateway.json(&words)["done"], true);
+    assert_eq!(gateway.json(&["inbox", "dry-run", id])["total"]["passes"], 3);
+    assert_eq!(gateway.json(&["inbox", "replay", id, "--by", "Ada"])["items"], 3);
+    until("delivery", &gateway, || (endpoint.counts().observations == 4).then_some(())).await;
+    publish(&device, "stranger", 0..5).await;
+    until("delivery of what came after", &gateway, || (endpoint.counts().observations == 6).then_some(())).await;
+    assert_eq!(endpoint.counts().duplicates, 0);
+    let outbox = gateway.json(&["outbox"]);
+    assert_eq!((&outbox[0]["waiting"], &outbox[0]["delivered"]), (&json!(0), &json!(6)));
+    assert_eq!(gateway.stop(), Some(0), "{}", gateway.log());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_given_up_stays_in_the_record_with_name_and_reason() {
+    let Some(broker) = Broker::start(&Door::Open, "") else { return };
+    let endpoint = Endpoint::start(Settings { manners: refusing(), ..Settings::default() }).unwrap();
+    let mut gateway = Gateway::new(&settings(&broker, &endpoint.url()));
+    gateway.start();
+    let device = Device::connect(broker.device_port);
+    device.publish("vitals/watch-0", ["{", "\u{0}", "[1,"]).await;
+    publish(&device, "watch-0", 0..2).await;
+    let broken = until("the messages", &gateway, || group(&gateway, "undecodable", 3)).await;
+    let refused = until("the refused", &gateway, || group(&gateway, "refused", 2)).await;
+    let tried = gateway.json_of(&["inbox", "dry-run", broken["id"].as_str().unwrap()], 1);
+    assert_eq!(tried["total"]["fails"], 3);
+    for group in [&broken, &refused] {
+        let id = group["id"].as_str().unwrap();
+        let (_, said, code) = gateway.cli(&["inbox", "discard", id, "--by", "Ada", "--reason", " "]);
+        assert!(code == Some(1) && said.contains("a reason has"), "{said}");
+        let given = gateway.json(&["inbox", "discard", id, "--by", "Ada", "--reason", "test messages"]);
+        assert_eq!(given["items"], group["items"]);
+    }
+    until("the end", &gateway, || gateway.json(&["inbox"]).as_array().unwrap().is_empty().then_some(())).await;
+    gateway.kill();
+    gateway.start();
+    let shown = gateway.json(&["inbox", "show", refused["id"].as_str().unwrap()]);
+    let given = shown["history"].as_array().unwrap().iter().find(|h| h["what"] == "discarded").unwrap();
+    assert_eq!((&given["by"], &given["text"], &given["items"]), (&json!("Ada"), &json!("test messages"), &json!(2)));
+    let key = gateway.json(&["readings"])[0]["reading"]["key"].as_str().unwrap().to_owned();
+    let explained = gateway.json(&["explain", &key]);
+    assert!(explained.to_string().contains("given up by Ada: test messages"), "{explained}");
+    endpoint.behave(Manners::default());
+    publish(&device, "watch-0", 2..3).await;
+    until("delivery of a new one", &gateway, || (endpoint.counts().observations == 1).then_some(())).await;
+    assert_eq!(gateway.stop(), Some(0), "{}", gateway.log());
+}
