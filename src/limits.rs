@@ -20,6 +20,10 @@ pub const JOURNAL_READER_CACHE_KIB: u32 = 512;
 pub const JOURNAL_WAL_PAGES: u32 = 1_000;
 /// A WAL that grew (a long reader) is cut back to this.
 pub const JOURNAL_WAL_KEPT_BYTES: u64 = 8 * 1024 * 1024;
+/// How soon readings that wait for the clock get their time once it is right.
+pub const CLOCK_LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A clock that is not set for longer is a technical condition: a box without a battery asks the network first.
+pub const CLOCK_WRONG_ALERT: Duration = Duration::from_secs(300);
 /// Integrity check at start after a crash: recording again comes first.
 pub const JOURNAL_CHECK_MAX: Duration = Duration::from_secs(2);
 /// Integrity check at start after an orderly end.

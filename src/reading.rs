@@ -366,7 +366,9 @@ pub enum TimeMethod {
     DeviceCivil,
     /// A live value without a device time: the time of receipt.
     Received,
-    /// Neither clock can be trusted.
+    /// To be dated by its receipt, as soon as our clock is known in this boot. Not delivered before.
+    Pending,
+    /// No clock can be trusted, and none will.
     Unresolved,
 }
 

@@ -184,8 +184,18 @@ impl Parts {
                 Ok(())
             });
         }
-        // The pipeline ends when the last source has let go of its end.
-        drop(frames);
+        // Without a source, or when the last one is done, people's orders are still carried out.
+        let until = stop.clone();
+        inflow.spawn(async move {
+            until.cancelled().await;
+            drop(frames);
+            Ok(())
+        });
+        let (until, ticks, told) = (stop.clone(), clock.clone(), links.found.clone());
+        inflow.spawn(async move {
+            watch::clock(&ticks, told, until).await;
+            Ok(())
+        });
         for (name, sink) in sinks {
             let status = links.destination(name.clone(), sink.kind(), inflow);
             let outbox = Debts::new(journal.clone(), name.clone(), &config.gateway.state);

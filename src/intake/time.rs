@@ -32,9 +32,12 @@ pub(super) fn resolve(draft: &Draft, frame: &Frame, zone: &TimeZone) -> (Taken, 
     });
     let (at_ms, uncertainty_ms, method) = match believable {
         Some((ms, uncertainty, method)) => (Some(ms), uncertainty, method),
-        None if !draft.stored && received.trusted => {
+        None if !draft.stored => {
             let uncertainty = if waited { u32::MAX } else { RECEIPT_UNCERTAINTY_MS };
-            (Some(received.wall_ms), uncertainty, TimeMethod::Received)
+            match received.trusted {
+                true => (Some(received.wall_ms), uncertainty, TimeMethod::Received),
+                false => (None, uncertainty, TimeMethod::Pending),
+            }
         }
         None => (None, u32::MAX, TimeMethod::Unresolved),
     };

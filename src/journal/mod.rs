@@ -3,6 +3,7 @@
 //! Promises: what [`Journal::commit`] answered is on the disk; what was delivered stays settled; a failed sync is fatal.
 //! Must never: answer before the sync, retry a failed sync, or delete what is not settled.
 
+mod chain;
 mod counts;
 pub mod inbox;
 mod lease;
@@ -10,6 +11,7 @@ mod ledger;
 mod life;
 mod open;
 mod outbox;
+mod pending;
 mod queue;
 pub mod reader;
 mod recover;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, Rows, Statement, params};
 use serde::Serialize;
 
+use super::chain::{self, Entry};
 use super::queue::{Debt, Queue, Verdict, Walk};
 use super::row;
 use super::spans::{Change, Spans};
@@ -16,7 +17,7 @@ use super::tally::Counts;
 use crate::clock::Stamp;
 use crate::custody::{Item, ItemId, Lane, Outcome, Payload, Why};
 use crate::limits;
-use crate::reading::Reading;
+use crate::reading::{Reading, TimeMethod};
 
 /// One destination's readings.
 pub(super) struct Outbox {
@@ -53,6 +54,26 @@ pub(super) struct Shelf<'c> {
     attempt: Statement<'c>,
 }
 
+/// Whether a reading can go out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Due {
+    Now,
+    /// When it has its time: see `pending.rs`.
+    Later,
+    /// It is nobody's.
+    Never,
+}
+
+impl Due {
+    fn of(assigned: bool, pending: bool) -> Self {
+        match (assigned, pending) {
+            (false, _) => Self::Never,
+            (true, true) => Self::Later,
+            (true, false) => Self::Now,
+        }
+    }
+}
+
 /// What a lease found.
 #[derive(Default)]
 pub(super) struct Found {
@@ -72,6 +93,11 @@ impl Recent {
         self.0.push_back(Known { id, device, reading });
     }
 
+    /// The rows have changed.
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+
     /// Those with these ids, if all of them are here.
     fn between(&self, above: i64, below: i64) -> Option<impl Iterator<Item = &Known>> {
         let first = self.0.front()?.id;
@@ -85,7 +111,7 @@ impl<'c> Shelf<'c> {
         Ok(Self {
             conn,
             walk: conn.prepare(&format!(
-                "SELECT reading.id, reading.device, patient IS NOT NULL, {} FROM reading
+                "SELECT reading.id, reading.device, patient IS NOT NULL, taken_method = 'pending', {} FROM reading
                  CROSS JOIN device ON device.id = reading.device
                  WHERE reading.id > ?1 AND reading.id < ?2 ORDER BY reading.id",
                 row::COLUMNS
@@ -160,10 +186,11 @@ impl<'c> Shelf<'c> {
         outcomes: &[(ItemId, Outcome)],
         at_ms: i64,
         counts: &mut Counts,
-    ) -> rusqlite::Result<()> {
+    ) -> rusqlite::Result<Vec<Entry<'static>>> {
         let to = outbox.destination;
-        let mut places = Vec::new();
-        let mut settled = Spans::default();
+        let (mut places, mut failed) = (Vec::new(), Spans::default());
+        let (mut settled, mut entries) = (Spans::default(), Vec::new());
+        let entry = |what, first, last, digest| Entry { what, destination: Some(to), first, last, digest, detail: None };
         for (item, outcome) in outcomes {
             let ItemId::Reading(id) = *item else { continue };
             let Some(attempts) = outbox.queue.attempts_in_flight(id) else { continue };
@@ -176,15 +203,26 @@ impl<'c> Shelf<'c> {
                 Outcome::Reject(why) => {
                     self.attempt(to, id, attempts + 1, at_ms, why)?;
                     self.rejected.execute(params![to, id, at_ms, &*why.code, &why.text])?;
+                    entries.push(entry("rejected", id, id, chain::digest(&[&why.code, &why.text])));
                     settled.insert(id, id, drop);
                     counts.rejected();
                 }
-                Outcome::Retry { why, .. } => self.attempt(to, id, attempts + 1, at_ms, why)?,
+                Outcome::Retry { why, .. } => {
+                    // The first time only: a long outage must not fill the chain.
+                    if attempts == 0 {
+                        failed.insert(id, id, drop);
+                    }
+                    self.attempt(to, id, attempts + 1, at_ms, why)?;
+                }
             }
         }
-        self.receipt(to, &mut places, at_ms)?;
+        entries.extend(failed.iter().map(|(first, last)| entry("attempted", first, last, chain::digest(&[]))));
+        if let Some((first, last, places)) = self.receipt(to, &mut places, at_ms)? {
+            entries.push(entry("delivered", first, last, chain::digest(&[&places])));
+        }
         outbox.nobodys.iter().for_each(|(first, last)| settled.insert(first, last, drop));
-        self.cover(outbox, &settled)
+        self.cover(outbox, &settled)?;
+        Ok(entries)
     }
 
     /// What was settled is owed again, after so many attempts.
@@ -197,13 +235,20 @@ impl<'c> Shelf<'c> {
         self.write(outbox.destination, changes)
     }
 
-    fn receipt(&mut self, to: i64, places: &mut [Place<'_>], at_ms: i64) -> rusqlite::Result<()> {
+    /// Answers its first and last reading, and what was written.
+    fn receipt(
+        &mut self,
+        to: i64,
+        places: &mut [Place<'_>],
+        at_ms: i64,
+    ) -> rusqlite::Result<Option<(i64, i64, String)>> {
         places.sort_unstable_by_key(|p| p.0);
         let (Some(first), Some(last)) = (places.first().map(|p| p.0), places.last().map(|p| p.0)) else {
-            return Ok(());
+            return Ok(None);
         };
         let json = serde_json::to_string(places).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
-        self.receipt.execute(params![to, first, last, at_ms, json]).map(drop)
+        self.receipt.execute(params![to, first, last, at_ms, json])?;
+        Ok(Some((first, last, json)))
     }
 
     fn attempt(&mut self, to: i64, id: i64, attempts: u32, at_ms: i64, why: &Why) -> rusqlite::Result<()> {
@@ -267,7 +312,8 @@ impl Outbox {
         found: &mut Found,
     ) -> bool {
         for Known { id, device, reading } in known {
-            match self.look(lane, *id, *device, reading.is_some(), walk, max) {
+            let pending = reading.as_ref().is_some_and(|r| r.taken.method == TimeMethod::Pending);
+            match self.look(lane, *id, *device, Due::of(reading.is_some(), pending), walk, max) {
                 (Verdict::Take, attempts) => found.items.extend(reading.clone().map(|r| item(*id, r, attempts))),
                 (Verdict::Pass, _) => {}
                 (Verdict::Stop, _) => return true,
@@ -285,9 +331,9 @@ impl Outbox {
         found: &mut Found,
     ) -> rusqlite::Result<bool> {
         while let Some(row) = rows.next()? {
-            let (id, device, assigned) = (row.get(0)?, row.get(1)?, row.get(2)?);
-            match self.look(lane, id, device, assigned, walk, max) {
-                (Verdict::Take, attempts) => match row::read(row, 3)? {
+            let (id, device) = (row.get(0)?, row.get(1)?);
+            match self.look(lane, id, device, Due::of(row.get(2)?, row.get(3)?), walk, max) {
+                (Verdict::Take, attempts) => match row::read(row, 4)? {
                     Some(reading) => found.items.push(item(id, Arc::new(reading), attempts)),
                     None => found.unreadable.push(id),
                 },
@@ -298,9 +344,11 @@ impl Outbox {
         Ok(false)
     }
 
-    fn look(&mut self, lane: Lane, id: i64, line: i64, assigned: bool, walk: &mut Walk, max: usize) -> (Verdict, u32) {
-        if !assigned {
+    fn look(&mut self, lane: Lane, id: i64, line: i64, due: Due, walk: &mut Walk, max: usize) -> (Verdict, u32) {
+        if due == Due::Never {
             self.nobodys.insert(id, id, drop);
+        }
+        if due != Due::Now {
             self.queue.seen(lane, id);
             return (Verdict::Pass, 0);
         }

@@ -201,6 +201,12 @@ impl Queue {
         self.fresh.seen = self.fresh.seen.min(id - 1);
     }
 
+    /// Items from this one on may be due that were not when a walk saw them.
+    pub(super) fn look_through_again(&mut self, from: i64) {
+        self.backlog.seen = self.backlog.seen.min(from - 1);
+        self.fresh.seen = self.fresh.seen.min(self.boundary.max(from - 1));
+    }
+
     fn position(&mut self, lane: Lane) -> &mut Position {
         match lane {
             Lane::Backlog => &mut self.backlog,

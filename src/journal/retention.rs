@@ -5,6 +5,7 @@
 
 use rusqlite::{Connection, params};
 
+use super::chain::{self, Entry};
 use super::spans::Spans;
 use super::writer::Writer;
 use crate::clock::Stamp;
@@ -95,7 +96,7 @@ impl Writer<'_> {
         let before_ms = now.trusted.then(|| now.wall_ms - self.room.keep_ms);
         let (rows, at_end) = self.old_rows(before_ms)?;
         let removed = match self.room.what {
-            Pass::Aged | Pass::Rows => self.remove(&rows)?,
+            Pass::Aged | Pass::Rows => self.remove(&rows, now)?,
             Pass::Bytes => self.strip(&rows)?,
         };
         let removed = removed + self.remove_frames(before_ms)?;
@@ -179,25 +180,46 @@ impl Writer<'_> {
     }
 
     fn strip(&mut self, rows: &[Old]) -> rusqlite::Result<usize> {
-        self.in_step(rows, |conn| {
-            let mut strip = conn.prepare("UPDATE reading SET bytes = NULL WHERE id = ?1")?;
-            rows.iter().try_for_each(|o| strip.execute([o.id]).map(drop))
-        })
+        if rows.is_empty() {
+            return Ok(0);
+        }
+        let step = self.conn.unchecked_transaction()?;
+        let mut strip = step.prepare("UPDATE reading SET bytes = NULL WHERE id = ?1")?;
+        rows.iter().try_for_each(|o| strip.execute([o.id]).map(drop))?;
+        drop(strip);
+        step.commit()?;
+        Ok(rows.len())
     }
 
-    fn remove(&mut self, rows: &[Old]) -> rusqlite::Result<usize> {
-        self.in_step(rows, |conn| {
-            let mut attempts =
-                conn.prepare("DELETE FROM attempt WHERE destination IN (SELECT id FROM destination) AND reading = ?1")?;
-            let mut reading = conn.prepare("DELETE FROM reading WHERE id = ?1")?;
-            for old in rows {
-                attempts.execute([old.id])?;
-                reading.execute([old.id])?;
-            }
-            let receipts = "DELETE FROM receipt WHERE last_reading < (SELECT min(id) FROM reading)
-                            AND first_reading < (SELECT min(id) FROM reading)";
-            conn.execute(receipts, []).map(drop)
-        })
+    /// The chain of custody says which readings are gone, and loses its beginning with all that it speaks of.
+    fn remove(&mut self, rows: &[Old], now: Stamp) -> rusqlite::Result<usize> {
+        let mut spans = Spans::default();
+        rows.iter().for_each(|o| spans.insert(o.id, o.id, drop));
+        let spans: Vec<_> = spans.iter().collect();
+        let (Some((first, _)), Some((_, last))) = (spans.first(), spans.last()) else { return Ok(0) };
+        let detail = serde_json::to_string(&spans).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
+        let (digest, mut head) = (chain::digest(&[&detail]), self.setup.tally.head);
+        let entry =
+            Entry { what: "removed", destination: None, first: *first, last: *last, digest, detail: Some(&detail) };
+        let step = self.conn.unchecked_transaction()?;
+        let mut attempts =
+            step.prepare("DELETE FROM attempt WHERE destination IN (SELECT id FROM destination) AND reading = ?1")?;
+        let mut reading = step.prepare("DELETE FROM reading WHERE id = ?1")?;
+        for old in rows {
+            attempts.execute([old.id])?;
+            reading.execute([old.id])?;
+        }
+        drop((attempts, reading));
+        step.execute_batch(
+            "DELETE FROM receipt WHERE last_reading < (SELECT min(id) FROM reading)
+               AND first_reading < (SELECT min(id) FROM reading);
+             DELETE FROM custody WHERE id <
+               (SELECT id FROM custody WHERE last_reading >= (SELECT min(id) FROM reading) ORDER BY id LIMIT 1) - 1",
+        )?;
+        self.chain.append(&mut head, now, &entry)?;
+        step.commit()?;
+        self.setup.tally.head = head;
+        Ok(rows.len())
     }
 
     /// Frames without readings go with their age, or as bytes when the budget is spent.
@@ -208,15 +230,5 @@ impl Writer<'_> {
         let sql = "DELETE FROM frame WHERE id IN (SELECT id FROM frame ORDER BY id LIMIT ?1)
                    AND id < (SELECT max(id) FROM frame) AND received_ms < ?2 AND (received_trusted OR NOT ?3)";
         self.conn.execute(sql, params![limits::RETENTION_STEP_ROWS / 4, until, aged])
-    }
-
-    fn in_step(&self, rows: &[Old], work: impl FnOnce(&Connection) -> rusqlite::Result<()>) -> rusqlite::Result<usize> {
-        if rows.is_empty() {
-            return Ok(0);
-        }
-        let step = self.conn.unchecked_transaction()?;
-        work(&step)?;
-        step.commit()?;
-        Ok(rows.len())
     }
 }

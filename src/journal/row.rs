@@ -119,6 +119,7 @@ fn word(method: TimeMethod) -> &'static str {
         TimeMethod::DeviceInstant => "device-instant",
         TimeMethod::DeviceCivil => "device-civil",
         TimeMethod::Received => "received",
+        TimeMethod::Pending => "pending",
         TimeMethod::Unresolved => "unresolved",
     }
 }
@@ -128,6 +129,7 @@ fn method(word: &str) -> Option<TimeMethod> {
         "device-instant" => TimeMethod::DeviceInstant,
         "device-civil" => TimeMethod::DeviceCivil,
         "received" => TimeMethod::Received,
+        "pending" => TimeMethod::Pending,
         "unresolved" => TimeMethod::Unresolved,
         _ => return None,
     })

@@ -4,6 +4,8 @@
 
 use rusqlite::{Connection, Statement, params};
 
+use super::chain::{Chain, Head};
+
 /// Counts since the journal was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Totals {
@@ -40,6 +42,8 @@ pub(super) struct Tally {
     pub(super) next_event: i64,
     pub(super) totals: Totals,
     pub(super) accounts: Vec<Account>,
+    /// The newest entry of the chain of custody.
+    pub(super) head: Head,
 }
 
 impl Tally {
@@ -146,7 +150,7 @@ pub(super) fn read(conn: &Connection, destinations: &[(i64, bool)]) -> rusqlite:
     )?;
     let accounts = destinations.iter().map(|d| account(conn, *d)).collect::<rusqlite::Result<_>>()?;
     let (next_reading, next_frame, next_event) = (newest_reading(conn)? + 1, next("frame")?, next("alert_event")?);
-    Ok(Tally { next_frame, next_reading, next_event, totals, accounts })
+    Ok(Tally { next_frame, next_reading, next_event, totals, accounts, head: Chain::head(conn)? })
 }
 
 /// The newest number that was ever given to a reading, removed ones too: spans of settled readings hold on to it.

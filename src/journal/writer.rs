@@ -11,8 +11,10 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, Statement};
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
+use super::chain::Chain;
 use super::ledger::Ledger;
 use super::outbox::{Outbox, Recent, Shelf};
+use super::pending::Pending;
 use super::queue::Queue;
 use super::redress::Act;
 use super::retention::Retention;
@@ -68,9 +70,11 @@ pub(super) struct Writer<'c> {
     pub(super) ledger: Ledger<'c>,
     pub(super) shelf: Shelf<'c>,
     book: Book<'c>,
+    pub(super) chain: Chain<'c>,
     pub(super) desks: Vec<Desk>,
     pub(super) recent: Recent,
     pub(super) room: Retention,
+    pub(super) pending: Pending,
     pub(super) setup: Setup,
     broken: Option<Arc<str>>,
     checkpoint_at: u32,
@@ -101,9 +105,11 @@ impl<'c> Writer<'c> {
             ledger: Ledger::prepare(conn)?,
             shelf,
             book: Book::prepare(conn)?,
+            chain: Chain::prepare(conn)?,
             desks,
             recent: Recent::default(),
             room: Retention::new(conn, &setup.settings, setup.clock.now())?,
+            pending: Pending::take_over(conn, setup.clock.now())?,
             conn,
             setup,
             broken: None,
@@ -145,6 +151,7 @@ impl<'c> Writer<'c> {
             }
             self.wake_retries();
             self.write(writes);
+            self.date_pending();
             for (desk, lane, max, reply) in leases {
                 self.answer_lease(desk, lane, max, reply);
             }
@@ -169,7 +176,8 @@ impl<'c> Writer<'c> {
     /// How long there is nothing to do without a command.
     fn idle(&self) -> Duration {
         let room = self.room.due.since(self.setup.clock.now());
-        self.next_due().map_or(room, |due| due.min(room))
+        let look = self.pending.any().then_some(limits::CLOCK_LOOK_EVERY);
+        [self.next_due(), look].into_iter().flatten().fold(room, Duration::min)
     }
 
     fn next_due(&self) -> Option<Duration> {
@@ -232,7 +240,10 @@ impl<'c> Writer<'c> {
         match result {
             Ok(kept) => {
                 self.setup.tally = tally;
-                news.iter().for_each(|n| self.recent.push(n.id, n.device, n.reading));
+                for new in &news {
+                    self.pending.note(new.id, new.reading);
+                    self.recent.push(new.id, new.device, new.reading);
+                }
                 Ok(kept)
             }
             Err(e) => Err(self.failed(&e)),
@@ -248,6 +259,7 @@ impl<'c> Writer<'c> {
     ) -> rusqlite::Result<Vec<Vec<Kept>>> {
         self.begin.execute([])?;
         let mut kept = Vec::new();
+        let first = tally.next_reading;
         for write in writes {
             match write {
                 Write::Commit(group, _) => kept.push(self.store_group(group, now, tally, news)?),
@@ -259,6 +271,7 @@ impl<'c> Writer<'c> {
                 }
             }
         }
+        self.chain.committed(&mut tally.head, now, first, news.iter().map(|n| n.reading))?;
         self.store.marks.write()?;
         for desk in &self.desks {
             if let Some(account) = tally.account(desk.id) {
@@ -295,9 +308,13 @@ impl<'c> Writer<'c> {
         tally: &mut Tally,
     ) -> rusqlite::Result<()> {
         let Some(desk) = self.desks.get_mut(desk) else { return Ok(()) };
-        let Some(account) = tally.account(desk.id) else { return Ok(()) };
+        let Tally { accounts, head, .. } = tally;
+        let Some(account) = accounts.iter_mut().find(|a| a.id == desk.id) else { return Ok(()) };
         let at_ms = now.wall_ms;
-        self.shelf.pay(&mut desk.readings, outcomes, at_ms, &mut account.readings)?;
+        let entries = self.shelf.pay(&mut desk.readings, outcomes, at_ms, &mut account.readings)?;
+        for entry in &entries {
+            self.chain.append(head, now, entry)?;
+        }
         for (item, outcome) in outcomes {
             if let Outcome::Retry { why, destination: true, .. } = outcome {
                 account.failed = Some((at_ms, why.code.to_string(), why.text.clone()));
@@ -320,7 +337,7 @@ impl<'c> Writer<'c> {
     }
 
     /// Ends a failed transaction: full, or fatal for good.
-    fn failed(&mut self, e: &rusqlite::Error) -> JournalError {
+    pub(super) fn failed(&mut self, e: &rusqlite::Error) -> JournalError {
         let rolled_back = self.conn.is_autocommit() || self.conn.execute_batch("ROLLBACK").is_ok();
         let restored = self.restore();
         match restored {
@@ -333,6 +350,10 @@ impl<'c> Writer<'c> {
     fn restore(&mut self) -> rusqlite::Result<()> {
         self.store.forget()?;
         self.desks.iter_mut().try_for_each(|desk| self.shelf.restore(&mut desk.readings))
+    }
+
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken.is_some()
     }
 
     fn break_down(&mut self, e: &rusqlite::Error) -> JournalError {

@@ -375,9 +375,10 @@ fn is_delivered(outcome: &Outcome) -> bool {
 
 fn unmappable(why: Unmappable) -> Outcome {
     match why {
-        Unmappable::Unit => Trouble::Unmappable(why).reject(),
-        // It may get a patient or a time yet.
-        Unmappable::Unassigned | Unmappable::Undated => Trouble::Unmappable(why).item(limits::ITEM_RETRY.1),
+        // What may still get its time is not leased before.
+        Unmappable::Unit | Unmappable::Undated => Trouble::Unmappable(why).reject(),
+        // It may get a patient yet.
+        Unmappable::Unassigned => Trouble::Unmappable(why).item(limits::ITEM_RETRY.1),
     }
 }
 

@@ -94,8 +94,8 @@ fn line(item: &Item, scope: &Scope) -> Result<Line, Outcome> {
         Ok(Line { id, text })
     });
     written.map_err(|why| match why {
-        Unmappable::Unit => Trouble::Unmappable(why).reject(),
-        Unmappable::Unassigned | Unmappable::Undated => Trouble::Unmappable(why).item(limits::ITEM_RETRY.1),
+        Unmappable::Unit | Unmappable::Undated => Trouble::Unmappable(why).reject(),
+        Unmappable::Unassigned => Trouble::Unmappable(why).item(limits::ITEM_RETRY.1),
     })
 }
 

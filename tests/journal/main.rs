@@ -9,6 +9,7 @@ mod faults;
 mod inbox;
 mod model;
 mod opening;
+mod pending;
 mod reading;
 mod retention;
 mod support;

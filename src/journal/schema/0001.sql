@@ -54,7 +54,7 @@ CREATE TABLE reading (
     parts TEXT NOT NULL,                            -- JSON: its numbers, with the device's own decimals and units
     slot INTEGER,                                   -- user slot of a shared device
     sequence INTEGER,                               -- the device's record number or the message's id
-    taken_ms INTEGER,                               -- NULL: no clock could be trusted
+    taken_ms INTEGER,                               -- NULL: no clock could be trusted (pending: none yet, in this boot)
     taken_uncertainty_ms INTEGER NOT NULL,
     taken_method TEXT NOT NULL,
     device_time TEXT,                               -- as the device said; without Z: its local time
@@ -70,6 +70,7 @@ CREATE TABLE reading (
     bytes BLOB                                      -- NULL: in another row (frame), or removed after all was settled
 );
 CREATE UNIQUE INDEX reading_key ON reading (key_order, key);
+CREATE INDEX reading_pending ON reading (received_boot) WHERE taken_method = 'pending';
 
 -- Frames that gave no reading: rejected, or with nothing to deliver (device information).
 CREATE TABLE frame (
@@ -144,6 +145,21 @@ CREATE TABLE attempt (
     reason TEXT NOT NULL,
     PRIMARY KEY (destination, reading, number)
 ) WITHOUT ROWID;
+
+-- The chain of custody: what happened to the readings, each entry sealed with the one before it.
+-- what: committed, dated (its time was found later), attempted (failed for the first time), delivered, rejected,
+-- removed (by retention; detail: JSON, first and last reading of each span).
+CREATE TABLE custody (
+    id INTEGER PRIMARY KEY,                         -- counts from 1; the oldest go together with all their readings
+    at_ms INTEGER NOT NULL,
+    what TEXT NOT NULL,
+    destination INTEGER REFERENCES destination (id),
+    first_reading INTEGER NOT NULL,
+    last_reading INTEGER NOT NULL,
+    detail TEXT,
+    digest BLOB NOT NULL,                           -- SHA-256 of what it speaks of
+    seal BLOB NOT NULL                              -- SHA-256 of the seal before and of this row
+);
 
 -- Alerts as they stand, and what happened to each, never changed afterwards.
 CREATE TABLE alert (
