@@ -190,7 +190,8 @@ impl<'c> Shelf<'c> {
         let to = outbox.destination;
         let (mut places, mut failed) = (Vec::new(), Spans::default());
         let (mut settled, mut entries) = (Spans::default(), Vec::new());
-        let entry = |what, first, last, digest| Entry { what, destination: Some(to), first, last, digest, detail: None };
+        let entry =
+            |what, first, last, digest| Entry { what, destination: Some(to), first, last, digest, detail: None };
         for (item, outcome) in outcomes {
             let ItemId::Reading(id) = *item else { continue };
             let Some(attempts) = outbox.queue.attempts_in_flight(id) else { continue };
