@@ -158,3 +158,25 @@ fn every_invariant_names_a_test_that_exists() {
         assert!(found || listed, "ARCHITECTURE.md names `{name}`, which is no test");
     }
 }
+
+#[test]
+fn every_bar_names_tests_that_exist() {
+    let texts = texts();
+    let page = &texts["docs/reliability.md"];
+    let rows: Vec<&str> = page.lines().filter(|l| l.starts_with("| ") && !l.starts_with("| bar")).collect();
+    assert!(rows.len() >= 5, "a table of bars");
+    for row in rows {
+        let columns: Vec<&str> = row.split('|').map(str::trim).collect();
+        assert_eq!(columns.len(), 8, "six columns: {row}");
+        let tests = columns[3].split('`').skip(1).step_by(2);
+        let named: Vec<_> = tests.filter_map(|t| t.split_once("::")).collect();
+        assert!(!named.is_empty() || columns[3].starts_with("pending"), "a test, or `pending`: {row}");
+        for (file, name) in named {
+            let there = texts.get(file).is_some_and(|text| text.contains(&format!("fn {name}(")));
+            assert!(there, "docs/reliability.md names {file}::{name}, which is not there");
+        }
+        for run in columns[4].split('`').skip(1).step_by(2) {
+            assert!(texts.contains_key(&format!("scripts/long/{run}")), "there is no scripts/long/{run}");
+        }
+    }
+}

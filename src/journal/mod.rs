@@ -5,6 +5,8 @@
 
 mod chain;
 mod counts;
+#[doc(hidden)]
+pub mod disk;
 pub mod inbox;
 mod lease;
 mod ledger;
@@ -40,6 +42,8 @@ use crate::custody::{Creditor, Item, ItemId, Lane, Outcome};
 use crate::fault::Explain;
 use crate::limits;
 use crate::reading::{Arrival, Reading};
+
+use disk::Disk;
 
 pub use counts::{Counts, Custody, Owed};
 pub use life::Life;
@@ -130,12 +134,24 @@ impl Journal {
         creditors: &[Creditor],
         clock: Clock,
     ) -> Result<(Self, Recovered), OpenError> {
-        let opened = open::open(folder, settings, &clock)?;
+        Self::open_on(Arc::new(disk::Machine), folder, settings, creditors, clock)
+    }
+
+    /// The same on another disk than the machine's.
+    #[doc(hidden)]
+    pub fn open_on(
+        disk: Arc<dyn Disk>,
+        folder: &Path,
+        settings: &JournalSettings,
+        creditors: &[Creditor],
+        clock: Clock,
+    ) -> Result<(Self, Recovered), OpenError> {
+        let opened = open::open(&*disk, folder, settings, &clock)?;
         let (start, tally) = recover::begin(&opened.conn, creditors, clock.now())?;
         let recovered = recover::past(&opened.conn, start)?;
         let alerts_to = creditors.iter().zip(&tally.accounts).filter(|(c, _)| c.alerts).map(|(_, a)| a.id).collect();
         let (tell, changed) = watch::channel(0);
-        let space = space::Space::new(folder.into(), settings.reserve_mib << 20);
+        let space = space::Space::new(disk, folder.into(), settings.reserve_mib << 20);
         let setup = Setup {
             tally,
             start,

@@ -3,15 +3,17 @@
 //! Promises: one gateway at a time; nothing is written to a file that is foreign, newer, or damaged.
 //! Must never: repair or replace a damaged journal by itself; what is in it was acknowledged.
 
-use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::fs::{DirBuilder, File, Permissions, TryLockError};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use rusqlite::config::DbConfig;
 use rusqlite::hooks::Wal;
 use rusqlite::{Connection, OpenFlags};
 
+use super::disk::{Disk, private_file};
 use super::schema;
 use crate::clock::Clock;
 use crate::config::JournalSettings;
@@ -115,24 +117,33 @@ pub(super) struct Opened {
 }
 
 /// Checks everything, then opens or creates.
-pub(super) fn open(folder: &Path, settings: &JournalSettings, clock: &Clock) -> Result<Opened, OpenError> {
+pub(super) fn open(
+    disk: &dyn Disk,
+    folder: &Path,
+    settings: &JournalSettings,
+    clock: &Clock,
+) -> Result<Opened, OpenError> {
     if rusqlite::version_number() < SQLITE_MIN {
         return Err(OpenError::SqliteTooOld(rusqlite::version()));
     }
     let lock = claim(folder)?;
-    let free = free_bytes(folder)?;
+    let wrap = |source| OpenError::Folder { path: folder.into(), source: Arc::new(source) };
+    let free = disk.free_bytes(folder).map_err(wrap)?;
     if free < settings.reserve_mib << 20 {
         return Err(OpenError::NoSpace { free_mib: free >> 20, reserve_mib: settings.reserve_mib });
     }
     let file = folder.join(FILE);
-    private_file(&file)?;
-    let mut conn = connect(&file)?;
+    disk.create(&file).map_err(wrap)?;
+    let mut conn = connect(disk, &file)?;
     let version = schema::version(&conn)?;
-    settle_in(&conn, version)?;
+    settle_in(&conn, version, disk.synchronous())?;
     if version > 0 {
         check_integrity(&mut conn, clock)?;
     }
     schema::migrate(&conn, version)?;
+    if version == 0 {
+        disk.sync_folder(folder).map_err(wrap)?;
+    }
     let wal_pages = Arc::new(AtomicU32::new(0));
     let pages = wal_pages.clone();
     // SQLite's own checkpoints swallow a failed sync; the writer makes them, and does not.
@@ -151,7 +162,7 @@ fn claim(folder: &Path) -> Result<File, OpenError> {
     if mode & 0o077 != 0 {
         std::fs::set_permissions(folder, Permissions::from_mode(0o700)).map_err(wrap)?;
     }
-    let lock = private_file(&folder.join(LOCK))?;
+    let lock = private_file(&folder.join(LOCK)).map_err(wrap)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse(folder.into())),
@@ -159,36 +170,34 @@ fn claim(folder: &Path) -> Result<File, OpenError> {
     }
 }
 
-/// SQLite gives the WAL the permissions of the file.
-fn private_file(path: &Path) -> Result<File, OpenError> {
-    OpenOptions::new()
-        .create(true)
-        .read(true)
-        .append(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(|source| OpenError::Folder { path: path.into(), source: Arc::new(source) })
-}
-
 #[allow(clippy::disallowed_methods, reason = "journal/ is the one home of connections")]
-fn connect(file: &Path) -> Result<Connection, OpenError> {
+fn connect(disk: &dyn Disk, file: &Path) -> Result<Connection, OpenError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let conn = Connection::open_with_flags(file, flags)?;
+    let conn = match disk.vfs() {
+        None => Connection::open_with_flags(file, flags)?,
+        Some(vfs) => Connection::open_with_flags_and_vfs(file, flags, vfs)?,
+    };
     conn.busy_timeout(limits::JOURNAL_BUSY_MAX)?;
+    // The orderly end writes the WAL back; after a failed sync nothing may be tried again by closing.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     Ok(conn)
 }
 
 /// Pragmas of the writer. `auto_vacuum` takes effect in an empty file only.
-fn settle_in(conn: &Connection, version: usize) -> Result<(), OpenError> {
+fn settle_in(conn: &Connection, version: usize, synchronous: &str) -> Result<(), OpenError> {
     if version == 0 {
         conn.execute_batch("PRAGMA auto_vacuum = INCREMENTAL;")?;
     }
-    let mode: String = conn.query_row("PRAGMA journal_mode = WAL", [], |r| r.get(0))?;
+    let mut switch = conn.prepare("PRAGMA journal_mode = WAL")?;
+    let mut answer = switch.query([])?;
+    let mode: String = answer.next()?.map_or(Ok(String::new()), |row| row.get(0))?;
+    // To its end: the switch is committed after the row that tells of it.
+    while answer.next()?.is_some() {}
     if mode != "wal" {
         return Err(OpenError::Damaged(format!("it cannot be switched to WAL, it stays {mode}")));
     }
     conn.execute_batch(&format!(
-        "PRAGMA synchronous = FULL; PRAGMA foreign_keys = OFF; PRAGMA mmap_size = 0; PRAGMA temp_store = MEMORY;
+        "PRAGMA synchronous = {synchronous}; PRAGMA foreign_keys = OFF; PRAGMA mmap_size = 0; PRAGMA temp_store = MEMORY;
          PRAGMA cache_size = -{}; PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = {};",
         limits::JOURNAL_CACHE_KIB,
         limits::JOURNAL_WAL_KEPT_BYTES,
@@ -211,11 +220,4 @@ fn check_integrity(conn: &mut Connection, clock: &Clock) -> Result<(), OpenError
         Err(e) if e.sqlite_error_code() == Some(rusqlite::ErrorCode::OperationInterrupted) => Ok(()),
         Err(e) => Err(e.into()),
     }
-}
-
-/// Bytes of disk that the gateway's user may still fill.
-pub(super) fn free_bytes(folder: &Path) -> Result<u64, OpenError> {
-    let disk = rustix::fs::statvfs(folder)
-        .map_err(|e| OpenError::Folder { path: folder.into(), source: Arc::new(e.into()) })?;
-    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
 }

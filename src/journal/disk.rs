@@ -1,0 +1,49 @@
+//! The disk under the journal: the machine's, or one that tests simulate.
+//!
+//! Promises: an entry that was made is durable when its folder is synced. SQLite's own calls do not come through here.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// What the journal asks of a disk beside SQLite's own calls.
+pub trait Disk: Send + Sync {
+    /// Its name among SQLite's file systems. `None`: the machine's.
+    fn vfs(&self) -> Option<&str> {
+        None
+    }
+    /// How SQLite syncs. Weaker only where a test must see readings lost.
+    fn synchronous(&self) -> &'static str {
+        "FULL"
+    }
+    /// Bytes that the gateway's user may still fill.
+    fn free_bytes(&self, folder: &Path) -> io::Result<u64>;
+    /// Makes an empty file for the gateway alone, if there is none.
+    fn create(&self, file: &Path) -> io::Result<()>;
+    /// Makes the folder's entries durable.
+    fn sync_folder(&self, folder: &Path) -> io::Result<()>;
+}
+
+/// The machine's own.
+pub struct Machine;
+
+impl Disk for Machine {
+    fn free_bytes(&self, folder: &Path) -> io::Result<u64> {
+        let disk = rustix::fs::statvfs(folder)?;
+        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+
+    fn create(&self, file: &Path) -> io::Result<()> {
+        private_file(file).map(drop)
+    }
+
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        File::open(folder)?.sync_all()
+    }
+}
+
+/// SQLite gives the WAL the permissions of the file.
+pub(super) fn private_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(path)
+}
