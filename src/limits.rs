@@ -24,6 +24,10 @@ pub const JOURNAL_WAL_KEPT_BYTES: u64 = 8 * 1024 * 1024;
 pub const CLOCK_LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A clock that is not set for longer is a technical condition: a box without a battery asks the network first.
 pub const CLOCK_WRONG_ALERT: Duration = Duration::from_secs(300);
+/// Faults of the chain of custody that are listed: enough to see what happened.
+pub const FAULTS_LISTED_MAX: usize = 100;
+/// Days that an account of custody goes back at most.
+pub const CUSTODY_DAYS_MAX: u32 = 400;
 /// Integrity check at start after a crash: recording again comes first.
 pub const JOURNAL_CHECK_MAX: Duration = Duration::from_secs(2);
 /// Integrity check at start after an orderly end.

@@ -213,6 +213,49 @@ async fn a_device_added_while_it_runs_takes_effect_at_once_and_survives_a_restar
     assert_eq!(devices[0]["id"], "mqtt:watch-9", "{devices}");
 }
 
+/// A box that has no source yet is provisioned all the same.
+#[test]
+fn orders_are_carried_out_without_a_source() {
+    let mut gateway = Gateway::new(&format!("{QUIET}[[patient]]\nreference = \"Patient/p1\"\n"));
+    gateway.start();
+    let known = json!({"id": "mqtt:watch-9", "patient": "Patient/p1"});
+    assert_eq!(control(&gateway, "POST", "/v1/devices", &known).0, 200);
+    assert_eq!(gateway.stop(), Some(0), "{}", gateway.log());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_person_takes_an_alert_and_the_day_adds_up() {
+    let Some(broker) = Broker::start(&Door::Open, "") else { return };
+    let centre = wardline::lab::endpoint::Endpoint::start(Default::default()).unwrap();
+    let mut gateway = Gateway::new(&format!(
+        "{}[[destination]]\nkind = \"fhir\"\nname = \"centre\"\nurl = \"{}\"\nidempotency = \"update\"\n\
+         [[patient]]\nreference = \"Patient/p1\"\n[[device]]\nid = \"mqtt:watch-9\"\npatient = \"Patient/p1\"\n",
+        source(&broker),
+        centre.url()
+    ));
+    gateway.start();
+    let device = Device::connect(broker.device_port);
+    device.publish("vitals/watch-9", (1..=5).map(|n| format!("{{\"id\":{n},\"heart_rate\":210}}"))).await;
+    until("the alert", || !gateway.json(&["alerts"]).as_array().unwrap().is_empty()).await;
+    let id = gateway.json(&["alerts"])[0]["id"].as_str().unwrap().to_owned();
+    let (_, why, code) = gateway.cli(&["alerts", "ack", "nobody", "--by", "Nurse Joy"]);
+    assert_ne!(code, Some(0), "{why}");
+    let (said, why, code) = gateway.cli(&["alerts", "ack", &id, "--by", "Nurse Joy"]);
+    assert_eq!(code, Some(0), "{said}{why}");
+    assert_eq!(gateway.json(&["alerts"])[0]["acknowledged"]["by"], "Nurse Joy");
+    until("the deliveries", || gateway.json(&["outbox"])[0]["waiting"] == 0).await;
+
+    let day = &gateway.json(&["custody"])[0];
+    assert_eq!((&day["patient"], &day["destination"]), (&json!("Patient/p1"), &json!("centre")), "{day}");
+    assert_eq!((&day["committed"], &day["delivered"], &day["waiting"]), (&json!(5), &json!(5), &json!(0)), "{day}");
+    let found = gateway.json(&["custody", "verify"]);
+    assert_eq!((&found["intact"], &found["readings"]), (&json!(true), &json!(5)), "{found}");
+    assert_eq!(gateway.stop(), Some(0), "{}", gateway.log());
+    // What a person took stays taken.
+    gateway.start();
+    assert_eq!(gateway.json(&["alerts"])[0]["acknowledged"]["by"], "Nurse Joy");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_heartbeat_says_counts_and_no_more() {
     let fleet = Scripted::start(|_| Reply::status(204)).await;

@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 mod alerts;
 mod check;
+mod custody;
 mod decode;
 mod demo;
 mod devices;
@@ -45,6 +46,8 @@ enum Command {
     Alerts(alerts::Args),
     /// What waits for each destination, and why.
     Outbox(outbox::Args),
+    /// What was taken in each day and where it stands; `verify` checks the chain of custody.
+    Custody(custody::Args),
     /// What is stuck, by cause: try a fix on all of it, send it again, or give it up.
     Inbox(inbox::Args),
     /// Which device belongs to whom.
@@ -71,6 +74,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Explain(args) => explain::run(&args),
         Command::Alerts(args) => alerts::run(&args),
         Command::Outbox(args) => outbox::run(&args),
+        Command::Custody(args) => custody::run(&args),
         Command::Inbox(args) => inbox::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Profile(args) => profile::run(&args),

@@ -82,6 +82,10 @@ pub trait Records: Send + Sync {
     fn alerts(&self, limit: usize) -> Result<Vec<Alert>, Unreadable>;
     /// What waits for each destination, and what was refused.
     fn outbox(&self, destination: Option<&str>) -> Result<Vec<view::Outbox>, Unreadable>;
+    /// The account of each day from this instant on, newest first.
+    fn custody(&self, since_ms: i64) -> Result<Vec<view::Day>, Unreadable>;
+    /// The chain of custody, checked against what is there.
+    fn verify(&self) -> Result<view::Verified, Unreadable>;
     /// Devices and their holders as they are in force.
     fn devices(&self) -> Result<Vec<DeviceSettings>, Unreadable>;
 }

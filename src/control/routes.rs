@@ -29,6 +29,8 @@ pub fn router(desk: Arc<Desk>) -> Router {
         .route("/v1/alerts", get(alerts))
         .route("/v1/alerts/{id}/acknowledge", post(acknowledge))
         .route("/v1/outbox", get(outbox))
+        .route("/v1/custody", get(custody))
+        .route("/v1/custody/verify", get(verify))
         .route("/v1/devices", get(devices).post(add_device))
         .merge(super::inbox::routes())
         .fallback(|| async { Fault::Missing("address") })
@@ -149,6 +151,30 @@ async fn outbox(
     let asked = destination.is_some();
     let rows = read(&desk, move |records| records.outbox(destination.as_deref())).await?;
     if asked && rows.is_empty() { Err(Fault::Missing("destination")) } else { Ok(Json(rows)) }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CustodyQuery {
+    days: Option<u32>,
+}
+
+/// Today and the days before, UTC.
+async fn custody(
+    State(desk): Shared,
+    _role: Extension<Role>,
+    query: Result<Query<CustodyQuery>, QueryRejection>,
+) -> Answer<Vec<view::Day>> {
+    const DAY_MS: i64 = 86_400_000;
+    let Query(CustodyQuery { days }) = query.map_err(|e| Fault::Malformed(e.body_text()))?;
+    let days = days.unwrap_or(7).clamp(1, limits::CUSTODY_DAYS_MAX);
+    let now_ms = desk.clock.now().wall_ms;
+    let since_ms = now_ms - now_ms.rem_euclid(DAY_MS) - i64::from(days - 1) * DAY_MS;
+    read(&desk, move |records| records.custody(since_ms)).await.map(Json)
+}
+
+async fn verify(State(desk): Shared, _role: Extension<Role>) -> Answer<view::Verified> {
+    read(&desk, |records| records.verify()).await.map(Json)
 }
 
 async fn devices(State(desk): Shared, _role: Extension<Role>) -> Answer<Vec<DeviceSettings>> {

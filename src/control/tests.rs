@@ -39,6 +39,12 @@ impl Records for Shelf {
         };
         Ok(if destination.is_none_or(|d| d == "centre") { vec![row] } else { vec![] })
     }
+    fn custody(&self, _: i64) -> Result<Vec<view::Day>, Unreadable> {
+        Ok(vec![])
+    }
+    fn verify(&self) -> Result<view::Verified, Unreadable> {
+        Err(Unreadable("no file".into()))
+    }
     fn devices(&self) -> Result<Vec<DeviceSettings>, Unreadable> {
         Ok(vec![])
     }

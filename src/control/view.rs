@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::custody::Why;
-use crate::reading::Reading;
+use crate::reading::{PatientId, Reading};
 
 /// `GET /v1/status`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -184,6 +184,47 @@ pub struct RawFrame {
     pub hex: Option<String>,
     /// When they came.
     pub received_ms: i64,
+}
+
+/// One line of `GET /v1/custody`: one day, patient and destination.
+/// `committed = delivered + waiting + refused + discarded`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Day {
+    /// `2026-11-22`, UTC.
+    pub day: String,
+    /// Whose; `None`: nobody's yet, never sent.
+    pub patient: Option<PatientId>,
+    /// The destination; `None` for what is nobody's.
+    pub destination: Option<Arc<str>>,
+    /// Taken in on that day.
+    pub committed: u64,
+    /// There, with a receipt.
+    pub delivered: u64,
+    /// Owed.
+    pub waiting: u64,
+    /// In the inbox.
+    pub refused: u64,
+    /// Given up, by a person.
+    pub discarded: u64,
+    /// When the oldest was taken in that is owed.
+    pub oldest_ms: Option<i64>,
+}
+
+/// `GET /v1/custody/verify`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Verified {
+    /// Nothing is wrong.
+    pub intact: bool,
+    /// Entries of the chain.
+    pub entries: u64,
+    /// Readings that are there.
+    pub readings: u64,
+    /// Readings that retention removed.
+    pub removed: u64,
+    /// Seal of the newest entry, hex.
+    pub head: Option<String>,
+    /// What is wrong.
+    pub faults: Vec<String>,
 }
 
 /// One try at one destination.

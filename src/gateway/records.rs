@@ -8,6 +8,7 @@ use crate::control::{Records, Unreadable, view};
 use crate::custody::Why;
 use crate::fhir::{Identity, Scope, write_observation};
 use crate::journal::reader::{Attempt, Entry, Of, ReadError, Reader, Standing};
+use crate::journal::{Day, DayCounts, Verified};
 use crate::limits;
 use crate::reading::{Reading, ReadingKey};
 
@@ -88,6 +89,15 @@ impl Records for Book {
             .collect()
     }
 
+    fn custody(&self, since_ms: i64) -> Result<Vec<view::Day>, Unreadable> {
+        Ok(self.reader.days(since_ms)?.into_iter().map(day).collect())
+    }
+
+    fn verify(&self) -> Result<view::Verified, Unreadable> {
+        let Verified { entries, readings, removed, head, faults } = self.reader.verify()?;
+        Ok(view::Verified { intact: faults.is_empty(), entries, readings, removed, head, faults })
+    }
+
     fn devices(&self) -> Result<Vec<DeviceSettings>, Unreadable> {
         let mut devices = self.reader.devices()?;
         let later: Vec<_> = devices.iter().map(|d| d.id.clone()).collect();
@@ -136,4 +146,12 @@ fn failure(tried: Attempt) -> view::Failure {
         rejected: tried.rejected,
         why: Why { code: tried.code.into(), text: tried.reason },
     }
+}
+
+fn day(day: Day) -> view::Day {
+    let Day { day_ms, patient, destination, counts } = day;
+    let DayCounts { committed, delivered, waiting, refused, discarded, oldest_ms } = counts;
+    let at = jiff::Timestamp::from_millisecond(day_ms).unwrap_or_default();
+    let day = at.strftime("%Y-%m-%d").to_string();
+    view::Day { day, patient, destination, committed, delivered, waiting, refused, discarded, oldest_ms }
 }

@@ -5,6 +5,7 @@
 
 mod chain;
 mod counts;
+mod days;
 #[doc(hidden)]
 pub mod disk;
 pub mod inbox;
@@ -26,6 +27,7 @@ mod space;
 mod spans;
 mod store;
 mod tally;
+mod verify;
 mod writer;
 
 use std::fs::File;
@@ -46,10 +48,12 @@ use crate::reading::{Arrival, Reading};
 use disk::Disk;
 
 pub use counts::{Counts, Custody, Owed};
+pub use days::{Day, DayCounts};
 pub use life::Life;
 pub use open::OpenError;
 pub use reader::{ReadError, Reader};
 pub use redress::Act;
+pub use verify::Verified;
 use writer::{Command, Envelope, Setup, Writer};
 
 /// Handle to the writer's thread; cheap to clone. When the last one is dropped, the writer ends in order.

@@ -375,24 +375,27 @@ pub(super) fn load(conn: &Connection, destination: i64) -> rusqlite::Result<Span
 
 /// Covers these rows at a destination that is not owed them.
 pub(super) fn settle_rows(conn: &Connection, destination: i64, rows: &[i64]) -> rusqlite::Result<()> {
-    let Some(last) = rows.iter().max() else { return Ok(()) };
-    let mut shelf = Shelf::prepare(conn)?;
-    let mut outbox = shelf.open(destination, *last)?;
     let mut spans = Spans::default();
     rows.iter().for_each(|row| spans.insert(*row, *row, drop));
-    shelf.cover(&mut outbox, &spans)
+    settle_unowed(conn, destination, &spans)
 }
 
 /// Covers rows that are not owed: from before the destination wanted any.
 pub(super) fn settle_span(conn: &Connection, destination: i64, first: i64, last: i64) -> rusqlite::Result<()> {
+    let mut spans = Spans::default();
     if last >= first {
-        let mut shelf = Shelf::prepare(conn)?;
-        let mut outbox = shelf.open(destination, last)?;
-        let mut span = Spans::default();
-        span.insert(first, last, drop);
-        shelf.cover(&mut outbox, &span)?;
+        spans.insert(first, last, drop);
     }
-    Ok(())
+    settle_unowed(conn, destination, &spans)
+}
+
+fn settle_unowed(conn: &Connection, destination: i64, spans: &Spans) -> rusqlite::Result<()> {
+    let Some((_, last)) = spans.iter().last() else { return Ok(()) };
+    let mut shelf = Shelf::prepare(conn)?;
+    let mut outbox = shelf.open(destination, last)?;
+    shelf.cover(&mut outbox, spans)?;
+    let mut note = conn.prepare("INSERT OR REPLACE INTO unowed VALUES (?1, ?2, ?3)")?;
+    spans.iter().try_for_each(|(first, last)| note.execute([destination, first, last]).map(drop))
 }
 
 /// `[reading, where it is, it was there before]`.

@@ -5,8 +5,10 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::chain::{self, Entry};
 use super::inbox::{Cause, Kind};
 use super::outbox::{self, Recent};
+use super::spans::Spans;
 use super::store::New;
 use super::tally::Tally;
 use super::writer::{Desk, Writer};
@@ -116,11 +118,15 @@ impl Writer<'_> {
             }
             Act::Replay { cause, by, rows } => {
                 let n = self.replay(cause, rows, tally)?;
+                if cause.kind == Kind::Refused {
+                    self.seal("replayed", rows, by, now, tally)?;
+                }
                 record(conn, at_ms, &Line { id: &cause.id(), what: "replayed", by: Some(by), items: n, text: None })?;
                 return Ok(n);
             }
             Act::Assign { cause, by, patient, rows } => {
                 let n = self.assign(patient, rows, tally)?;
+                self.seal("assigned", rows, by, now, tally)?;
                 let text = Some(patient.reveal());
                 record(conn, at_ms, &Line { id: &cause.id(), what: "replayed", by: Some(by), items: n, text })?;
                 return Ok(n);
@@ -137,9 +143,25 @@ impl Writer<'_> {
                 let line = Line { id: &cause.id(), what: "discarded", by: Some(by), items, text };
                 let event = record(conn, at_ms, &line)?;
                 discard(conn, cause, event, given)?;
+                if cause.kind == Kind::Refused {
+                    let rows: Vec<_> = given.iter().map(|(row, _)| *row).collect();
+                    self.seal("discarded", &rows, by, now, tally)?;
+                }
             }
         }
         Ok(items)
+    }
+
+    /// What a person decided about readings is part of their chain of custody.
+    fn seal(&mut self, what: &str, rows: &[i64], by: &str, now: Stamp, tally: &mut Tally) -> rusqlite::Result<()> {
+        let (Some(first), Some(last)) = (rows.iter().min(), rows.iter().max()) else { return Ok(()) };
+        let mut spans = Spans::default();
+        rows.iter().for_each(|row| spans.insert(*row, *row, drop));
+        let spans: Vec<_> = spans.iter().collect();
+        let detail = serde_json::to_string(&spans).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
+        let digest = chain::digest(&[&detail, by]);
+        let entry = Entry { what, destination: None, first: *first, last: *last, digest, detail: Some(&detail) };
+        self.chain.append(&mut tally.head, now, &entry)
     }
 
     fn replay(&mut self, cause: &Cause, rows: &[i64], tally: &mut Tally) -> rusqlite::Result<u64> {

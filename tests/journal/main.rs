@@ -5,6 +5,7 @@
 mod basics;
 mod child;
 mod crash;
+mod custody;
 mod faults;
 mod full;
 mod inbox;

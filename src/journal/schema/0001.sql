@@ -115,6 +115,14 @@ CREATE TABLE settled (
     PRIMARY KEY (destination, first_reading)
 ) WITHOUT ROWID;
 
+-- Of what is settled: what was never owed to the destination, as it was not there yet, or gone.
+CREATE TABLE unowed (
+    destination INTEGER NOT NULL REFERENCES destination (id),
+    first_reading INTEGER NOT NULL,
+    last_reading INTEGER NOT NULL,
+    PRIMARY KEY (destination, first_reading)
+) WITHOUT ROWID;
+
 -- What the destination answered: one row for each batch.
 CREATE TABLE receipt (
     destination INTEGER NOT NULL REFERENCES destination (id),
@@ -148,7 +156,8 @@ CREATE TABLE attempt (
 
 -- The chain of custody: what happened to the readings, each entry sealed with the one before it.
 -- what: committed, dated (its time was found later), attempted (failed for the first time), delivered, rejected,
--- removed (by retention; detail: JSON, first and last reading of each span).
+-- removed (by retention), and what people decided: replayed, assigned, discarded. detail: JSON, first and last reading
+-- of each span, where not all between first_reading and last_reading are meant.
 CREATE TABLE custody (
     id INTEGER PRIMARY KEY,                         -- counts from 1; the oldest go together with all their readings
     at_ms INTEGER NOT NULL,

@@ -1,0 +1,101 @@
+//! `wardline custody`: what was taken in on each day, and where it stands; the chain of custody, checked.
+#![allow(clippy::print_stdout)]
+
+use std::process::ExitCode;
+
+use serde_json::value::RawValue;
+
+use super::remote::Remote;
+use super::text::{self, Table};
+use crate::clock::{Clock, Stamp};
+use crate::control::view::{Day, Verified};
+
+/// Arguments of `wardline custody`.
+#[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// So many days back, today included.
+    #[arg(long, value_name = "N", default_value_t = 7)]
+    days: u32,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Check that everything is there that was acknowledged, as it was. Exit code 1 if not.
+    Verify(Remote),
+}
+
+/// Prints it.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    match &args.command {
+        Some(Command::Verify(remote)) => verify(remote),
+        None => days(args),
+    }
+}
+
+fn days(args: &Args) -> anyhow::Result<ExitCode> {
+    let query = [("days", args.days.to_string())];
+    let raw: Box<RawValue> = args.remote.ask(async |client| client.get("/v1/custody", &query).await)?;
+    if args.remote.json {
+        println!("{raw}");
+    } else {
+        let days: Vec<Day> = serde_json::from_str(raw.get())?;
+        print!("{}", table(&days, Clock::system().now()));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn verify(remote: &Remote) -> anyhow::Result<ExitCode> {
+    let raw: Box<RawValue> = remote.ask_patiently(async |client| client.get("/v1/custody/verify", &[]).await)?;
+    let found: Verified = serde_json::from_str(raw.get())?;
+    if remote.json {
+        println!("{raw}");
+    } else {
+        print!("{}", sentences(&found));
+    }
+    Ok(if found.intact { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// One line for each day, patient and destination.
+pub fn table(days: &[Day], now: Stamp) -> String {
+    let mut table =
+        Table::new(&["day (UTC)", "patient", "to", "taken in", "there", "waiting", "inbox", "given up", "oldest"]);
+    for d in days {
+        let nobodys = d.patient.is_none();
+        let count = |n: u64| if nobodys { "-".into() } else { n.to_string() };
+        table.row([
+            d.day.clone(),
+            d.patient.as_ref().map_or("nobody yet", |p| p.reveal()).to_owned(),
+            d.destination.as_deref().unwrap_or("-").to_owned(),
+            d.committed.to_string(),
+            count(d.delivered),
+            count(d.waiting),
+            count(d.refused),
+            count(d.discarded),
+            d.oldest_ms.map_or_else(|| "-".into(), |ms| text::ago(ms, now)),
+        ]);
+    }
+    table.render("No readings in these days.")
+}
+
+fn sentences(found: &Verified) -> String {
+    let Verified { intact, entries, readings, removed, head, faults } = found;
+    let mut text = format!("{entries} entries, {readings} readings, {removed} removed by retention.\n");
+    if let Some(head) = head {
+        text += &format!("Seal of the newest entry: {head}\n");
+    }
+    for fault in faults {
+        text += &format!("WL-J040: {fault}\n");
+    }
+    text += match intact {
+        true => "Intact: what was acknowledged is there as it was.\n",
+        false => {
+            "NOT INTACT: the file was changed by something else than the gateway. Keep a copy before anything else.\n"
+        }
+    };
+    text
+}
