@@ -218,3 +218,5 @@ pub const INBOX_LOOK_EVERY: Duration = Duration::from_secs(5);
 pub const INBOX_NOTICES_MAX: usize = 50;
 /// The longest note or reason that a person may write about a group of the inbox.
 pub const INBOX_TEXT_CHARS_MAX: usize = 1_000;
+/// Requests that a destination with a stated rate gets at once after a pause: what it allows in this time.
+pub const BURST_MAX: Duration = Duration::from_secs(10);

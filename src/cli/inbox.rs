@@ -247,8 +247,8 @@ fn page(details: &Details, now: Stamp) -> String {
         g.fix.commands.iter().for_each(|c| out.push_str(&format!("  $ {c}\n")));
         out.push_str(&format!("\nItems: {}{}\n", g.items, shown_first(details)));
         for item in &details.items {
-            let id: String = item.id.chars().take(32).collect();
-            out.push_str(&format!("  {id}\n    {} ago: {}\n", text::ago(item.at_ms, now), item.what));
+            let line = format!("  {}  {} ago  {}", item.id, text::ago(item.at_ms, now), item.what);
+            out.push_str(&format!("{}\n", text::cut(&line, 80)));
         }
     }
     if !details.history.is_empty() {
@@ -265,7 +265,7 @@ fn page(details: &Details, now: Stamp) -> String {
 
 fn shown_first(details: &Details) -> String {
     let shown = details.items.len();
-    if details.group.items > shown as u64 { format!(", the first {shown} of them:") } else { ":".into() }
+    if details.group.items > shown as u64 { format!(", the first {shown} of them") } else { String::new() }
 }
 
 fn dry_run(which: &Which) -> anyhow::Result<ExitCode> {

@@ -271,6 +271,7 @@ fn check_destination(f: &mut Findings, destination: &DestinationSettings) {
         DestinationSettings::Fhir(fhir) => {
             f.url(&key("url"), &fhir.url, ["https", "http"]);
             f.range(&key("bundle_max"), fhir.bundle_max, 1, limits::COMMIT_GROUP_MAX);
+            f.range(&key("requests_per_min"), fhir.requests_per_min, 0, 60_000);
             f.range(&key("linger_ms"), fhir.linger_ms, 0, 10_000);
             f.range(&key("timeout_s"), fhir.timeout_s, 1, 300);
         }

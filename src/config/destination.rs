@@ -37,6 +37,19 @@ pub enum Idempotency {
     Update,
 }
 
+/// How readings travel together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BundleKind {
+    /// `batch`, unless a probe found that the server takes `transaction` only.
+    #[default]
+    Auto,
+    /// Each entry on its own.
+    Batch,
+    /// All or none; a refused one is divided until the entry that is refused is alone.
+    Transaction,
+}
+
 /// A FHIR R4 server.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -47,9 +60,15 @@ pub struct FhirSettings {
     pub url: String,
     /// How duplicates are shut out: no default, it depends on the server.
     pub idempotency: Idempotency,
+    /// How readings travel together.
+    #[serde(default)]
+    pub bundle: BundleKind,
     /// Entries in a Bundle at most.
     #[serde(default = "bundle_max")]
     pub bundle_max: usize,
+    /// Requests in a minute at most; 0: no limit. An alert does not wait for it.
+    #[serde(default)]
+    pub requests_per_min: u32,
     /// Compress request bodies.
     #[serde(default = "yes")]
     pub gzip: bool,

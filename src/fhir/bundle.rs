@@ -105,7 +105,8 @@ impl Bundle {
     }
 
     /// Adds a reading. On an error the Bundle is as it was.
-    pub fn reading(&mut self, reading: &Reading, scope: &Scope, write: Write) -> Result<(), Unmappable> {
+    /// Answers where it goes: `Observation`, or `Observation/<id>`.
+    pub fn reading(&mut self, reading: &Reading, scope: &Scope, write: Write) -> Result<String, Unmappable> {
         self.entry(None, |body| put_observation(body, reading, scope, write))
     }
 
@@ -114,11 +115,11 @@ impl Bundle {
         &mut self,
         full_url: Option<&str>,
         resource: impl FnOnce(&mut Vec<u8>) -> Result<Target, Unmappable>,
-    ) -> Result<(), Unmappable> {
+    ) -> Result<String, Unmappable> {
         let start = self.body.len();
         let added = self.try_entry(full_url, resource);
         match added {
-            Ok(()) => self.entries += 1,
+            Ok(_) => self.entries += 1,
             Err(_) => self.body.truncate(start),
         }
         added
@@ -128,7 +129,7 @@ impl Bundle {
         &mut self,
         full_url: Option<&str>,
         resource: impl FnOnce(&mut Vec<u8>) -> Result<Target, Unmappable>,
-    ) -> Result<(), Unmappable> {
+    ) -> Result<String, Unmappable> {
         let body = &mut self.body;
         body.extend_from_slice(if self.entries == 0 { b"{" } else { b",{" });
         if let Some(url) = full_url {
@@ -139,7 +140,7 @@ impl Bundle {
         body.extend_from_slice(br#","request":"#);
         serde_json::to_writer(&mut *body, &target).map_err(|_| Unmappable::Unit)?;
         body.push(b'}');
-        Ok(())
+        Ok(target.url)
     }
 
     /// Entries so far.

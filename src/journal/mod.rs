@@ -197,7 +197,7 @@ impl Journal {
     ///
     /// Fresh is what was committed since the destination was last seen failing (an outcome `Retry` with `destination`)
     /// or the process started; Backlog is the rest. A device's later reading is not leased while an earlier one of the
-    /// same lane is leased or waits for its retry. Unassigned readings are never leased.
+    /// same lane is leased or waits for its first retry; one that failed twice holds nobody up. Unassigned readings are never leased.
     pub async fn lease(&self, destination: &str, lane: Lane, max: usize) -> Result<Vec<Item>, JournalError> {
         let Some(desk) = self.desk(destination) else { return Ok(Vec::new()) };
         self.ask(|reply| Command::Lease(desk, lane, max, reply)).await?

@@ -294,7 +294,8 @@ impl Outbox {
                 }
                 Outcome::Retry { after, destination, .. } => {
                     self.failed.insert(id, attempts + 1);
-                    due |= self.queue.retry(id, *after, now);
+                    // One that fails again while others pass must not hold up its device's later readings.
+                    due |= self.queue.retry(id, *after, attempts == 0, now);
                     if *destination {
                         self.queue.outage(newest);
                     }

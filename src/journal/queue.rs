@@ -125,10 +125,13 @@ impl Queue {
             return Verdict::Stop;
         }
         walk.looked += 1;
+        if self.busy.contains_key(&debt.id) {
+            self.position(lane).seen = debt.id;
+            return Verdict::Pass;
+        }
         let lower = if lane == Lane::Backlog { i64::MIN } else { self.boundary + 1 };
         let held = self.lines.get(&debt.line).and_then(|ids| ids.range(lower..=debt.id.max(lower)).next());
         let verdict = match held {
-            Some(&id) if id == debt.id => Verdict::Pass,
             Some(id) => {
                 // In flight: soon over, no need to look far ahead. Waiting for a retry: the others overtake it.
                 walk.passed += usize::from(self.busy.get(id).is_some_and(|b| b.due.is_none()));
@@ -162,18 +165,21 @@ impl Queue {
         }
     }
 
-    /// It waits for `after`, and later ones of its line with it. Answers whether it is due at once.
-    pub(super) fn retry(&mut self, id: i64, after: Option<Duration>, now: Stamp) -> bool {
+    /// It waits for `after`, and later ones of its line with it if it `holds` them. Answers whether anything is due at once.
+    pub(super) fn retry(&mut self, id: i64, after: Option<Duration>, holds: bool, now: Stamp) -> bool {
         let Some(after) = after.filter(|a| !a.is_zero()) else {
             self.settled(id, true);
             return true;
         };
         let at_us = now.plus(after).mono_us;
-        if let Some(Busy { due: due @ None, .. }) = self.busy.get_mut(&id) {
-            *due = Some(at_us);
-            self.due.insert((at_us, id));
+        let Some(Busy { due: due @ None, line, .. }) = self.busy.get_mut(&id) else { return false };
+        *due = Some(at_us);
+        let line = *line;
+        self.due.insert((at_us, id));
+        if !holds {
+            self.let_pass(line, id);
         }
-        false
+        !holds
     }
 
     /// Nothing waits up to this id. For a queue with one lane.
@@ -217,6 +223,11 @@ impl Queue {
     /// No longer busy: what was passed over because of it is looked at again.
     fn free(&mut self, id: i64) {
         let Some(Busy { line, .. }) = self.busy.remove(&id) else { return };
+        self.let_pass(line, id);
+    }
+
+    /// It does not hold its line any more.
+    fn let_pass(&mut self, line: i64, id: i64) {
         if let Some(ids) = self.lines.get_mut(&line) {
             ids.remove(&id);
             if ids.is_empty() {

@@ -397,7 +397,7 @@ impl<'c> Writer<'c> {
         for (item, outcome) in outcomes {
             let ItemId::Alert(id) = *item else { continue };
             match outcome {
-                Outcome::Retry { after, .. } => due |= desk.alerts.retry(id, *after, now),
+                Outcome::Retry { after, .. } => due |= desk.alerts.retry(id, *after, true, now),
                 _ => desk.alerts.settled(id, false),
             }
         }

@@ -10,8 +10,11 @@ use super::scene::{Person, Place, Scene, Shown, Tile};
 use crate::alarm::Alert;
 use crate::clock::Stamp;
 use crate::config::PatientSettings;
+use crate::control::inbox::Group;
 use crate::control::{Desk, Unreadable, view};
-use crate::limits::{PAGE_PEOPLE_MAX, PAGE_POINTS_MAX, PAGE_REFRESH_MIN, PAGE_WINDOW, READINGS_LISTED_MAX};
+use crate::limits::{
+    INBOX_LOOK_EVERY, PAGE_PEOPLE_MAX, PAGE_POINTS_MAX, PAGE_REFRESH_MIN, PAGE_WINDOW, READINGS_LISTED_MAX,
+};
 use crate::reading::{PatientId, Quality, Reading, ReadingKey, Value};
 use crate::vital::{Role, Vital};
 
@@ -41,6 +44,8 @@ pub(super) struct Board {
     seen: HashSet<ReadingKey>,
     outbox: Vec<view::Outbox>,
     waited: HashMap<Arc<str>, VecDeque<(i64, f64)>>,
+    stuck: Vec<Group>,
+    stuck_looked: Option<Stamp>,
     looked: Option<Stamp>,
     trouble: Option<String>,
 }
@@ -62,6 +67,8 @@ impl Board {
             seen: HashSet::new(),
             outbox: Vec::new(),
             waited: HashMap::new(),
+            stuck: Vec::new(),
+            stuck_looked: None,
             looked: None,
             trouble: None,
         }
@@ -75,6 +82,21 @@ impl Board {
             self.trouble = self.refresh(now.wall_ms).err().map(|e| e.to_string());
         }
         self.scene(now)
+    }
+
+    /// Whose inbox to read, if that was not done a moment ago.
+    pub(super) fn wants_stuck(&mut self) -> Option<Arc<Desk>> {
+        let now = self.desk.clock.now();
+        let due = self.stuck_looked.is_none_or(|then| now.since(then) >= INBOX_LOOK_EVERY);
+        due.then(|| {
+            self.stuck_looked = Some(now);
+            self.desk.clone()
+        })
+    }
+
+    /// What is stuck now.
+    pub(super) fn take_stuck(&mut self, groups: Vec<Group>) {
+        self.stuck = groups;
     }
 
     /// Takes what is new in the journal. Blocking.
@@ -166,6 +188,7 @@ impl Board {
             alerts: shown,
             people,
             unassigned: self.unassigned.len(),
+            stuck: self.stuck.clone(),
         }
     }
 

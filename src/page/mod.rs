@@ -151,6 +151,12 @@ async fn live(State(board): State<Shared>) -> Response {
 
 /// Reads the journal on a thread where waiting for the disk hurts nobody.
 async fn look(board: Shared) -> Option<scene::Scene> {
+    let desk = lock(&board).wants_stuck();
+    if let Some(desk) = desk
+        && let Ok(groups) = desk.inbox.groups(false).await
+    {
+        lock(&board).take_stuck(groups);
+    }
     tokio::task::spawn_blocking(move || lock(&board).look()).await.ok()
 }
 

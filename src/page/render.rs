@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::scene::{Person, Place, Scene, Shown, Tile};
 use super::spark::spark;
 use crate::alarm::Priority;
+use crate::control::inbox::Group;
 use crate::control::view::LinkState;
 
 /// One part of the page: replaced by the script when it changed.
@@ -24,6 +25,7 @@ pub(super) struct Part {
 pub(super) fn parts(scene: &Scene) -> Vec<Part> {
     let mut parts = vec![headline(scene), alerts(scene)];
     parts.extend(scene.people.iter().enumerate().map(|(n, p)| person(n, p, scene)));
+    parts.push(stuck(scene));
     parts.push(custody(scene));
     parts
 }
@@ -103,6 +105,13 @@ fn sentence(scene: &Scene) -> (&'static str, String, String) {
         let text = "Readings are kept; their times are found when the clock is set.".into();
         return ("headline warn", "The clock of this box is not set".into(), text);
     }
+    if let Some(first) = scene.stuck.first() {
+        let title = match scene.stuck.len() {
+            1 => first.title.clone(),
+            n => format!("{n} causes hold something back"),
+        };
+        return ("headline warn", title, "It is safe on this box, and not sent until somebody acts: see below.".into());
+    }
     if waiting > 100 {
         return ("headline warn", "Catching up".into(), kept);
     }
@@ -181,6 +190,47 @@ fn tile(html: &mut String, tile: &Tile, scene: &Scene) {
     );
 }
 
+/// What is held back until somebody acts.
+fn stuck(scene: &Scene) -> Part {
+    let mut html = String::new();
+    if !scene.stuck.is_empty() {
+        html.push_str("<h2>Held back until somebody acts</h2><ul>");
+        scene.stuck.iter().for_each(|group| held(&mut html, group, scene));
+        html.push_str("</ul>");
+    }
+    Part { id: "inbox".into(), class: "alerts", html }
+}
+
+fn held(html: &mut String, group: &Group, scene: &Scene) {
+    let (id, title, why) = (escape(&group.id), escape(&group.title), escape(&group.why.text));
+    let (priority, owner) = (word(group.priority), group.owner.phrase());
+    let (state, due) = match (&group.assignee, group.overdue) {
+        (Some(_), false) => ("taken", format!("by {}", day(scene, group.due_ms))),
+        (None, false) => ("open", format!("by {}", day(scene, group.due_ms))),
+        (_, true) => ("open", format!("overdue since {}", day(scene, group.due_ms))),
+    };
+    let _ = write!(
+        html,
+        r#"<li class="alert {priority} {state}"><div><p class="meta"><span class="priority">{priority}</span> for the {owner}, {due}</p><p class="who">{title}</p><p class="what">{why} <code>{}</code></p><p class="meta">{} <code>wardline inbox show {id}</code></p>"#,
+        escape(&group.why.code),
+        escape(&group.fix.words)
+    );
+    let phrase = group.state.phrase();
+    let _ = match &group.assignee {
+        Some(who) => write!(html, r#"<p class="by">{} sees to it ({phrase})</p></div></li>"#, escape(who)),
+        None => write!(
+            html,
+            r#"</div><button type="button" class="take" data-group="{id}" data-who="{title}" data-what="{why}">I’ll see to it</button></li>"#
+        ),
+    };
+}
+
+/// `Mon 14:05` on the clock on the wall.
+fn day(scene: &Scene, at_ms: i64) -> String {
+    let at = jiff::Timestamp::from_millisecond(at_ms).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    at.to_zoned(scene.zone.clone()).strftime("%a %H:%M").to_string()
+}
+
 /// Where readings go, and what waits.
 fn custody(scene: &Scene) -> Part {
     let mut html = String::from("<h2>Where readings go</h2><div class=\"places\">");
@@ -191,7 +241,7 @@ fn custody(scene: &Scene) -> Part {
         let (s, verb) = if n == 1 { ("", "belongs") } else { ("s", "belong") };
         let _ = write!(
             html,
-            r#"<p class="note">{n} device{s} {verb} to nobody yet: readings are kept here and not sent. Assign with <code>wardline</code>.</p>"#
+            r#"<p class="note">{n} device{s} {verb} to nobody yet: readings are kept here and not sent. Assign with <code>wardline devices add</code>.</p>"#
         );
     }
     Part { id: "custody".into(), class: "custody", html }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::alarm::{Alert, Priority};
+use crate::control::inbox::Group;
 use crate::control::view::{Link, Outbox};
 
 /// One moment.
@@ -19,6 +20,8 @@ pub(super) struct Scene {
     pub alerts: Vec<Shown>,
     pub people: Vec<Person>,
     pub unassigned: usize,
+    /// What is stuck, by cause.
+    pub stuck: Vec<Group>,
 }
 
 /// A destination.

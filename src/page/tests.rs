@@ -233,7 +233,7 @@ async fn the_parts_are_the_whole() {
     let (status, _, json) = ask(desk.clone(), "GET /live HTTP/1.1\r\nHost: HOST", "").await;
     let parts: Vec<serde_json::Value> = serde_json::from_str(&json).unwrap();
     let ids: Vec<_> = parts.iter().map(|p| p["id"].as_str().unwrap()).collect();
-    assert_eq!((status, ids), (200, vec!["headline", "alerts", "person-0", "person-1", "custody"]));
+    assert_eq!((status, ids), (200, vec!["headline", "alerts", "person-0", "person-1", "inbox", "custody"]));
     let (_, _, html) = ask(desk, "GET / HTTP/1.1\r\nHost: HOST", "").await;
     for part in &parts {
         assert!(html.contains(part["html"].as_str().unwrap()), "{}", part["id"]);
@@ -270,4 +270,53 @@ fn a_second_look_adds_what_is_new_and_nothing_twice() {
     assert_eq!(points(&mut board), 60);
     desk.clock.advance(std::time::Duration::from_secs(1));
     assert_eq!(points(&mut board), 60);
+}
+
+/// An inbox with one group, whose title is hostile.
+struct Full;
+
+impl control::inbox::Inbox for Full {
+    fn groups(&self, _all: bool) -> BoxFuture<'_, Result<Vec<control::inbox::Group>, Fault>> {
+        use control::inbox::{Fix, Group, Owner, State};
+        let group = Group {
+            id: "84e1f362".into(),
+            kind: "refused".into(),
+            place: "centre".into(),
+            why: crate::custody::Why::new("WL-F011", "refused (HTTP 422: business-rule)"),
+            title: "12 readings refused by <b>centre</b>".into(),
+            items: 12,
+            sending: 0,
+            first_ms: NOW,
+            last_ms: NOW,
+            priority: Priority::Medium,
+            state: State::Open,
+            owner: Owner::IntegrationEngineer,
+            assignee: None,
+            opened_ms: NOW,
+            due_ms: NOW + 86_400_000,
+            overdue: false,
+            cleared_ms: None,
+            note: None,
+            fix: Fix { words: "Ask the destination's owner.".into(), commands: vec![] },
+        };
+        Box::pin(async { Ok(vec![group]) })
+    }
+}
+
+#[tokio::test]
+async fn what_is_held_back_is_on_the_page_with_owner_and_time() {
+    let mut desk = Arc::into_inner(desk(afternoon(1), vec![], view::LinkState::Up)).unwrap();
+    desk.inbox = Arc::new(Full);
+    let (status, _, html) = ask(Arc::new(desk), "GET / HTTP/1.1\r\nHost: HOST", "").await;
+    assert_eq!(status, 200);
+    for text in [
+        "12 readings refused by &lt;b&gt;centre",
+        "for the integration engineer, by Mon 14:30",
+        "data-group=\"84e1f362\"",
+        "wardline inbox show 84e1f362",
+        "not sent until somebody acts",
+    ] {
+        assert!(html.contains(text), "{text}: {html}");
+    }
+    assert!(!html.contains("<b>centre"));
 }

@@ -74,6 +74,33 @@ async fn a_retry_holds_its_device_and_nobody_else() {
 }
 
 #[tokio::test]
+async fn one_that_fails_twice_holds_nobody_not_even_its_own_device() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Clock::manual(Stamp::at_ms(NOW_MS));
+    let (journal, _) =
+        wardline::journal::Journal::open(folder.path(), &settings(), &creditors(&["centre"]), clock.clone()).unwrap();
+    journal.commit(group([reading(1, "sick"), reading(2, "sick")])).await.unwrap();
+    let wait = Some(Duration::from_secs(2));
+    for round in 0..2 {
+        let first = lease(&journal, Lane::Fresh, 1).await;
+        assert_eq!((numbers(&first), first[0].attempts), (vec![1], round));
+        settle(&journal, vec![retry(&first[0], wait, false)]).await;
+        let next = lease(&journal, Lane::Fresh, 10).await;
+        if round == 0 {
+            assert!(next.is_empty(), "one try more, in order");
+            clock.advance(Duration::from_secs(3));
+            settle(&journal, vec![]).await;
+        } else {
+            assert_eq!(numbers(&next), [2]);
+            settle(&journal, next.iter().map(delivered).collect()).await;
+        }
+    }
+    clock.advance(Duration::from_secs(3));
+    settle(&journal, vec![]).await;
+    assert_eq!(numbers(&lease(&journal, Lane::Fresh, 10).await), [1], "and it is not forgotten");
+}
+
+#[tokio::test]
 async fn a_retry_that_falls_due_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let (journal, _) =

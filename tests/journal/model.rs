@@ -80,6 +80,8 @@ struct Desk {
     flight: BTreeMap<usize, Item>,
     /// Waiting for their retry.
     held: BTreeSet<usize>,
+    /// Of these, what failed twice: it holds nobody up.
+    loose: BTreeSet<usize>,
     /// Beyond it: fresh.
     boundary: usize,
 }
@@ -119,7 +121,10 @@ impl World {
             Step::Settle { to, fates } => self.settle(to, fates).await,
             Step::Wait => {
                 self.clock.advance(Duration::from_secs(3_600));
-                self.desks.iter_mut().for_each(|d| d.held.clear());
+                self.desks.iter_mut().for_each(|d| {
+                    d.held.clear();
+                    d.loose.clear();
+                });
             }
             Step::Restart => {
                 self.journal().close().await;
@@ -142,6 +147,7 @@ impl World {
         for desk in &mut self.desks {
             desk.flight.clear();
             desk.held.clear();
+            desk.loose.clear();
             desk.boundary = self.committed.len();
         }
     }
@@ -183,7 +189,10 @@ impl World {
             assert!(!desk.held.contains(&place), "before its time");
             assert_eq!(lane_of(place, desk.boundary), lane);
             let earlier = desk.waiting.range(..place).find(|e| {
-                committed[**e] == committed[place] && lane_of(**e, desk.boundary) == lane && !places[..i].contains(*e)
+                committed[**e] == committed[place]
+                    && lane_of(**e, desk.boundary) == lane
+                    && !places[..i].contains(*e)
+                    && !desk.loose.contains(*e)
             });
             assert_eq!(earlier, None, "an earlier one of its device was left behind");
         }
@@ -198,7 +207,8 @@ impl World {
         let mut outcomes: Vec<(_, Outcome)> = Vec::new();
         let flight: Vec<usize> = desk.flight.keys().copied().collect();
         for (place, fate) in flight.into_iter().zip(fates) {
-            let item = &desk.flight[&place];
+            let item = desk.flight[&place].clone();
+            let item = &item;
             let later = Some(Duration::from_secs(60));
             outcomes.push(match fate {
                 Fate::Keep => continue,
@@ -214,6 +224,9 @@ impl World {
                 Fate::Reject => desk.rejected += u64::from(desk.waiting.remove(&place)),
                 Fate::RetryLater => {
                     desk.held.insert(place);
+                    if item.attempts > 0 {
+                        desk.loose.insert(place);
+                    }
                 }
                 Fate::Outage => desk.boundary = newest,
                 Fate::RetryNow | Fate::Keep => {}

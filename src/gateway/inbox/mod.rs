@@ -325,12 +325,26 @@ fn shown(item: &Stuck) -> StuckItem {
             (format!("{} {happened}", event.alert.id), format!("alert of the rule {}", event.alert.rule))
         }
         What::Frame(frame) => {
-            (format!("message {}", item.row), format!("{} octets on {}", frame.bytes.len(), frame.path.channel()))
+            (format!("message {}", item.row), format!("on {}: {}", frame.path.channel(), preview(&frame.bytes)))
         }
         What::Unreadable => (format!("row {}", item.row), "a record that cannot be read".into()),
     };
     StuckItem { id, at_ms: item.at_ms, what, why: item.why.clone() }
 }
+
+/// The beginning of a message: text as text, anything else as hex digits.
+fn preview(bytes: &[u8]) -> String {
+    let head = bytes.get(..PREVIEW_OCTETS).unwrap_or(bytes);
+    let text = std::str::from_utf8(head).ok().filter(|t| !t.is_empty() && !t.chars().any(char::is_control));
+    let shown = text.map_or_else(|| head.iter().map(|b| format!("{b:02x}")).collect(), str::to_owned);
+    if bytes.is_empty() {
+        return "empty".into();
+    }
+    if head.len() < bytes.len() { format!("{shown}… ({} octets)", bytes.len()) } else { shown }
+}
+
+/// Octets of a message that are shown.
+const PREVIEW_OCTETS: usize = 48;
 
 fn reason(cause: &Cause) -> String {
     match (cause.kind, cause.slot()) {

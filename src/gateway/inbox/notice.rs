@@ -93,7 +93,7 @@ fn look(office: &Office) -> Option<Found> {
 
 fn words(id: &str, cause: &Cause, items: u64) -> String {
     let title = cause::title(cause, items.max(1));
-    format!("{title}; the gateway does not try any more. See `wardline inbox show {id}`")
+    format!("{title}: not sent until somebody acts. See `wardline inbox show {id}`")
 }
 
 /// What began and what ended since.

@@ -17,11 +17,13 @@ function place(part) {
   }
   if (shown.get(part.id) === part.class + part.html) return;
   shown.set(part.id, part.class + part.html);
-  const focused = element.contains(document.activeElement) ? document.activeElement.dataset.alert : null;
+  const focused = element.contains(document.activeElement) ? document.activeElement.dataset : {};
   element.className = part.class;
   // The gateway's own HTML: every foreign text in it is escaped there.
   element.innerHTML = part.html;
-  if (focused) element.querySelector(`[data-alert="${CSS.escape(focused)}"]`)?.focus();
+  for (const kind of ["alert", "group"]) {
+    if (focused[kind]) element.querySelector(`[data-${kind}="${CSS.escape(focused[kind])}"]`)?.focus();
+  }
 }
 
 async function refresh() {
@@ -44,9 +46,13 @@ const dialog = byId("take");
 let taking = null;
 
 document.addEventListener("click", (event) => {
-  const button = event.target.closest("button[data-alert]");
+  const button = event.target.closest("button[data-alert], button[data-group]");
   if (!button) return;
-  taking = button.dataset.alert;
+  const { alert, group } = button.dataset;
+  taking = alert
+    ? { path: `alerts/${encodeURIComponent(alert)}/acknowledge`, body: (by) => ({ by }) }
+    : { path: `inbox/${encodeURIComponent(group)}`, body: (by) => ({ by, assignee: by }) };
+  byId("take-title").textContent = alert ? "Take care of this alert" : "See to this";
   byId("take-who").textContent = button.dataset.who;
   byId("take-what").textContent = button.dataset.what;
   byId("take-problem").textContent = "";
@@ -60,16 +66,16 @@ dialog.querySelector("form").addEventListener("submit", async (event) => {
   event.preventDefault();
   const problem = byId("take-problem");
   try {
-    const answer = await fetch(`/api/v1/alerts/${encodeURIComponent(taking)}/acknowledge`, {
+    const answer = await fetch(`/api/v1/${taking.path}`, {
       method: "POST",
       headers: { "Content-Type": "application/json", "X-Wardline": "page" },
-      body: JSON.stringify({ by: byId("take-by").value }),
+      body: JSON.stringify(taking.body(byId("take-by").value)),
     });
     if (answer.ok) return dialog.close();
     const why = await answer.json();
     problem.textContent = `${why.cause}. ${why.remedy} (${why.code})`;
   } catch {
-    problem.textContent = "The gateway did not answer. The alert is not taken yet: please try again.";
+    problem.textContent = "The gateway did not answer. It is not taken yet: please try again.";
   }
 });
 

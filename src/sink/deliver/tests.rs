@@ -238,9 +238,9 @@ fn what_a_destination_asks_for_is_obeyed_within_bounds() {
             done()
         }
     };
-    let (requests, _) = play(throttled, &outbox, seconds(30));
+    let (requests, _) = play(throttled, &outbox, seconds(60));
     let times: Vec<_> = requests.iter().map(|(at, _)| at.as_secs()).collect();
-    assert_eq!((times[0], times[1]), (0, 20));
+    assert!(times[0] == 0 && (20..=25).contains(&times[1]), "{times:?}");
     assert_eq!(outbox.delivered(), 10);
 }
 
