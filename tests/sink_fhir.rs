@@ -21,7 +21,9 @@ fn settings(url: &str) -> FhirSettings {
         name: "centre".into(),
         url: url.into(),
         idempotency: Idempotency::ConditionalCreate,
+        bundle: wardline::config::BundleKind::Auto,
         bundle_max: 100,
+        requests_per_min: 0,
         gzip: false,
         linger_ms: 0,
         timeout_s: 2,
@@ -381,4 +383,166 @@ async fn connections_are_kept() {
         assert_eq!(deliver(&sink, &heart_rates(n..n + 1)).await, ["delivered"]);
     }
     assert_eq!(connections.load(Ordering::SeqCst), 1);
+}
+
+/// What a row of docs/destinations.md looks like on the wire; `url` names another server.
+fn answer_of(row: &str, elsewhere: &str) -> Reply {
+    let error = operation_outcome().to_string();
+    let half = json!({"resourceType": "Bundle", "entry": [{"response": {"status": "201"}}]}).to_string();
+    match row {
+        "400 without" => Reply::Answer(400, vec![], "<html>blocked</html>".into()),
+        "429 with Retry-After in seconds" => Reply::Answer(429, vec![("retry-after", "7".into())], error),
+        "429 with Retry-After as a date" => Reply::Answer(
+            429,
+            vec![
+                ("date", "Sun, 06 Nov 1994 08:49:37 GMT".into()),
+                ("retry-after", "Sun, 06 Nov 1994 08:49:44 GMT".into()),
+            ],
+            error,
+        ),
+        "a body that trickles" => Reply::Trickle,
+        "a body that breaks off" => Reply::Half(half),
+        "a body without an end" => Reply::Endless,
+        "200 and no JSON" => Reply::Answer(200, vec![], "OK".into()),
+        "200 and HTML" => Reply::Answer(200, vec![], "<html>Log in</html>".into()),
+        "200 and nothing" => Reply::status(200),
+        "307 to another host" => Reply::Answer(307, vec![("location", elsewhere.into())], String::new()),
+        "200 with an OperationOutcome of an error" => Reply::Answer(200, vec![], error),
+        status => Reply::Answer(status[..3].parse().unwrap(), vec![], error),
+    }
+}
+
+/// The answer to a Bundle, in which one entry is answered like the row.
+fn with_one_entry(row: &str, request: &Request, url: &str) -> Reply {
+    let status = row.split(' ').next().unwrap();
+    let all = (0..size(request)).map(|n| match (n, row) {
+        (1, "the receipt of another resource") => json!({"response": {"status": "201", "location": "Patient/7"}}),
+        (1, "200 and nothing") => json!({"response": {}}),
+        (1, "307 to another host") => json!({"response": {"status": "", "location": url}}),
+        (1, _) => json!({"response": {"status": status, "outcome": operation_outcome()}}),
+        _ => json!({"response": {"status": "201 Created", "location": "Observation/1"}}),
+    });
+    let all: Vec<Value> = all.collect();
+    Reply::json(200, &json!({"resourceType": "Bundle", "type": "batch-response", "entry": all}))
+}
+
+/// N1: whole, alone, and one entry of three, for each row of the page.
+#[tokio::test]
+async fn every_answer_is_understood_as_this_page_says() {
+    let page = include_str!("../docs/destinations.md");
+    let rows = page.lines().skip_while(|l| !l.starts_with("| answer |")).skip(2).take_while(|l| l.starts_with('|'));
+    let other = Scripted::start(good).await;
+    let mut played = 0;
+    for row in rows {
+        let cells: Vec<String> = row.split('|').map(|c| c.trim().to_owned()).collect();
+        let [_, name, whole, alone, entry, _] = &cells[..] else { panic!("{row}") };
+        let foreign = name == "the receipt of another resource";
+        let elsewhere = other.url.clone();
+        let script = {
+            let (name, elsewhere) = (name.clone(), elsewhere.clone());
+            move |r: &Request| match (size(r), foreign) {
+                (0, true) => Reply::Answer(201, vec![("location", "http://x/fhir/Patient/7".into())], String::new()),
+                (n, true) => {
+                    let one = json!({"response": {"status": "201", "location": "Patient/7/_history/1"}});
+                    Reply::json(200, &json!({"resourceType": "Bundle", "entry": vec![one; n]}))
+                }
+                _ => answer_of(&name, &elsewhere),
+            }
+        };
+        let patient =
+            |url: &str| FhirSink::new(&FhirSettings { timeout_s: 1, ..settings(url) }, &"box-1".into()).unwrap();
+        let server = Scripted::start(script).await;
+        let outcomes = deliver(&patient(&server.url), &heart_rates(0..3)).await;
+        let divided = server.requests().iter().filter(|r| size(r) > 0).count() > 1;
+        match whole.as_str() {
+            "divided" => assert!(divided, "{name}: {outcomes:?}"),
+            code => assert!(!divided && outcomes.iter().all(|o| o == code), "{name}: {outcomes:?}"),
+        }
+        // Alone: a suspect.
+        let mut one = heart_rates(0..1);
+        one[0].attempts = 3;
+        let outcomes = deliver(&patient(&server.url), &one).await;
+        assert_eq!(outcomes, [alone.as_str()], "{name}, alone");
+        if entry != "-" {
+            let (name, elsewhere) = (name.clone(), elsewhere);
+            let server = Scripted::start(move |r| with_one_entry(&name, r, &elsewhere)).await;
+            let outcomes = deliver(&patient(&server.url), &heart_rates(0..3)).await;
+            assert_eq!(outcomes, ["delivered", entry.as_str(), "delivered"], "{}, an entry", cells[1]);
+        }
+        played += 1;
+    }
+    assert!(played >= 30, "{played} rows");
+    assert_eq!(other.received(), 0, "a redirect was followed");
+}
+
+#[tokio::test]
+async fn a_transaction_is_divided_to_the_one_that_is_refused() {
+    let server = Scripted::start(|r| if has(r, 42) { Reply::json(422, &operation_outcome()) } else { good(r) }).await;
+    let settings = FhirSettings { bundle: wardline::config::BundleKind::Transaction, ..settings(&server.url) };
+    let sink = FhirSink::new(&settings, &"box-1".into()).unwrap();
+    let outcomes = deliver(&sink, &heart_rates(0..100)).await;
+    for (n, outcome) in outcomes.iter().enumerate() {
+        assert_eq!(outcome, if n == 42 { "reject" } else { "delivered" });
+    }
+    let requests = server.requests();
+    assert!(requests.len() <= 16, "{} requests", requests.len());
+    assert!(requests.iter().filter(|r| size(r) > 0).all(|r| r.json()["type"] == "transaction"));
+}
+
+#[tokio::test]
+async fn a_transaction_that_is_half_done_is_asked_one_by_one() {
+    let server = Scripted::start(|r| {
+        let fine = json!({"response": {"status": "201", "location": "Observation/1"}});
+        let mut entries = vec![fine; size(r)];
+        match entries.len() {
+            0 => return good(r),
+            n => entries[n - 1] = json!({"response": {"status": "500"}}),
+        }
+        Reply::json(200, &json!({"resourceType": "Bundle", "type": "transaction-response", "entry": entries}))
+    })
+    .await;
+    let settings = FhirSettings { bundle: wardline::config::BundleKind::Transaction, ..settings(&server.url) };
+    let sink = FhirSink::new(&settings, &"box-1".into()).unwrap();
+    assert_eq!(deliver(&sink, &heart_rates(0..4)).await, vec!["delivered"; 4]);
+}
+
+#[tokio::test]
+async fn an_update_counts_only_under_our_own_id() {
+    let server = Scripted::start(|r| {
+        let entries: Vec<Value> = r.json()["entry"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .enumerate()
+            .map(|(n, e)| {
+                let url = e["request"]["url"].as_str().unwrap();
+                let location = if n == 1 {
+                    "Observation/wl-00000000000000000000000000000000".to_owned()
+                } else {
+                    format!("{url}/_history/2")
+                };
+                json!({"response": {"status": "200", "location": location}})
+            })
+            .collect();
+        Reply::json(200, &json!({"resourceType": "Bundle", "type": "batch-response", "entry": entries}))
+    })
+    .await;
+    let settings = FhirSettings { idempotency: Idempotency::Update, ..settings(&server.url) };
+    let sink = FhirSink::new(&settings, &"box-1".into()).unwrap();
+    assert_eq!(deliver(&sink, &heart_rates(0..3)).await, ["known", "WL-F010", "known"]);
+}
+
+#[tokio::test]
+async fn a_stated_rate_is_kept_and_alerts_do_not_wait_for_it() {
+    let server = Scripted::start(good).await;
+    let settings = FhirSettings { bundle_max: 1, requests_per_min: 600, ..settings(&server.url) };
+    let sink = FhirSink::new(&settings, &"box-1".into()).unwrap();
+    // A burst of ten seconds' worth, and five more at ten a second.
+    let since = tokio::time::Instant::now();
+    for n in 0..105 {
+        assert_eq!(deliver(&sink, &heart_rates(n..n + 1)).await, ["delivered"]);
+    }
+    assert!(since.elapsed() >= Duration::from_millis(300), "{:?}", since.elapsed());
+    let event = alert("0123456789abcdef0123456789abcdef", "raised", &[]);
+    assert_eq!(word(&sink.deliver(&[alert_item(event, 0)], &[]).await[0]), "delivered");
 }

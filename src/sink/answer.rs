@@ -141,6 +141,24 @@ pub(super) fn entries(body: &[u8], sent: usize) -> Result<Vec<Outcome>, Misread>
     }
 }
 
+/// The outcomes of entries that were sent to these URLs: a receipt counts only if it is for what was sent there.
+pub(super) fn receipts<'a>(body: &[u8], urls: impl ExactSizeIterator<Item = &'a str>) -> Result<Vec<Outcome>, Misread> {
+    let outcomes = entries(body, urls.len())?;
+    Ok(outcomes.into_iter().zip(urls).map(|(outcome, url)| ours(outcome, url)).collect())
+}
+
+/// A receipt for another resource than the one that was sent to this URL is none.
+pub(super) fn ours(outcome: Outcome, url: &str) -> Outcome {
+    let path = url.split('?').next().unwrap_or(url);
+    let Outcome::Delivered(Receipt { location, .. }) = &outcome else { return outcome };
+    // A create names the type, an update the id as well. A server need not say where it is.
+    let fits = location.is_empty()
+        || location
+            .strip_prefix(path)
+            .is_some_and(|rest| rest.starts_with('/') || (rest.is_empty() && path.contains('/')));
+    if fits { outcome } else { Trouble::Unclear("its receipt is for another resource").item(limits::ITEM_RETRY.0) }
+}
+
 fn entry(response: Option<&Response<'_>>) -> Outcome {
     let Some(response) = response else {
         return Trouble::Unclear("an entry has no response").item(limits::ITEM_RETRY.0);

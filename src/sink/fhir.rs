@@ -5,17 +5,19 @@
 
 use std::io::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
+use tokio::time::{Instant, sleep};
 
 use super::answer::{self, Misread, Whole, patience, whole};
 use super::http::{Answer, Peer, exchange};
+use super::pace::Bucket;
 use super::why::Trouble;
 use super::{Destination, SinkError};
 use crate::alarm::AlertEvent;
-use crate::config::{FhirSettings, Idempotency};
+use crate::config::{BundleKind, FhirSettings, Idempotency};
 use crate::custody::{Item, Outcome, Payload, Receipt};
 use crate::fhir::{AlertResources, Bundle, Identity, Kind, Pointer, Scope, Single, Target, Unmappable, Write, single};
 use crate::limits;
@@ -39,9 +41,31 @@ pub struct FhirSink {
     write: Write,
     owner: Option<String>,
     packing: AtomicU8,
-    /// Entries in a Bundle at most: what is configured, less after a 413.
-    bundle_max: AtomicUsize,
+    habits: Arc<Habits>,
+    bucket: Bucket,
     linger: Duration,
+}
+
+/// What is changed while it runs: by a 413, and by what a probe found.
+#[derive(Debug)]
+pub struct Habits {
+    /// Entries in a Bundle at most.
+    bundle_max: AtomicUsize,
+    /// Readings travel as a transaction.
+    transaction: AtomicBool,
+    configured: BundleKind,
+}
+
+impl Habits {
+    /// Obeys what a probe found: never more entries, and the kind of Bundle that works where none is configured.
+    pub fn obey(&self, bundle_max: Option<usize>, batch_works: Option<bool>) {
+        if let Some(most) = bundle_max {
+            self.bundle_max.fetch_min(most.max(1), Ordering::Relaxed);
+        }
+        if let (BundleKind::Auto, Some(works)) = (self.configured, batch_works) {
+            self.transaction.store(!works, Ordering::Relaxed);
+        }
+    }
 }
 
 /// A reading of a batch with its place among the outcomes.
@@ -73,9 +97,27 @@ impl FhirSink {
             },
             owner: settings.alert_owner.clone(),
             packing: AtomicU8::new(if settings.gzip { PACKED_UNPROVEN } else { PLAIN }),
-            bundle_max: AtomicUsize::new(settings.bundle_max.max(1)),
+            habits: Arc::new(Habits {
+                bundle_max: AtomicUsize::new(settings.bundle_max.max(1)),
+                transaction: AtomicBool::new(settings.bundle == BundleKind::Transaction),
+                configured: settings.bundle,
+            }),
+            bucket: Bucket::new(settings.requests_per_min),
             linger: Duration::from_millis(settings.linger_ms),
         })
+    }
+
+    /// What may be changed while it runs.
+    pub fn habits(&self) -> Arc<Habits> {
+        self.habits.clone()
+    }
+
+    /// Waits until one request more is allowed.
+    async fn turn(&self) {
+        let wait = self.bucket.take(Instant::now());
+        if !wait.is_zero() {
+            sleep(wait).await;
+        }
     }
 
     /// Batches to send, each divided as long as it is refused whole. Suspects travel alone, after the others.
@@ -109,27 +151,31 @@ impl FhirSink {
         }
     }
 
-    /// Sends a batch Bundle.
+    /// Sends a Bundle.
     async fn batch(&self, batch: &[Numbered<'_>], outcomes: &mut [Option<Outcome>]) -> Sent {
-        let mut bundle = Bundle::new(Kind::Batch, batch.len());
+        let kind = if self.habits.transaction.load(Ordering::Relaxed) { Kind::Transaction } else { Kind::Batch };
+        let mut bundle = Bundle::new(kind, batch.len());
         let mut sent = Vec::with_capacity(batch.len());
         for (n, _, reading) in batch {
             match bundle.reading(reading, &self.scope, self.write) {
-                Ok(()) => sent.push(*n),
+                Ok(url) => sent.push((*n, url)),
                 Err(e) => set(outcomes, *n, unmappable(e)),
             }
         }
         if bundle.is_empty() {
             return Sent::Done;
         }
+        self.turn().await;
         let answer = match self.send("POST", self.peer.url.as_str(), None, bundle.finish()).await {
             Ok(answer) => answer,
             Err(trouble) => return Sent::Unwell(trouble, None),
         };
         match whole(&answer) {
-            Whole::Taken => match answer::entries(&answer.body, sent.len()) {
+            Whole::Taken => match answer::receipts(&answer.body, sent.iter().map(|(_, url)| url.as_str())) {
+                // All or none, and yet not all: nobody knows what was stored. One at a time is certain.
+                Ok(answers) if kind == Kind::Transaction && !answers.iter().all(is_delivered) => Sent::Divide,
                 Ok(answers) => {
-                    sent.into_iter().zip(answers).for_each(|(n, answer)| set(outcomes, n, answer));
+                    sent.into_iter().zip(answers).for_each(|((n, _), answer)| set(outcomes, n, answer));
                     Sent::Done
                 }
                 Err(Misread::Divide) => Sent::Divide,
@@ -137,7 +183,7 @@ impl FhirSink {
             },
             Whole::Refused => Sent::Divide,
             Whole::TooLarge => {
-                self.bundle_max.fetch_min((batch.len() / 2).max(1), Ordering::Relaxed);
+                self.habits.bundle_max.fetch_min((batch.len() / 2).max(1), Ordering::Relaxed);
                 Sent::Divide
             }
             Whole::MediaType => Sent::Unwell(Trouble::NotHere(415), answer.retry_after),
@@ -154,6 +200,7 @@ impl FhirSink {
                 return Sent::Done;
             }
         };
+        self.turn().await;
         match self.one(resource).await {
             Ok(outcome) => set(outcomes, n, outcome),
             // What fails on this one and takes others is not unwell.
@@ -174,17 +221,21 @@ impl FhirSink {
         let full = self.peer.below(&url.replace('|', "%7C"));
         let mut answer = self.send(method, &full, if_none_exist.as_deref(), body).await.map_err(|t| (t, None))?;
         // An update need not say where: it was told.
-        answer.location = answer.location.or_else(|| (method == "PUT" && !url.contains('?')).then_some(url));
+        answer.location = answer.location.or_else(|| (method == "PUT" && !url.contains('?')).then(|| url.clone()));
         match whole(&answer) {
             Whole::Destination(trouble) => Err((trouble, answer.retry_after)),
             Whole::MediaType => Err((Trouble::NotHere(415), None)),
             Whole::TooLarge => Ok(Trouble::TooLarge.reject()),
-            Whole::Taken | Whole::Refused => answer::single(&answer).map_err(|trouble| (trouble, None)),
+            Whole::Taken | Whole::Refused => {
+                answer::single(&answer).map(|outcome| answer::ours(outcome, &url)).map_err(|trouble| (trouble, None))
+            }
         }
     }
 
     /// The transaction; or, when it is refused or fails again, its parts, each on its own.
     async fn alert(&self, item: &Item, event: &AlertEvent, evidence: &[Arc<Reading>]) -> Outcome {
+        // Counted, and not waited for.
+        self.bucket.take(Instant::now());
         let owner = self.owner.as_deref();
         let resources = AlertResources { event, scope: &self.scope, owner, write: self.write, readings: evidence };
         let Ok((body, entries)) = resources.transaction() else { return self.parts(&resources).await };
@@ -319,7 +370,7 @@ impl Destination for FhirSink {
     }
 
     fn batch_max(&self) -> usize {
-        self.bundle_max.load(Ordering::Relaxed)
+        self.habits.bundle_max.load(Ordering::Relaxed)
     }
 
     fn linger(&self) -> Duration {
