@@ -255,6 +255,18 @@ fn one_item_that_fails_the_whole_does_not_hold_the_others() {
     assert_eq!(outbox.delivered(), 99);
 }
 
+/// X4: nothing is given up because a destination was unwell for long.
+#[test]
+fn a_month_of_failures_gives_nothing_up() {
+    const MONTH: Duration = Duration::from_secs(30 * 86_400);
+    let outbox = Box_::new();
+    outbox.put(Lane::Fresh, 0..50);
+    let unwell = |at: Duration, _: &Item| if at < MONTH { Trouble::ServerError(500).destination(None) } else { done() };
+    let (requests, status) = play(unwell, &outbox, seconds(30 * 86_400 + 600));
+    assert_eq!((outbox.delivered(), status.rejected), (50, 0));
+    assert!(requests.len() < 90_000, "{} requests in a month", requests.len());
+}
+
 #[test]
 fn a_refused_item_is_settled_and_counted() {
     let outbox = Box_::new();
