@@ -1,6 +1,7 @@
 //! The figures of docs/performance.md: the built binary between a real mosquitto and an HTTPS endpoint that counts.
 //!
-//! `cargo bench --bench gateway [-- SCENARIO…]`; `WARDLINE_REFERENCE=PROGRAM` measures that pipeline in the same run.
+//! `cargo bench --bench gateway [-- SCENARIO…]`; `WARDLINE_REFERENCE=PROGRAM[:PROGRAM…]` measures those in the same run
+//! (`benches/peers` has one).
 //! CPU is user + system time of the process, from /proc; the machine's load is printed beside each figure.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
@@ -43,8 +44,8 @@ fn main() {
     if wants("million") && !chosen.is_empty() {
         million(&mut Bench::new(&runtime, "million"));
     }
-    if let Ok(program) = std::env::var("WARDLINE_REFERENCE") {
-        reference(&mut Bench::new(&runtime, "reference"), &program);
+    for program in std::env::var("WARDLINE_REFERENCE").iter().flat_map(|all| all.split(':')) {
+        reference(&mut Bench::new(&runtime, "reference"), program);
     }
 }
 
@@ -185,12 +186,15 @@ fn burst(b: &mut Bench) {
     b.until_held(1_000);
     for _ in 0..3 {
         let (cpu, since) = (b.cpu(), Instant::now());
+        let (broker, own) = (cpu_s(b.broker.pid()), cpu_s(std::process::id()));
         b.publish(N, 0.0);
         b.until_held(b.sent);
         let (wall, cpu) = (since.elapsed().as_secs_f64(), b.cpu() - cpu);
         let figures = [
             ("cpu_us_per_reading", cpu * 1e6 / N as f64),
             ("readings_per_s", N as f64 / wall),
+            ("broker_us_per_reading", (cpu_s(b.broker.pid()) - broker) * 1e6 / N as f64),
+            ("load_and_endpoint_us_per_reading", (cpu_s(std::process::id()) - own) * 1e6 / N as f64),
             ("peak_rss_mib", rss_mib(b.gateway.pid(), "VmHWM")),
         ];
         say("burst", &figures);
@@ -288,16 +292,20 @@ fn reference(b: &mut Bench, program: &str) {
             .spawn()
             .unwrap(),
     );
-    std::thread::sleep(Duration::from_secs(1));
-    b.publish(1_000, 0.0);
-    b.until_held(1_000);
+    // Not all of them say when they are ready: from the first reading that arrives on, none is lost.
+    while b.held() == 0 {
+        b.publish(1, 0.0);
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    b.sent = b.held();
+    let name_of = Path::new(program).file_stem().unwrap_or_default().to_string_lossy().into_owned();
     for (name, n, rate) in [("burst", 30_000, 0.0), ("burst", 30_000, 0.0), ("trickle 100/s", 1_000, 100.0)] {
         let (cpu, since) = (cpu_s(child.0.id()), Instant::now());
         b.publish(n, rate);
         b.until_held(b.sent);
         let wall = since.elapsed().as_secs_f64();
         let cpu = (cpu_s(child.0.id()) - cpu) * 1e6 / n as f64;
-        say(&format!("reference {name}"), &[("cpu_us_per_reading", cpu), ("readings_per_s", n as f64 / wall)]);
+        say(&format!("{name_of} {name}"), &[("cpu_us_per_reading", cpu), ("readings_per_s", n as f64 / wall)]);
     }
     let _ = child.0.kill();
 }

@@ -185,16 +185,20 @@ impl Ord for Decimal {
 /// Plain digits, no exponent, as FHIR's `decimal` wants them: `120`, `36.0`, `0.0012`.
 impl fmt::Display for Decimal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digits = self.mantissa.unsigned_abs().to_string();
+        let digits = self.mantissa.unsigned_abs();
         let sign = if self.mantissa < 0 { "-" } else { "" };
+        let power = self.exponent.unsigned_abs();
+        let width = usize::from(power);
         if self.exponent >= 0 {
-            let zeros = if self.mantissa == 0 { 0 } else { usize::from(self.exponent.unsigned_abs()) };
+            let zeros = if digits == 0 { 0 } else { width };
             return write!(f, "{sign}{digits}{:0<zeros$}", "");
         }
-        let decimals = usize::from(self.exponent.unsigned_abs());
-        let padded = format!("{digits:0>width$}", width = decimals + 1);
-        let (whole, fraction) = padded.split_at(padded.len() - decimals);
-        write!(f, "{sign}{whole}.{fraction}")
+        // A power beyond 64 bits is larger than any mantissa: all digits are decimals.
+        let (whole, fraction) = match 10u64.checked_pow(u32::from(power)) {
+            Some(one) => (digits / one, digits % one),
+            None => (0, digits),
+        };
+        write!(f, "{sign}{whole}.{fraction:0>width$}")
     }
 }
 

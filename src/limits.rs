@@ -13,7 +13,7 @@ pub const JOURNAL_COMMANDS_MAX: usize = 64;
 /// How long a lock of a foreign reader (`sqlite3`) may hold up the writer before it gives up.
 pub const JOURNAL_BUSY_MAX: Duration = Duration::from_secs(5);
 /// Page cache of the writer: the hot pages of the tables' ends, and some of the index of keys.
-pub const JOURNAL_CACHE_KIB: u32 = 4 * 1024;
+pub const JOURNAL_CACHE_KIB: u32 = 2 * 1024;
 /// Page cache of each reader.
 pub const JOURNAL_READER_CACHE_KIB: u32 = 512;
 /// The WAL is written back at this many pages (4 KiB each).
@@ -34,6 +34,8 @@ pub const JOURNAL_CHECK_MAX: Duration = Duration::from_secs(2);
 pub const JOURNAL_GLANCE_MAX: Duration = Duration::from_millis(50);
 /// How often the free space of the disk is asked for.
 pub const JOURNAL_SPACE_EVERY: Duration = Duration::from_secs(1);
+/// Settlements that nobody waits for are synced with the next commit, or after this: a crash meanwhile sends them again.
+pub const SETTLE_LINGER: Duration = Duration::from_millis(100);
 /// Arrivals merged into one transaction: beyond it, its latency would show.
 pub const JOURNAL_MERGED_MAX: usize = 4 * COMMIT_GROUP_MAX;
 /// Readings kept in memory between their commit and their first lease.

@@ -85,7 +85,7 @@ fn utc() -> String {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct JournalSettings {
-    /// How long thin traffic waits for company before a commit, milliseconds; 0: never. An alert never waits.
+    /// Thin traffic is committed once in this time at most, milliseconds. What comes after a pause waits for nothing, nor does an alert.
     pub commit_linger_ms: u64,
     /// Settled readings are kept this long, days.
     pub keep_settled_days: u32,
@@ -97,7 +97,7 @@ pub struct JournalSettings {
 
 impl Default for JournalSettings {
     fn default() -> Self {
-        Self { commit_linger_ms: 20, keep_settled_days: 30, budget_mib: 512, reserve_mib: 32 }
+        Self { commit_linger_ms: 100, keep_settled_days: 30, budget_mib: 512, reserve_mib: 32 }
     }
 }
 

@@ -39,8 +39,9 @@ impl Identity {
             }
         };
         time(&mut out, reading);
-        out.push('-');
-        let _ = reading.key.0.iter().take(8).try_for_each(|b| write!(out, "{b:02x}"));
+        let (half, _) = reading.key.0.split_at(8);
+        let half = half.iter().fold(0u64, |half, octet| half << 8 | u64::from(*octet));
+        let _ = write!(out, "-{half:016x}");
         Ok(Self(out))
     }
 
@@ -82,8 +83,12 @@ fn device(out: &mut String, id: &str) {
 
 /// A field with `~XX` for what would need escaping in a URL, or would end the field.
 fn field(out: &mut String, text: &str, dash: bool) {
+    let stays = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':') || (dash && b == b'-');
+    if text.bytes().all(stays) {
+        return out.push_str(text);
+    }
     for b in text.bytes() {
-        if b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':') || (dash && b == b'-') {
+        if stays(b) {
             out.push(char::from(b));
         } else {
             let _ = write!(out, "~{b:02X}");

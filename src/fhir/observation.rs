@@ -4,7 +4,11 @@
 //! only (kPa to mm[Hg], m to cm); a doubt is in `status`, `interpretation`, `dataAbsentReason`, `meta.security` or `note`.
 //! Must never: give a value that the device called invalid, or leave a doubtful value without its label.
 
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+
 use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::Unmappable;
 use super::device::{Device, gateway};
@@ -16,13 +20,13 @@ use super::types::{
 use crate::decimal::Decimal;
 use crate::reading::{Absence, Part, Reading, TimeMethod, Value};
 use crate::unit::{Dimension, Unit};
-use crate::vital::{Category, Component as Row, Vital};
+use crate::vital::{Category, Component as Row, Site, Vital};
 
 /// What the resources of one destination have in common.
 #[derive(Clone, Debug)]
 pub struct Scope {
     /// The gateway's name at the centre.
-    pub gateway: std::sync::Arc<str>,
+    pub gateway: Arc<str>,
     /// Claim US Core profiles in `meta.profile`.
     pub us_core: bool,
 }
@@ -33,12 +37,12 @@ struct Observation<'a> {
     resource_type: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<&'a str>,
-    meta: Meta,
+    meta: &'a RawValue,
     extension: [ReferenceExtension<'a>; 1],
     identifier: [Identifier<'a>; 1],
     status: &'static str,
-    category: [One<'static>; 2],
-    code: Concept<'static, Codings>,
+    category: &'a RawValue,
+    code: &'a RawValue,
     subject: Reference<'a>,
     effective_date_time: String,
     performer: [Reference<'a>; 1],
@@ -91,6 +95,45 @@ impl Serialize for Profile {
 /// A number to give, or the reason why there is none: never both, never neither (vs-2, vs-3).
 struct Measured(Option<Quantity>, Option<One<'static>>);
 
+/// What readings of one kind have in common, rendered once: half of each Observation's octets.
+struct Common {
+    meta: Box<RawValue>,
+    category: Box<RawValue>,
+    code: Box<RawValue>,
+}
+
+/// Vital, site, by moles, test, with US Core: rows of small tables, so there are few.
+type Kind = (Vital, Option<Site>, bool, bool, bool);
+
+impl Common {
+    fn of(reading: &Reading, scope: &Scope, labels: &Labels) -> Result<Arc<Self>, Unmappable> {
+        static KNOWN: LazyLock<Mutex<HashMap<Kind, Arc<Common>>>> = LazyLock::new(Mutex::default);
+        let moles = reading.parts.iter().any(|p| p.unit.dimension() == Dimension::AmountConcentration);
+        let kind = (reading.vital, reading.site, moles, labels.test, scope.us_core);
+        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(common) = known.get(&kind) {
+            return Ok(common.clone());
+        }
+        // As below: nothing in these types fails to serialise.
+        let common = Arc::new(Self::render(kind).map_err(|_| Unmappable::Unit)?);
+        known.insert(kind, common.clone());
+        Ok(common)
+    }
+
+    fn render((vital, site, moles, test, us_core): Kind) -> serde_json::Result<Self> {
+        let meta = Meta {
+            profile: vital.us_core.filter(|_| us_core).map(|p| [Profile(p)]),
+            security: test.then_some([Coding::new(system::ACT_REASON, "HTEST")]),
+            tag: [Coding::new(system::US_CORE_TAGS, "patient-supplied")],
+        };
+        Ok(Self {
+            meta: to_raw_value(&meta)?,
+            category: to_raw_value(&category(vital.category))?,
+            code: to_raw_value(&code(vital, moles, site))?,
+        })
+    }
+}
+
 /// Appends the Observation's JSON. `id`: the logical id, for `PUT`. On an error nothing was appended.
 pub fn write(
     reading: &Reading,
@@ -109,22 +152,19 @@ pub fn write(
     };
     let component = if single.is_some() { Vec::new() } else { panel(reading, &labels)? };
     let Measured(value_quantity, data_absent_reason) = single.unwrap_or(Measured(None, None));
+    let common = Common::of(reading, scope, &labels)?;
     let observation = Observation {
         resource_type: "Observation",
         id,
-        meta: Meta {
-            profile: vital.us_core.filter(|_| scope.us_core).map(|p| [Profile(p)]),
-            security: labels.test.then_some([Coding::new(system::ACT_REASON, "HTEST")]),
-            tag: [Coding::new(system::US_CORE_TAGS, "patient-supplied")],
-        },
+        meta: &common.meta,
         extension: [ReferenceExtension {
             url: "http://hl7.org/fhir/StructureDefinition/observation-gatewayDevice",
             value: gateway(&scope.gateway),
         }],
         identifier: [Identifier { system: Identity::system(), value: identity.value() }],
         status: if labels.preliminary { "preliminary" } else { "final" },
-        category: category(vital.category),
-        code: code(reading),
+        category: &common.category,
+        code: &common.code,
         subject: Reference::to(patient),
         effective_date_time: effective(reading).ok_or(Unmappable::Undated)?,
         performer: [Reference::to(patient)],
@@ -161,12 +201,10 @@ fn category(category: Category) -> [One<'static>; 2] {
 }
 
 /// The vital's codes: by moles where the unit counts moles, with the site's own where a temperature has one.
-fn code(reading: &Reading) -> Concept<'static, Codings> {
-    let vital = reading.vital;
-    let moles = reading.parts.iter().any(|p| p.unit.dimension() == Dimension::AmountConcentration);
+fn code(vital: Vital, moles: bool, site: Option<Site>) -> Concept<'static, Codings> {
     let loinc = if moles && vital.category == Category::Laboratory { vital.loinc_moles } else { vital.loinc };
     let temperature = vital.first_unit().is_some_and(|u| u.dimension() == Dimension::Temperature);
-    let site = reading.site.filter(|_| temperature);
+    let site = site.filter(|_| temperature);
     let mdc = site.and_then(|s| s.temperature_mdc).or(vital.mdc);
     let mut coding = Vec::with_capacity(loinc.len() + 2);
     coding.extend(loinc.iter().copied().map(Coding::loinc));

@@ -33,6 +33,10 @@ impl Outbox for Debts {
         self.journal.settle(&self.destination, outcomes).await.map_err(|e| later(&e))
     }
 
+    async fn settle_in_company(&self, outcomes: Vec<(ItemId, Outcome)>) -> Result<(), OutboxError> {
+        self.journal.settle_in_company(&self.destination, outcomes).await.map_err(|e| later(&e))
+    }
+
     fn changed(&self) -> watch::Receiver<u64> {
         self.journal.changed()
     }

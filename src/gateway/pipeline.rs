@@ -33,7 +33,7 @@ pub(super) struct Pipeline {
     pub(super) journal: Journal,
     pub(super) signal: Signal,
     pub(super) clock: Clock,
-    /// How long thin traffic waits for company.
+    /// Thin traffic is committed this often at most; what comes after a pause waits for nothing.
     pub(super) linger: Duration,
     /// By source: where it is told which frames are kept.
     pub(super) kept: HashMap<Arc<str>, mpsc::Sender<u64>>,
@@ -82,15 +82,19 @@ impl Pipeline {
         let mut batch = Vec::with_capacity(limits::COMMIT_GROUP_MAX);
         let mut ticks = tokio::time::interval(limits::ALERT_TICK);
         let mut open = true;
+        let mut quiet_until = Instant::now();
         self.begin(&mut pending);
         while open || !pending.is_empty() || !in_flight.is_empty() {
             let room = limits::COMMIT_GROUP_MAX.saturating_sub(pending.group.arrivals.len());
             let free = in_flight.len() < limits::COMMITS_IN_FLIGHT_MAX;
-            let due = pending.due(self.linger, !open).filter(|_| free);
+            let due = pending.due(quiet_until, !open).filter(|_| free);
             tokio::select! {
                 biased;
                 Some(done) = in_flight.next() => self.answer(done)?,
-                () = until(due), if due.is_some() => in_flight.push(self.commit(&mut pending)),
+                () = until(due), if due.is_some() => {
+                    quiet_until = Instant::now() + self.linger;
+                    in_flight.push(self.commit(&mut pending));
+                }
                 Some(order) = orders.recv(), if open => self.order(order, &mut pending, &in_flight),
                 Some(condition) = technical.recv(), if open => self.condition(&condition, &mut pending),
                 n = frames.recv_many(&mut batch, room), if open && room > 0 => {
@@ -229,10 +233,10 @@ impl Pending {
     }
 
     /// When to commit. `None`: nothing to commit.
-    fn due(&self, linger: Duration, closing: bool) -> Option<Instant> {
+    fn due(&self, quiet_until: Instant, closing: bool) -> Option<Instant> {
         let since = self.since.filter(|_| !self.is_empty())?;
         let full = self.group.arrivals.len() >= limits::COMMIT_GROUP_MAX;
-        Some(if self.urgent || full || closing { since } else { since + linger })
+        Some(if self.urgent || full || closing { since } else { since.max(quiet_until) })
     }
 }
 

@@ -210,6 +210,16 @@ impl Journal {
         self.ask(|reply| Command::Settle(desk, outcomes, reply)).await?
     }
 
+    /// Like [`Journal::settle`], with the next transaction, or within `limits::SETTLE_LINGER`: for whoever has nothing else to do.
+    pub async fn settle_in_company(
+        &self,
+        destination: &str,
+        outcomes: Vec<(ItemId, Outcome)>,
+    ) -> Result<(), JournalError> {
+        let Some(desk) = self.desk(destination) else { return Ok(()) };
+        self.ask(|reply| Command::SettleInCompany(desk, outcomes, reply)).await?
+    }
+
     /// Changes whenever something new may be due.
     pub fn changed(&self) -> watch::Receiver<u64> {
         self.changed.clone()

@@ -32,6 +32,7 @@ type Reply<T> = oneshot::Sender<Result<T, JournalError>>;
 pub(super) enum Command {
     Commit(Arc<Group>, Reply<Vec<Kept>>),
     Settle(usize, Vec<(ItemId, Outcome)>, Reply<()>),
+    SettleInCompany(usize, Vec<(ItemId, Outcome)>, Reply<()>),
     SaveDevice(Box<DeviceSettings>, Reply<()>),
     Redress(Box<Act>, Reply<u64>),
     Lease(usize, Lane, usize, Reply<Vec<Item>>),
@@ -78,6 +79,9 @@ pub(super) struct Writer<'c> {
     pub(super) setup: Setup,
     broken: Option<Arc<str>>,
     checkpoint_at: u32,
+    /// Settlements that wait for the next transaction, and until when.
+    waiting: Vec<Write>,
+    wait_until: Option<Stamp>,
 }
 
 /// A command that changes the tables, with the place of its answer.
@@ -114,6 +118,8 @@ impl<'c> Writer<'c> {
             setup,
             broken: None,
             checkpoint_at: limits::JOURNAL_WAL_PAGES,
+            waiting: Vec::new(),
+            wait_until: None,
         })
     }
 
@@ -141,6 +147,10 @@ impl<'c> Writer<'c> {
                         writes.push(Write::Commit(group, reply));
                     }
                     Command::Settle(desk, outcomes, reply) => writes.push(Write::Settle(desk, outcomes, reply)),
+                    Command::SettleInCompany(desk, outcomes, reply) => {
+                        self.waiting.push(Write::Settle(desk, outcomes, reply));
+                        self.wait_until.get_or_insert(self.setup.clock.now().plus(limits::SETTLE_LINGER));
+                    }
                     Command::SaveDevice(device, reply) => writes.push(Write::SaveDevice(device, reply)),
                     Command::Redress(act, reply) => writes.push(Write::Redress(act, reply)),
                     Command::Lease(desk, lane, max, reply) => leases.push((desk, lane, max, reply)),
@@ -150,6 +160,10 @@ impl<'c> Writer<'c> {
                 next = more.then(|| commands.try_recv().ok()).flatten();
             }
             self.wake_retries();
+            if !writes.is_empty() || close.is_some() || self.settle_wait().is_some_and(|wait| wait.is_zero()) {
+                self.wait_until = None;
+                writes.append(&mut self.waiting);
+            }
             self.write(writes);
             self.date_pending();
             for (desk, lane, max, reply) in leases {
@@ -177,7 +191,12 @@ impl<'c> Writer<'c> {
     fn idle(&self) -> Duration {
         let room = self.room.due.since(self.setup.clock.now());
         let look = self.pending.any().then_some(limits::CLOCK_LOOK_EVERY);
-        [self.next_due(), look].into_iter().flatten().fold(room, Duration::min)
+        [self.next_due(), self.settle_wait(), look].into_iter().flatten().fold(room, Duration::min)
+    }
+
+    /// How long settlements still wait for company.
+    fn settle_wait(&self) -> Option<Duration> {
+        self.wait_until.map(|until| until.since(self.setup.clock.now()))
     }
 
     fn next_due(&self) -> Option<Duration> {

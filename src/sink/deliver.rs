@@ -82,6 +82,13 @@ struct Unwell {
     after: Option<Duration>,
 }
 
+/// Whether anything waits until outcomes are recorded.
+#[derive(Clone, Copy)]
+enum Hurry {
+    Yes,
+    No,
+}
+
 /// The loop ends: the process stops, or the outbox is closed. What was not settled is leased again after the restart.
 struct End;
 
@@ -133,7 +140,7 @@ impl<'a, D: Destination, O: Outbox> Courier<'a, D, O> {
                 return Ok(Some(hand.items.drain(..n).collect()));
             }
         }
-        self.settle().await?;
+        self.to.record(std::mem::take(&mut self.unsettled), Hurry::No).await?;
         Ok(None)
     }
 
@@ -163,7 +170,7 @@ impl<'a, D: Destination, O: Outbox> Courier<'a, D, O> {
         let full = batch.len() >= self.to.sink.batch_max();
         self.thin_since = (!full).then(Instant::now);
         let before = std::mem::take(&mut self.unsettled);
-        let (outcomes, recorded) = tokio::join!(self.to.attempt(&batch), self.to.record(before));
+        let (outcomes, recorded) = tokio::join!(self.to.attempt(&batch), self.to.record(before, Hurry::Yes));
         recorded?;
         let outcomes = outcomes.ok_or(End)?;
         let unwell = outcomes.iter().find_map(unwell);
@@ -273,7 +280,7 @@ impl<'a, D: Destination, O: Outbox> Courier<'a, D, O> {
     }
 
     async fn settle(&mut self) -> Result<(), End> {
-        self.to.record(std::mem::take(&mut self.unsettled)).await
+        self.to.record(std::mem::take(&mut self.unsettled), Hurry::Yes).await
     }
 }
 
@@ -299,12 +306,16 @@ impl<D: Destination, O: Outbox> Shared<D, O> {
         Some(outcomes)
     }
 
-    async fn record(&self, outcomes: Vec<(ItemId, Outcome)>) -> Result<(), End> {
+    async fn record(&self, outcomes: Vec<(ItemId, Outcome)>, hurry: Hurry) -> Result<(), End> {
         if outcomes.is_empty() {
             return Ok(());
         }
         loop {
-            match self.outbox.settle(outcomes.clone()).await {
+            let recorded = match hurry {
+                Hurry::Yes => self.outbox.settle(outcomes.clone()).await,
+                Hurry::No => self.outbox.settle_in_company(outcomes.clone()).await,
+            };
+            match recorded {
                 Ok(()) => return Ok(()),
                 Err(OutboxError::Later) => sleep(limits::OUTBOX_RETRY).await,
                 Err(OutboxError::Closed) => return Err(End),

@@ -116,6 +116,13 @@ pub trait Outbox {
     fn lease(&self, lane: Lane, max: usize) -> impl Future<Output = Result<Vec<Item>, OutboxError>>;
     /// Outcomes of leased items, each once.
     fn settle(&self, outcomes: Vec<(ItemId, Outcome)>) -> impl Future<Output = Result<(), OutboxError>>;
+    /// The same for a loop that has nothing else to do: a moment later is early enough, if that saves a sync.
+    fn settle_in_company(
+        &self,
+        outcomes: Vec<(ItemId, Outcome)>,
+    ) -> impl Future<Output = Result<(), OutboxError>> {
+        self.settle(outcomes)
+    }
     /// Changes whenever something new may be due.
     fn changed(&self) -> watch::Receiver<u64>;
     /// The readings with these keys, as far as they are kept: evidence of alerts.

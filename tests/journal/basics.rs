@@ -116,6 +116,29 @@ async fn a_retry_that_falls_due_is_told() {
 }
 
 #[tokio::test]
+async fn a_settlement_that_nobody_waits_for_goes_with_the_next_commit() {
+    let folder = tempfile::tempdir().unwrap();
+    let (journal, _) = open(folder.path());
+    journal.commit(group([reading(1, "d1")])).await.unwrap();
+    let items = lease(&journal, Lane::Fresh, 10).await;
+    // This clock stands still: alone, the settlement would wait for ever.
+    let settled = journal.settle_in_company("centre", vec![delivered(&items[0])]);
+    let (settled, kept) = tokio::join!(settled, journal.commit(group([reading(2, "d1")])));
+    assert_eq!((settled.is_ok(), kept.unwrap()), (true, vec![new(1)]));
+    assert_eq!(numbers(&lease(&journal, Lane::Fresh, 10).await), [2], "of the same device, so the first is settled");
+}
+
+#[tokio::test]
+async fn a_settlement_that_nobody_waits_for_does_not_wait_long() {
+    let folder = tempfile::tempdir().unwrap();
+    let (journal, _) =
+        wardline::journal::Journal::open(folder.path(), &settings(), &creditors(&["centre"]), Clock::system()).unwrap();
+    journal.commit(group([reading(1, "d1")])).await.unwrap();
+    let items = lease(&journal, Lane::Fresh, 10).await;
+    journal.settle_in_company("centre", vec![delivered(&items[0])]).await.unwrap();
+}
+
+#[tokio::test]
 async fn after_an_outage_fresh_readings_overtake_the_backlog() {
     let folder = tempfile::tempdir().unwrap();
     let (journal, _) = open(folder.path());

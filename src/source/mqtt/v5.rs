@@ -15,6 +15,9 @@ use super::plan::Plan;
 use super::wire::{self, Aside};
 use crate::limits;
 
+/// We publish nothing; the client keeps room for each publish that could be unanswered, 216 octets, and at first for 65,535.
+const PUBLISHES: u16 = 1;
+
 pub(super) struct V5 {
     inner: EventLoop,
     aside: Aside,
@@ -38,6 +41,7 @@ pub(super) fn open(plan: &Plan) -> Result<(V5, V5Voice), SourceError> {
         .set_session_store(Blank { client_id: plan.client_id.clone(), expiry: plan.session_seconds })
         .set_ack_mode(AckMode::Manual)
         .set_receive_maximum(Some(plan.in_flight))
+        .set_outgoing_inflight_upper_limit(PUBLISHES)
         // Our sieve shortens what is too large. A limit told to the broker would make it drop such messages in silence.
         .set_incoming_packet_size_limit(IncomingPacketSizeLimit::Unlimited)
         .set_request_channel_capacity(usize::from(limits::MQTT_IN_FLIGHT_MAX) + 8)
@@ -130,7 +134,7 @@ impl SessionStore for Blank {
             client_id: self.client_id.clone(),
             clean_start: false,
             session_expiry_interval: Some(self.expiry),
-            outgoing_inflight_upper_limit: None,
+            outgoing_inflight_upper_limit: Some(PUBLISHES),
             ack_mode: PersistedAckMode::Manual,
             last_pkid: 0,
             last_puback: 0,
