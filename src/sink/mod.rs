@@ -117,10 +117,7 @@ pub trait Outbox {
     /// Outcomes of leased items, each once.
     fn settle(&self, outcomes: Vec<(ItemId, Outcome)>) -> impl Future<Output = Result<(), OutboxError>>;
     /// The same for a loop that has nothing else to do: a moment later is early enough, if that saves a sync.
-    fn settle_in_company(
-        &self,
-        outcomes: Vec<(ItemId, Outcome)>,
-    ) -> impl Future<Output = Result<(), OutboxError>> {
+    fn settle_in_company(&self, outcomes: Vec<(ItemId, Outcome)>) -> impl Future<Output = Result<(), OutboxError>> {
         self.settle(outcomes)
     }
     /// Changes whenever something new may be due.
