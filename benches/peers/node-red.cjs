@@ -6,7 +6,6 @@
 //   NODE_PATH=…/node_modules node-red.cjs --db FILE --port BROKER-PORT --url URL
 const http = require("http"), fs = require("fs"), path = require("path");
 const RED = require("node-red");
-process.env.NODE_TLS_REJECT_UNAUTHORIZED = "0"; // the endpoint's certificate is made for the run
 const option = (name) => process.argv[process.argv.indexOf(name) + 1];
 const userDir = path.dirname(option("--db"));
 
@@ -21,6 +20,8 @@ const flows = [
   { id: "t", type: "tab", label: "outbox" },
   { id: "br", type: "mqtt-broker", name: "", broker: "127.0.0.1", port: option("--port"), clientid: "nodered",
     autoConnect: true, usetls: false, protocolVersion: "4", keepalive: "60", cleansession: false, autoUnsubscribe: false },
+  // The endpoint's certificate is made for the run.
+  { id: "tls", type: "tls-config", name: "", cert: "", key: "", ca: "", verifyservercert: false, servername: "" },
   { id: "db", type: "sqlitedb", db: option("--db"), mode: "RWC" },
   node("in", "mqtt in", [["map"]], { topic: "devices/#", qos: "1", datatype: "utf8", broker: "br", nl: false, rap: true, rh: 0, inputs: 0 }),
   tick("boot", [["ddl"]], { onceDelay: 0.1 }),
@@ -43,7 +44,7 @@ const flows = [
     const entry = r.map(x => '{"resource":' + x.body + ',"request":{"method":"POST","url":"Observation"}}').join(',');
     return {last: r[r.length-1].id, headers:{'content-type':'application/fhir+json'},
       payload: '{"resourceType":"Bundle","type":"batch","entry":[' + entry + ']}'};`, [["post"]]),
-  node("post", "http request", [["done"]], { method: "POST", ret: "txt", paytoqs: "ignore", url: option("--url"), tls: "",
+  node("post", "http request", [["done"]], { method: "POST", ret: "txt", paytoqs: "ignore", url: option("--url"), tls: "tls",
     persist: true, proxy: "", insecureHTTPParser: false, authType: "", senderr: false, headers: [] }),
   code("done", `if (msg.statusCode !== 200) { flow.set('busy', 0); return null; }
     return {topic:'delete from q where id<=$1', payload:[msg.last]};`, [["s3"]]),
