@@ -250,7 +250,17 @@ async fn a_person_takes_an_alert_and_the_day_adds_up() {
     assert_eq!((&day["committed"], &day["delivered"], &day["waiting"]), (&json!(5), &json!(5), &json!(0)), "{day}");
     let found = gateway.json(&["custody", "verify"]);
     assert_eq!((&found["intact"], &found["readings"]), (&json!(true), &json!(5)), "{found}");
+    let storage = gateway.json(&["storage"]);
+    assert_eq!((&storage["readings"], &storage["waiting"]), (&json!(5), &json!(0)), "{storage}");
+    let copy = gateway.path("copy");
+    let (said, why, code) = gateway.cli(&["backup", copy.to_str().unwrap()]);
+    assert_eq!(code, Some(0), "{said}{why}");
+    assert!(said.starts_with("5 readings"), "{said}");
+    let (_, why, code) = gateway.cli(&["restore", copy.to_str().unwrap(), "--replace"]);
+    assert!(code != Some(0) && why.contains("WL-J002"), "{why}");
     assert_eq!(gateway.stop(), Some(0), "{}", gateway.log());
+    let (said, why, code) = gateway.cli(&["restore", copy.to_str().unwrap(), "--replace"]);
+    assert_eq!(code, Some(0), "{said}{why}");
     // What a person took stays taken.
     gateway.start();
     assert_eq!(gateway.json(&["alerts"])[0]["acknowledged"]["by"], "Nurse Joy");

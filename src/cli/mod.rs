@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod alerts;
+mod backup;
 mod check;
 mod custody;
 mod decode;
@@ -20,6 +21,7 @@ mod readings;
 mod remote;
 mod run;
 mod status;
+mod storage;
 mod text;
 
 /// Edge gateway for remote patient monitoring.
@@ -48,6 +50,12 @@ enum Command {
     Outbox(outbox::Args),
     /// What was taken in each day and where it stands; `verify` checks the chain of custody.
     Custody(custody::Args),
+    /// What the journal takes of the disk, and how long there is room.
+    Storage(storage::Args),
+    /// A checked copy of the journal, while the gateway runs.
+    Backup(backup::BackupArgs),
+    /// Put a copy back; the gateway must not run.
+    Restore(backup::RestoreArgs),
     /// What is stuck, by cause: try a fix on all of it, send it again, or give it up.
     Inbox(inbox::Args),
     /// Which device belongs to whom.
@@ -75,6 +83,9 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Alerts(args) => alerts::run(&args),
         Command::Outbox(args) => outbox::run(&args),
         Command::Custody(args) => custody::run(&args),
+        Command::Storage(args) => storage::run(&args),
+        Command::Backup(args) => backup::backup(&args),
+        Command::Restore(args) => backup::restore(&args),
         Command::Inbox(args) => inbox::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Profile(args) => profile::run(&args),

@@ -1,12 +1,16 @@
 //! The CLI's end of the control socket.
 
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ring::digest::{Context, SHA256};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Problem;
+use super::view::Copy;
 use crate::fault::Explain;
 use crate::limits;
 
@@ -14,6 +18,9 @@ use crate::limits;
 const ANSWER_MAX: Duration = Duration::from_secs(8);
 /// Decisions about large groups, and probes of slow destinations.
 const LONG_ANSWER_MAX: Duration = Duration::from_secs(180);
+
+/// Header of a backup: what it holds.
+pub(super) const COPY: &str = "wardline-copy";
 
 /// Why a command got no answer.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +31,9 @@ pub enum ClientError {
     /// Become root, or a member of the socket's group.
     #[error("this user may not use {0}")]
     NotPermitted(PathBuf),
+    /// Free space, or name another file.
+    #[error("{0}: {1}")]
+    File(PathBuf, String),
     /// The gateway said no, with its own code.
     #[error("{}", .0.cause)]
     Refused(Problem),
@@ -49,6 +59,7 @@ impl Explain for ClientError {
             Self::NotPermitted(_) => "WL-O002",
             Self::Refused(_) => "WL-O010",
             Self::NotUnderstood(_) => "WL-O011",
+            Self::File(..) => "WL-O016",
         }
     }
     fn remedy(&self) -> &'static str {
@@ -58,6 +69,7 @@ impl Explain for ClientError {
             }
             Self::NotPermitted(_) => "Use sudo, or become a member of the group `wardline`.",
             Self::Refused(_) => "See the gateway's own message.",
+            Self::File(..) => "Name a new file in a folder that you can write to.",
             Self::NotUnderstood(_) => "Use the command line and the gateway of the same version.",
         }
     }
@@ -107,6 +119,43 @@ impl Client {
         let body = serde_json::to_vec(body).map_err(|e| ClientError::NotUnderstood(e.to_string()))?;
         let request = self.http.post(format!("http://wardline{path}")).header("content-type", "application/json");
         self.answer(request.body(body)).await
+    }
+
+    /// A copy of the journal into a new file, for this user alone; whole and synced, or not there.
+    pub async fn backup(&self, to: &Path) -> Result<Copy, ClientError> {
+        let fail = |e: std::io::Error| ClientError::File(to.into(), e.to_string());
+        let mut response = self.http.get("http://wardline/v1/backup").send().await.map_err(|e| self.unreachable(&e))?;
+        let held = response.headers().get(COPY).and_then(|h| serde_json::from_slice::<Copy>(h.as_bytes()).ok());
+        let Some(held) = held else { return self.refused(response).await };
+        let mut file = std::fs::File::options().write(true).create_new(true).mode(0o600).open(to).map_err(fail)?;
+        let mut all = Context::new(&SHA256);
+        let written = async {
+            while let Some(piece) = response.chunk().await.map_err(|e| ClientError::NotUnderstood(e.to_string()))? {
+                all.update(&piece);
+                file.write_all(&piece).map_err(fail)?;
+            }
+            let whole = all.finish().as_ref().iter().map(|octet| format!("{octet:02x}")).collect::<String>();
+            if whole != held.sha256 {
+                return Err(ClientError::NotUnderstood("the copy was cut".into()));
+            }
+            file.sync_all().map_err(fail)
+        };
+        match written.await {
+            Ok(()) => Ok(held),
+            Err(e) => {
+                let _ = std::fs::remove_file(to);
+                Err(e)
+            }
+        }
+    }
+
+    async fn refused<T>(&self, response: reqwest::Response) -> Result<T, ClientError> {
+        let status = response.status().as_u16();
+        let body = response.bytes().await.unwrap_or_default();
+        Err(match serde_json::from_slice::<Problem>(&body) {
+            Ok(problem) => ClientError::Refused(problem),
+            Err(_) => ClientError::NotUnderstood(format!("HTTP status {status}")),
+        })
     }
 
     async fn answer<T: DeserializeOwned>(&self, request: reqwest::RequestBuilder) -> Result<T, ClientError> {

@@ -86,6 +86,10 @@ pub trait Records: Send + Sync {
     fn custody(&self, since_ms: i64) -> Result<Vec<view::Day>, Unreadable>;
     /// The chain of custody, checked against what is there.
     fn verify(&self) -> Result<view::Verified, Unreadable>;
+    /// What the journal takes of the disk.
+    fn storage(&self, now_ms: i64) -> Result<view::Storage, Unreadable>;
+    /// Writes a checked copy of the journal to a file of the gateway's own, which the caller removes.
+    fn copy(&self) -> Result<(view::Copy, std::path::PathBuf), Unreadable>;
     /// Devices and their holders as they are in force.
     fn devices(&self) -> Result<Vec<DeviceSettings>, Unreadable>;
 }

@@ -3,12 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use serde::Deserialize;
+use tokio::io::AsyncReadExt;
 
+use super::client::COPY;
 use super::{Desk, Fault, Records, Role, Unreadable, view};
 use crate::alarm::{Alert, AlertId, Priority};
 use crate::config::{DeviceSettings, check_device};
@@ -31,6 +35,8 @@ pub fn router(desk: Arc<Desk>) -> Router {
         .route("/v1/outbox", get(outbox))
         .route("/v1/custody", get(custody))
         .route("/v1/custody/verify", get(verify))
+        .route("/v1/storage", get(storage))
+        .route("/v1/backup", get(backup))
         .route("/v1/devices", get(devices).post(add_device))
         .merge(super::inbox::routes())
         .fallback(|| async { Fault::Missing("address") })
@@ -175,6 +181,32 @@ async fn custody(
 
 async fn verify(State(desk): Shared, _role: Extension<Role>) -> Answer<view::Verified> {
     read(&desk, |records| records.verify()).await.map(Json)
+}
+
+async fn storage(State(desk): Shared, _role: Extension<Role>) -> Answer<view::Storage> {
+    let now_ms = desk.clock.now().wall_ms;
+    read(&desk, move |records| records.storage(now_ms)).await.map(Json)
+}
+
+/// The copy itself; what it holds is in the header [`COPY`], as JSON.
+async fn backup(State(desk): Shared, Extension(role): Extension<Role>) -> Result<Response, Fault> {
+    if !role.administers() {
+        return Err(Fault::Forbidden);
+    }
+    let (copy, path) = read(&desk, |records| records.copy()).await?;
+    let open = tokio::fs::File::open(&path).await;
+    // It lives as long as it is open.
+    let _ = tokio::fs::remove_file(&path).await;
+    let file = open.map_err(|e| Unreadable(e.to_string()))?;
+    let what = serde_json::to_string(&copy).map_err(|e| Unreadable(e.to_string()))?;
+    let pieces = futures_util::stream::try_unfold(file, async |mut file| {
+        let mut piece = vec![0; 64 * 1_024];
+        let n = file.read(&mut piece).await?;
+        piece.truncate(n);
+        Ok::<_, std::io::Error>((n > 0).then_some((piece, file)))
+    });
+    let head = [(COPY, what), ("content-length", copy.bytes.to_string())];
+    Ok((head, Body::from_stream(pieces)).into_response())
 }
 
 async fn devices(State(desk): Shared, _role: Extension<Role>) -> Answer<Vec<DeviceSettings>> {

@@ -227,6 +227,52 @@ pub struct Verified {
     pub faults: Vec<String>,
 }
 
+/// `GET /v1/storage`. Sizes are octets.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Storage {
+    /// What the journal may take (`journal.budget_mib`).
+    pub budget: u64,
+    /// What must stay free on the disk (`journal.reserve_mib`): below it nothing new is acknowledged, alerts go on.
+    pub reserve: u64,
+    /// Settled readings are kept so long, days (`journal.keep_settled_days`).
+    pub keep_settled_days: u32,
+    /// What the journal holds.
+    pub used: u64,
+    /// Its file.
+    pub file: u64,
+    /// Its write-ahead log.
+    pub wal: u64,
+    /// Free on the disk.
+    pub free: Option<u64>,
+    /// Readings.
+    pub readings: u64,
+    /// Of these, owed: never given up.
+    pub waiting: u64,
+    /// Readings whose raw bytes are kept.
+    pub with_bytes: u64,
+    /// When the oldest was taken in.
+    pub oldest_ms: Option<i64>,
+    /// Taken in during the last 24 hours.
+    pub last_day: u64,
+    /// At this rate, with nothing delivered: days until nothing new can be taken in. `None`: no rate yet.
+    pub days_left: Option<u64>,
+}
+
+/// What a copy of the journal holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Copy {
+    /// Readings.
+    pub readings: u64,
+    /// When the newest was taken in.
+    pub newest_ms: Option<i64>,
+    /// Octets.
+    pub bytes: u64,
+    /// SHA-256 of the file, hex.
+    pub sha256: String,
+    /// Seal of the newest entry of the chain of custody, hex.
+    pub head: Option<String>,
+}
+
 /// One try at one destination.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Attempt {

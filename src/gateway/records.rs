@@ -1,14 +1,17 @@
 //! The journal as the control plane's handlers see it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use ring::digest::{Context, SHA256};
+
 use crate::alarm::Alert;
-use crate::config::{Config, DestinationSettings, DeviceSettings};
+use crate::config::{Config, DestinationSettings, DeviceSettings, JournalSettings};
 use crate::control::{Records, Unreadable, view};
 use crate::custody::Why;
 use crate::fhir::{Identity, Scope, write_observation};
 use crate::journal::reader::{Attempt, Entry, Of, ReadError, Reader, Standing};
-use crate::journal::{Day, DayCounts, Verified};
+use crate::journal::{Day, DayCounts, Room, Verified, backup};
 use crate::limits;
 use crate::reading::{Reading, ReadingKey};
 
@@ -17,12 +20,16 @@ struct Book {
     reader: Reader,
     devices: Vec<DeviceSettings>,
     scope: Scope,
+    folder: PathBuf,
+    journal: JournalSettings,
 }
 
 /// For the gateway of this configuration.
 pub(super) fn of(config: &Config) -> Arc<dyn Records> {
     let scope = scope(config);
-    Arc::new(Book { reader: Reader::new(&config.gateway.state), devices: config.devices.clone(), scope })
+    let folder = config.gateway.state.clone();
+    let (reader, journal) = (Reader::new(&folder), config.journal.clone());
+    Arc::new(Book { reader, devices: config.devices.clone(), scope, folder, journal })
 }
 
 /// Who we are and what we claim, in a resource that is only looked at.
@@ -98,6 +105,48 @@ impl Records for Book {
         Ok(view::Verified { intact: faults.is_empty(), entries, readings, removed, head, faults })
     }
 
+    fn storage(&self, now_ms: i64) -> Result<view::Storage, Unreadable> {
+        let room = self.reader.room(&self.folder, now_ms)?;
+        let JournalSettings { keep_settled_days, budget_mib, reserve_mib, commit_linger_ms: _ } = self.journal;
+        let Room { used, file, wal, free, readings, waiting, with_bytes, oldest_ms, last_day } = room;
+        let (budget, reserve) = (budget_mib << 20, reserve_mib << 20);
+        // The file gives free pages to new readings first.
+        let left = free.map(|f| f.saturating_sub(reserve) + file.saturating_sub(used));
+        let a_day = used.checked_div(readings).map(|each| each * last_day).filter(|n| *n > 0);
+        let days_left = left.zip(a_day).map(|(left, a_day)| left / a_day);
+        Ok(view::Storage {
+            budget,
+            reserve,
+            keep_settled_days,
+            used,
+            file,
+            wal,
+            free,
+            readings,
+            waiting,
+            with_bytes,
+            oldest_ms,
+            last_day,
+            days_left,
+        })
+    }
+
+    fn copy(&self) -> Result<(view::Copy, PathBuf), Unreadable> {
+        let file = self.folder.join("backup.sqlite3");
+        // Of a backup that was broken off.
+        let _ = std::fs::remove_file(&file);
+        let unreadable = |e: std::io::Error| Unreadable(e.to_string());
+        let copied = self.reader.copy_to(&file).map_err(Unreadable::from).and_then(|copy| {
+            let sha256 = sha256(&file).map_err(unreadable)?;
+            let backup::Copy { readings, newest_ms, bytes, head } = copy;
+            Ok(view::Copy { readings, newest_ms, bytes, sha256, head })
+        });
+        if copied.is_err() {
+            let _ = std::fs::remove_file(&file);
+        }
+        Ok((copied?, file))
+    }
+
     fn devices(&self) -> Result<Vec<DeviceSettings>, Unreadable> {
         let mut devices = self.reader.devices()?;
         let later: Vec<_> = devices.iter().map(|d| d.id.clone()).collect();
@@ -154,4 +203,17 @@ fn day(day: Day) -> view::Day {
     let at = jiff::Timestamp::from_millisecond(day_ms).unwrap_or_default();
     let day = at.strftime("%Y-%m-%d").to_string();
     view::Day { day, patient, destination, committed, delivered, waiting, refused, discarded, oldest_ms }
+}
+
+/// Of a whole file, hex.
+fn sha256(file: &std::path::Path) -> std::io::Result<String> {
+    use std::io::Read;
+    let (mut all, mut from, mut piece) = (Context::new(&SHA256), std::fs::File::open(file)?, vec![0; 64 * 1_024]);
+    loop {
+        let n = from.read(&mut piece)?;
+        if n == 0 {
+            return Ok(all.finish().as_ref().iter().map(|octet| format!("{octet:02x}")).collect());
+        }
+        all.update(piece.get(..n).unwrap_or_default());
+    }
 }

@@ -9,7 +9,7 @@ use crate::reading::{Absence, DeviceId, DeviceTime, Draft, Frame, Part, Path, Re
 
 /// What tells one arrival of an undated record from another.
 pub(super) struct Arrival<'a> {
-    pub(super) run: u32,
+    pub(super) run: u64,
     pub(super) frame: &'a Frame,
     pub(super) index: usize,
 }
@@ -45,7 +45,7 @@ fn undated(hash: &mut Fields, arrival: &Arrival<'_>) {
     let Arrival { run, frame, index } = arrival;
     hash.text("undated");
     hash.text(&frame.source);
-    hash.number(i64::from(*run));
+    hash.number(run.cast_signed());
     match (frame.redelivery, &frame.path) {
         (Some(r), Path::Topic(_)) => {
             hash.number(i64::from(r.connection));

@@ -19,7 +19,7 @@ use crate::reading::{Delivery, DeviceId, Draft, Frame, Quality, Reading, is_plau
 pub struct Intake {
     zone: TimeZone,
     devices: HashMap<DeviceId, Device>,
-    run: u32,
+    run: u64,
 }
 
 struct Device {
@@ -37,8 +37,8 @@ pub struct Taken {
 }
 
 impl Intake {
-    /// Devices and zone of the configuration; `run` counts starts of the process, so that keys of undated readings never repeat.
-    pub fn new(config: &Config, run: u32) -> Self {
+    /// Devices and zone of the configuration; `run` is of this start of the process alone, so that keys of undated readings never repeat.
+    pub fn new(config: &Config, run: u64) -> Self {
         let zone = TimeZone::get(&config.gateway.time_zone).unwrap_or(TimeZone::UTC);
         let mut intake = Self { zone, devices: HashMap::new(), run };
         config.devices.iter().for_each(|d| intake.register(d));

@@ -3,6 +3,7 @@
 //! Promises: what [`Journal::commit`] answered is on the disk; what was delivered stays settled; a failed sync is fatal.
 //! Must never: answer before the sync, retry a failed sync, or delete what is not settled.
 
+pub mod backup;
 mod chain;
 mod counts;
 mod days;
@@ -21,6 +22,7 @@ mod recover;
 mod redelivery;
 mod redress;
 mod retention;
+mod room;
 mod row;
 mod schema;
 mod space;
@@ -53,6 +55,7 @@ pub use life::Life;
 pub use open::OpenError;
 pub use reader::{ReadError, Reader};
 pub use redress::Act;
+pub use room::Room;
 pub use verify::Verified;
 use writer::{Command, Envelope, Setup, Writer};
 
@@ -94,8 +97,8 @@ pub struct Recovered {
     pub recent: Vec<Reading>,
     /// Devices that were added or changed at run time; they stand before the configuration's.
     pub devices: Vec<DeviceSettings>,
-    /// Counts starts of the process, from 1.
-    pub run: u32,
+    /// A random number of this start: no other start has it, also not of a journal that was restored or begun anew.
+    pub run: u64,
 }
 
 /// Why the journal cannot be used. The process ends in order and recovers at restart.
@@ -152,7 +155,7 @@ impl Journal {
     ) -> Result<(Self, Recovered), OpenError> {
         let opened = open::open(&*disk, folder, settings, &clock)?;
         let (start, tally) = recover::begin(&opened.conn, creditors, clock.now())?;
-        let recovered = recover::past(&opened.conn, start)?;
+        let recovered = recover::past(&opened.conn, random())?;
         let alerts_to = creditors.iter().zip(&tally.accounts).filter(|(c, _)| c.alerts).map(|(_, a)| a.id).collect();
         let (tell, changed) = watch::channel(0);
         let space = space::Space::new(disk, folder.into(), settings.reserve_mib << 20);
@@ -240,6 +243,13 @@ impl Journal {
         self.commands.try_send((command(reply), place)).map_err(|_| JournalError::Closed)?;
         answer.await.map_err(|_| JournalError::Closed)
     }
+}
+
+/// Of this start alone. Where the machine has no randomness, the time stands in for it.
+fn random() -> u64 {
+    let mut octets = [0; 8];
+    let filled = ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut octets);
+    if filled.is_ok() { u64::from_ne_bytes(octets) } else { Clock::system().now().wall_ms.unsigned_abs() }
 }
 
 /// The thread. The lock goes last, when the file is closed; then whoever waits for the end is told.

@@ -155,7 +155,7 @@ pub(super) fn open(
 }
 
 /// The folder for us alone, and the lock in it.
-fn claim(folder: &Path) -> Result<File, OpenError> {
+pub(super) fn claim(folder: &Path) -> Result<File, OpenError> {
     let wrap = |source| OpenError::Folder { path: folder.into(), source: Arc::new(source) };
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(wrap)?;
     let mode = folder.metadata().map_err(wrap)?.permissions().mode();

@@ -26,6 +26,12 @@ pub struct Reader {
 #[error("the journal cannot be read: {0}")]
 pub struct ReadError(String);
 
+impl ReadError {
+    pub(super) fn new(why: &str) -> Self {
+        Self(why.to_owned())
+    }
+}
+
 impl From<rusqlite::Error> for ReadError {
     fn from(e: rusqlite::Error) -> Self {
         Self(e.to_string())

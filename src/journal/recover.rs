@@ -57,7 +57,7 @@ fn enter(conn: &Connection, creditor: &Creditor, newest: i64) -> rusqlite::Resul
 }
 
 /// What other parts need of the past. A record that cannot be read is left out here; its debts say so.
-pub(super) fn past(conn: &Connection, run: u32) -> rusqlite::Result<Recovered> {
+pub(super) fn past(conn: &Connection, run: u64) -> rusqlite::Result<Recovered> {
     let mut alerts = conn.prepare("SELECT body FROM alert WHERE resolved_ms IS NULL ORDER BY id DESC LIMIT ?1")?;
     let mut devices = conn.prepare("SELECT settings FROM device WHERE settings IS NOT NULL ORDER BY id")?;
     let mut open_alerts: Vec<_> =

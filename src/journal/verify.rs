@@ -51,7 +51,7 @@ impl Reader {
     }
 }
 
-fn verify(conn: &Connection) -> rusqlite::Result<Verified> {
+pub(super) fn verify(conn: &Connection) -> rusqlite::Result<Verified> {
     let mut found = Verified::default();
     let mut removed = Spans::default();
     each(conn, |entry| {

@@ -51,6 +51,12 @@ impl Records for Shelf {
     fn verify(&self) -> Result<view::Verified, Unreadable> {
         Err(Unreadable("no file".into()))
     }
+    fn storage(&self, _: i64) -> Result<view::Storage, Unreadable> {
+        Err(Unreadable("no file".into()))
+    }
+    fn copy(&self) -> Result<(view::Copy, std::path::PathBuf), Unreadable> {
+        Err(Unreadable("no file".into()))
+    }
     fn devices(&self) -> Result<Vec<DeviceSettings>, Unreadable> {
         Ok(vec![])
     }

@@ -14,7 +14,7 @@ use super::support::*;
 async fn what_was_committed_is_owed_until_it_is_delivered() {
     let folder = tempfile::tempdir().unwrap();
     let (journal, recovered) = open(folder.path());
-    assert_eq!(recovered.run, 1);
+    let first_run = recovered.run;
     let kept = journal.commit(group([reading(1, "d1"), reading(2, "d2"), reading(3, "nobody")])).await.unwrap();
     assert_eq!(kept, [new(1), new(1), new(1)]);
     let items = lease(&journal, Lane::Fresh, 10).await;
@@ -24,7 +24,8 @@ async fn what_was_committed_is_owed_until_it_is_delivered() {
     journal.close().await;
 
     let (journal, recovered) = open(folder.path());
-    assert_eq!((recovered.run, recovered.recent.len()), (2, 3));
+    assert_ne!(recovered.run, first_run);
+    assert_eq!(recovered.recent.len(), 3);
     assert!(lease(&journal, Lane::Fresh, 10).await.is_empty());
     assert_eq!(numbers(&lease(&journal, Lane::Backlog, 10).await), [2]);
 }

@@ -1,0 +1,163 @@
+//! Copies of the journal: taken while the gateway runs, checked before anybody relies on them, and put back.
+//!
+//! Promises: a copy is one committed state, checked whole; a restore changes nothing until the copy is proved, and moves
+//! what was there aside. Must never: put back a copy that is damaged, foreign or newer, or overwrite a journal.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::disk::private_file;
+use super::open::{self, OpenError};
+use super::reader::{ReadError, Reader};
+use super::{schema, verify};
+
+/// What a copy holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copy {
+    /// Readings.
+    pub readings: u64,
+    /// When the newest of them was taken in.
+    pub newest_ms: Option<i64>,
+    /// Octets of the file.
+    pub bytes: u64,
+    /// Seal of the newest entry of the chain of custody, hex.
+    pub head: Option<String>,
+}
+
+/// Why a copy cannot be put back.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// Take another copy, or make the folder usable.
+    #[error(transparent)]
+    Unusable(#[from] OpenError),
+    /// The copy is not what was acknowledged.
+    #[error("the copy does not hold what was acknowledged: {0}")]
+    NotIntact(String),
+    /// Say that it may be put aside.
+    #[error("there is a journal with {0} readings that are owed")]
+    InTheWay(u64),
+    /// See the cause.
+    #[error("{0}: {1}")]
+    Disk(PathBuf, io::Error),
+}
+
+impl crate::fault::Explain for RestoreError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Unusable(e) => e.code(),
+            Self::NotIntact(_) => "WL-J041",
+            Self::InTheWay(_) => "WL-J042",
+            Self::Disk(..) => "WL-J001",
+        }
+    }
+    fn remedy(&self) -> &'static str {
+        match self {
+            Self::Unusable(e) => e.remedy(),
+            Self::NotIntact(_) => "Use another copy; keep this one for inspection.",
+            Self::InTheWay(_) => "Let the gateway deliver them, or put the journal aside with --replace.",
+            Self::Disk(..) => "Give the gateway's user a folder of its own that it can write to.",
+        }
+    }
+}
+
+impl Reader {
+    /// Writes a copy to a new file, and checks it.
+    pub fn copy_to(&self, file: &Path) -> Result<Copy, ReadError> {
+        let path = file.to_str().ok_or_else(|| ReadError::new("its path is not text"))?;
+        self.with(|conn| conn.execute("VACUUM INTO ?1", [path]).map(drop))?;
+        let synced = File::open(file).and_then(|f| f.sync_all());
+        synced.map_err(|e| ReadError::new(&e.to_string()))?;
+        check(file).map_err(|e| ReadError::new(&e.to_string()))
+    }
+}
+
+/// Opens a copy, reads every page and follows the chain.
+pub fn check(file: &Path) -> Result<Copy, RestoreError> {
+    let conn = open_copy(file).map_err(OpenError::from)?;
+    schema::version(&conn)?;
+    let found = (|| {
+        let verdict: String = conn.query_row("PRAGMA integrity_check(1)", [], |r| r.get(0))?;
+        let newest_ms = conn.query_row("SELECT max(committed_ms) FROM reading", [], |r| r.get(0))?;
+        Ok::<_, rusqlite::Error>((verdict, newest_ms, verify::verify(&conn)?))
+    })();
+    let (verdict, newest_ms, verified) = found.map_err(OpenError::from)?;
+    if verdict != "ok" {
+        return Err(RestoreError::NotIntact(verdict));
+    }
+    if let Some(fault) = verified.faults.first() {
+        return Err(RestoreError::NotIntact(fault.clone()));
+    }
+    let bytes = file.metadata().map_err(|e| RestoreError::Disk(file.into(), e))?.len();
+    Ok(Copy { readings: verified.readings, newest_ms, bytes, head: verified.head })
+}
+
+#[allow(clippy::disallowed_methods, reason = "inside the journal")]
+fn open_copy(file: &Path) -> rusqlite::Result<Connection> {
+    Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+}
+
+/// Puts a copy back into a folder whose gateway does not run. `replace`: a journal that is there and owes is put aside.
+/// Answers what the copy holds, and where the journal is that was there.
+pub fn restore(
+    copy: &Path,
+    folder: &Path,
+    replace: bool,
+    now_ms: i64,
+) -> Result<(Copy, Option<PathBuf>), RestoreError> {
+    let found = check(copy)?;
+    // Held to the end: no gateway starts meanwhile.
+    let _lock = open::claim(folder)?;
+    let disk = |e| RestoreError::Disk(folder.into(), e);
+    let there = folder.join(open::FILE);
+    if there.exists() && !replace {
+        let owed = Reader::new(folder).custody().map_or(0, |c| c.waiting);
+        return Err(RestoreError::InTheWay(owed));
+    }
+    let new = folder.join(format!("{}.restored", open::FILE));
+    let _ = std::fs::remove_file(&new);
+    let mut to = private_file(&new).map_err(disk)?;
+    let mut from = File::open(copy).map_err(|e| RestoreError::Disk(copy.into(), e))?;
+    io::copy(&mut from, &mut to).and_then(|_| to.sync_all()).map_err(disk)?;
+    let owner = folder.metadata().map_err(disk)?;
+    own(&new, &owner).map_err(disk)?;
+    let aside = put_aside(folder, now_ms).map_err(disk)?;
+    std::fs::rename(&new, &there).and_then(|()| File::open(folder)?.sync_all()).map_err(disk)?;
+    Ok((found, aside))
+}
+
+/// The gateway's user must be able to use what root puts here.
+fn own(file: &Path, like: &std::fs::Metadata) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt, chown};
+    let now = file.metadata()?;
+    if (now.uid(), now.gid()) == (like.uid(), like.gid()) {
+        return Ok(());
+    }
+    chown(file, Some(like.uid()), Some(like.gid()))
+}
+
+/// Database, WAL and its index together, in a folder named by the time.
+fn put_aside(folder: &Path, now_ms: i64) -> io::Result<Option<PathBuf>> {
+    let parts = ["", "-wal", "-shm"].map(|end| format!("{}{end}", open::FILE));
+    if !parts.iter().any(|p| folder.join(p).exists()) {
+        return Ok(None);
+    }
+    let aside = folder.join(format!("aside-{now_ms}"));
+    std::fs::create_dir(&aside)?;
+    own(&aside, &folder.metadata()?)?;
+    for part in parts {
+        if folder.join(&part).exists() {
+            std::fs::rename(folder.join(&part), aside.join(&part))?;
+        }
+    }
+    Ok(Some(aside))
+}
+
+impl From<rusqlite::Error> for RestoreError {
+    fn from(e: rusqlite::Error) -> Self {
+        Self::Unusable(OpenError::Sqlite(Arc::new(e)))
+    }
+}
