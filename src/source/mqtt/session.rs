@@ -273,10 +273,10 @@ impl<V: Voice> Session<V> {
     fn show(&mut self) {
         let (frames, outstanding) = (self.received, self.window.len());
         self.metrics.outstanding.set(f64::from(u32::try_from(outstanding).unwrap_or(u32::MAX)));
-        // Seen by whoever looks, but nobody is woken for a count.
         self.status.send_if_modified(|s| {
+            let changed = (s.frames, s.outstanding) != (frames, outstanding);
             (s.frames, s.outstanding) = (frames, outstanding);
-            false
+            changed
         });
     }
 
