@@ -8,6 +8,7 @@ mod inbox;
 mod orders;
 mod outbox;
 mod pipeline;
+mod probe;
 mod records;
 mod start;
 mod watch;

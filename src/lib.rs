@@ -9,6 +9,7 @@ pub mod custody;
 pub mod decimal;
 pub mod fault;
 pub mod limits;
+pub mod probed;
 pub mod reading;
 pub mod secret;
 pub mod unit;

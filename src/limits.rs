@@ -222,3 +222,7 @@ pub const INBOX_NOTICES_MAX: usize = 50;
 pub const INBOX_TEXT_CHARS_MAX: usize = 1_000;
 /// Requests that a destination with a stated rate gets at once after a pause: what it allows in this time.
 pub const BURST_MAX: Duration = Duration::from_secs(10);
+/// Parallel senders of one reading in a probe: as many as a retry storm has at its worst.
+pub const PROBE_SENDERS: usize = 8;
+/// A probe takes at most so long; what it has not found out by then is not known.
+pub const PROBE_MAX: Duration = Duration::from_secs(150);

@@ -10,6 +10,7 @@ mod check;
 mod custody;
 mod decode;
 mod demo;
+mod destination;
 mod devices;
 mod explain;
 mod generate;
@@ -58,6 +59,8 @@ enum Command {
     Restore(backup::RestoreArgs),
     /// What is stuck, by cause: try a fix on all of it, send it again, or give it up.
     Inbox(inbox::Args),
+    /// What a FHIR destination can, and finding out.
+    Destination(destination::Args),
     /// Which device belongs to whom.
     Devices(devices::Args),
     /// Firmware profiles: list, show, test.
@@ -87,6 +90,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Backup(args) => backup::backup(&args),
         Command::Restore(args) => backup::restore(&args),
         Command::Inbox(args) => inbox::run(&args),
+        Command::Destination(args) => destination::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Profile(args) => profile::run(&args),
         Command::Decode(args) => decode::run(&args),

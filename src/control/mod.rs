@@ -21,6 +21,7 @@ pub mod access;
 pub mod client;
 mod health;
 pub mod inbox;
+pub mod probe;
 mod problem;
 mod routes;
 pub mod serve;
@@ -51,6 +52,8 @@ pub struct Desk {
     pub orders: Arc<dyn Orders>,
     /// What is stuck.
     pub inbox: Arc<dyn inbox::Inbox>,
+    /// What is known of the destinations.
+    pub probes: Arc<dyn probe::Probes>,
     /// One for each source.
     pub sources: Vec<Probe>,
     /// One for each destination.

@@ -39,6 +39,7 @@ pub fn router(desk: Arc<Desk>) -> Router {
         .route("/v1/backup", get(backup))
         .route("/v1/devices", get(devices).post(add_device))
         .merge(super::inbox::routes())
+        .merge(super::probe::routes())
         .fallback(|| async { Fault::Missing("address") })
         .layer(DefaultBodyLimit::max(limits::CONTROL_BODY_BYTES_MAX))
         .with_state(desk)

@@ -103,6 +103,7 @@ fn desk(clock: Clock) -> Arc<Desk> {
         alerts,
         orders: Arc::new(Crew),
         inbox: Arc::new(super::inbox::Empty),
+        probes: Arc::new(super::probe::Unknown),
         sources: vec![link("ward", view::LinkState::Up)],
         destinations: vec![link("centre", view::LinkState::Down)],
         metrics: idle_metrics(),

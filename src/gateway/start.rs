@@ -14,6 +14,7 @@ use super::inbox::{Counter, Office, notice};
 use super::orders::Window;
 use super::outbox::Debts;
 use super::pipeline::{Inbox, Pipeline, Technical};
+use super::probe::{self, Surveys};
 use super::{Extra, Failed, Tasks, records, watch};
 use crate::alarm::AlertEvent;
 use crate::alert::Engine;
@@ -196,6 +197,12 @@ impl Parts {
             watch::clock(&ticks, told, until).await;
             Ok(())
         });
+        let surveys = Surveys::new(&config, &sinks, &clock, &journal, links.found.clone());
+        let nightly = surveys.clone();
+        inflow.spawn(async move {
+            nightly.run().await;
+            Ok(())
+        });
         for (name, sink) in sinks {
             let status = links.destination(name.clone(), sink.kind(), inflow);
             let outbox = Debts::new(journal.clone(), name.clone(), &config.gateway.state);
@@ -206,7 +213,8 @@ impl Parts {
             });
         }
         let records = records::of(&config);
-        let office = Office::new(&config, &clock, &journal, records.clone(), catalogue, orders.clone());
+        let office =
+            Office::new(&config, &clock, &journal, records.clone(), catalogue, orders.clone(), surveys.clone());
         let (watched, found) = (office.clone(), links.found.clone());
         inflow.spawn(async move {
             notice::run(watched, found).await;
@@ -219,6 +227,7 @@ impl Parts {
             patients: config.patients.iter().map(|p| p.reference.clone()).collect(),
             records,
             inbox: Arc::new(Counter(office)),
+            probes: Arc::new(probe::Desk(surveys)),
             alerts: signal.watch(),
             orders: Arc::new(Window(orders)),
             sources: links.sources,

@@ -162,6 +162,7 @@ fn desk(rows: Vec<view::Row>, alerts: Vec<Alert>, centre: view::LinkState) -> Ar
         alerts: watch::channel(Arc::from(alerts)).1,
         orders: Arc::new(Crew),
         inbox: Arc::new(control::inbox::Empty),
+        probes: Arc::new(control::probe::Unknown),
         sources: vec![link("ward", "sim", view::LinkState::Up)],
         destinations: vec![link("centre", "fhir", centre), link("archive", "ndjson", view::LinkState::Up)],
         metrics: idle_metrics(),

@@ -112,6 +112,12 @@ fn detail(body: &[u8]) -> String {
     outcome(body).map_or_else(String::new, |o| first_error(&o))
 }
 
+/// `Some(None)`: an OperationOutcome without an error; `Some(Some(_))`: its first error.
+pub(super) fn verdict(body: &[u8]) -> Option<Option<String>> {
+    let outcome = outcome(body)?;
+    Some(outcome.issue.iter().find(|i| i.is_error()).map(Issue::detail))
+}
+
 fn first_error(outcome: &OperationOutcome<'_>) -> String {
     outcome.issue.iter().find(|i| i.is_error()).or(outcome.issue.first()).map_or_else(String::new, Issue::detail)
 }

@@ -35,10 +35,10 @@ const PACKED: u8 = 2;
 
 /// A FHIR R4 server.
 pub struct FhirSink {
-    peer: Peer,
+    pub(super) peer: Peer,
     headers: HeaderMap,
-    scope: Scope,
-    write: Write,
+    pub(super) scope: Scope,
+    pub(super) write: Write,
     owner: Option<String>,
     packing: AtomicU8,
     habits: Arc<Habits>,
@@ -54,13 +54,19 @@ pub struct Habits {
     /// Readings travel as a transaction.
     transaction: AtomicBool,
     configured: BundleKind,
+    configured_max: usize,
 }
 
 impl Habits {
+    /// Entries at most, and whether readings travel as a transaction.
+    pub fn now(&self) -> (usize, bool) {
+        (self.bundle_max.load(Ordering::Relaxed), self.transaction.load(Ordering::Relaxed))
+    }
+
     /// Obeys what a probe found: never more entries, and the kind of Bundle that works where none is configured.
     pub fn obey(&self, bundle_max: Option<usize>, batch_works: Option<bool>) {
         if let Some(most) = bundle_max {
-            self.bundle_max.fetch_min(most.max(1), Ordering::Relaxed);
+            self.bundle_max.store(most.clamp(1, self.configured_max), Ordering::Relaxed);
         }
         if let (BundleKind::Auto, Some(works)) = (self.configured, batch_works) {
             self.transaction.store(!works, Ordering::Relaxed);
@@ -101,6 +107,7 @@ impl FhirSink {
                 bundle_max: AtomicUsize::new(settings.bundle_max.max(1)),
                 transaction: AtomicBool::new(settings.bundle == BundleKind::Transaction),
                 configured: settings.bundle,
+                configured_max: settings.bundle_max.max(1),
             }),
             bucket: Bucket::new(settings.requests_per_min),
             linger: Duration::from_millis(settings.linger_ms),
@@ -113,7 +120,7 @@ impl FhirSink {
     }
 
     /// Waits until one request more is allowed.
-    async fn turn(&self) {
+    pub(super) async fn turn(&self) {
         let wait = self.bucket.take(Instant::now());
         if !wait.is_zero() {
             sleep(wait).await;
@@ -215,7 +222,7 @@ impl FhirSink {
     }
 
     /// Sends one resource. An error: the destination is unwell.
-    async fn one(&self, resource: Single) -> Result<Outcome, Unwell> {
+    pub(super) async fn one(&self, resource: Single) -> Result<Outcome, Unwell> {
         let Single { target: Target { method, url, if_none_exist }, body } = resource;
         // `|` stands in a search, where it must be escaped.
         let full = self.peer.below(&url.replace('|', "%7C"));
@@ -307,7 +314,13 @@ impl FhirSink {
     }
 
     /// One request. Until a compressed body was taken once, a refusal may be that of the compression: again without it.
-    async fn send(&self, method: &str, url: &str, condition: Option<&str>, body: Vec<u8>) -> Result<Answer, Trouble> {
+    pub(super) async fn send(
+        &self,
+        method: &str,
+        url: &str,
+        condition: Option<&str>,
+        body: Vec<u8>,
+    ) -> Result<Answer, Trouble> {
         let packing = self.packing.load(Ordering::Relaxed);
         if packing == PLAIN {
             return exchange(self.request(method, url, condition, body, false)).await;
@@ -329,6 +342,11 @@ impl FhirSink {
             self.packing.store(PLAIN, Ordering::Relaxed);
         }
         Ok(plain)
+    }
+
+    /// A GET of something below the base.
+    pub(super) fn reading(&self, path: &str) -> reqwest::RequestBuilder {
+        self.peer.client.get(self.peer.below(path)).headers(self.headers.clone())
     }
 
     fn request(

@@ -9,6 +9,7 @@ pub mod fhir;
 pub mod http;
 pub mod ndjson;
 mod pace;
+pub mod probe;
 pub mod webhook;
 mod why;
 

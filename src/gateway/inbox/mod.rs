@@ -16,6 +16,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
 use super::orders::Order;
+use super::probe::Surveys;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::inbox::{
@@ -43,6 +44,8 @@ pub(super) struct Office {
     /// Profiles as they are in force.
     pub(super) catalogue: Arc<Catalogue>,
     pub(super) orders: mpsc::Sender<Order>,
+    /// The destinations, where they can be asked.
+    pub(super) surveys: Arc<Surveys>,
 }
 
 /// What is stuck or was, by the id of its group.
@@ -57,6 +60,7 @@ impl Office {
         records: Arc<dyn Records>,
         catalogue: Arc<Catalogue>,
         orders: mpsc::Sender<Order>,
+        surveys: Arc<Surveys>,
     ) -> Arc<Self> {
         Arc::new(Self {
             reader: Reader::new(&config.gateway.state),
@@ -68,6 +72,7 @@ impl Office {
             profiles: config.gateway.profiles.clone(),
             catalogue,
             orders,
+            surveys,
         })
     }
 
@@ -180,17 +185,24 @@ impl Office {
     }
 
     async fn try_all(self: &Arc<Self>, id: String, after: i64) -> Result<DryRun, Fault> {
-        self.read(move |office| {
-            let (cause, ..) = office.find(&id)?;
-            let most = limits::INBOX_CHECKED_MAX;
-            let items = office.reader.items(&cause, after, most).map_err(unreadable)?;
-            let next = items.last().filter(|_| items.len() >= most).map(|i| i.row);
-            let trials = trial::trials(office, &cause, &items);
-            let items = items.iter().zip(trials);
-            let items = items.map(|(item, (verdict, why))| Trial { id: shown(item).id, verdict, why }).collect();
-            Ok(DryRun { items, next, asked: trial::asked(&cause) })
-        })
-        .await
+        let (cause, items, trials, most) = self
+            .read(move |office| {
+                let (cause, ..) = office.find(&id)?;
+                let asks = cause.kind == Kind::Refused && office.surveys.validates(&cause.place);
+                let most = if asks { limits::INBOX_VALIDATED_MAX } else { limits::INBOX_CHECKED_MAX };
+                let items = office.reader.items(&cause, after, most).map_err(unreadable)?;
+                let trials = trial::trials(office, &cause, &items);
+                Ok((cause, items, trials, most))
+            })
+            .await?;
+        let next = items.last().filter(|_| items.len() >= most).map(|i| i.row);
+        let asked = trial::asked(&cause, self.surveys.validates(&cause.place));
+        let mut done = Vec::with_capacity(items.len());
+        for (item, trial) in items.iter().zip(trials) {
+            let (verdict, why) = trial::with_opinion(&self.surveys, &cause, item, trial).await;
+            done.push(Trial { id: shown(item).id, verdict, why });
+        }
+        Ok(DryRun { items: done, next, asked })
     }
 
     async fn replay_all(self: &Arc<Self>, id: String, by: String, anyway: bool) -> Result<Settled, Fault> {

@@ -2,12 +2,14 @@
 //!
 //! Must never: change anything.
 
+use super::super::probe::Surveys;
 use super::Office;
 use crate::control::inbox::Verdict;
 use crate::fhir;
 use crate::journal::inbox::{Cause, Kind, Stuck, What};
 use crate::profile::{Catalogue, Decoder};
 use crate::reading::{Frame, PatientId, Reading};
+use crate::sink::probe::Opinion;
 
 /// A verdict with its reason.
 pub(super) type Judged = (Verdict, String);
@@ -30,10 +32,26 @@ pub(super) fn trials(office: &Office, cause: &Cause, items: &[Stuck]) -> Vec<Jud
 }
 
 /// Whether a destination was asked, in words.
-pub(super) fn asked(cause: &Cause) -> String {
+pub(super) fn asked(cause: &Cause, validates: bool) -> String {
     match cause.kind {
+        Kind::Refused if validates => "our own checks and the destination's ($validate)".into(),
         Kind::Refused | Kind::Alert => "our own checks only; the destination was not asked".into(),
         Kind::Undecodable | Kind::Unassigned => "our own checks; no destination is concerned yet".into(),
+    }
+}
+
+/// The destination's own word on what our checks let pass, where it has one.
+pub(super) async fn with_opinion(surveys: &Surveys, cause: &Cause, item: &Stuck, trial: Judged) -> Judged {
+    let (What::Reading(entry), Kind::Refused, Verdict::Unknown) = (&item.what, cause.kind, trial.0) else {
+        return trial;
+    };
+    match surveys.opinion(&cause.place, &entry.reading).await {
+        Some(Opinion::Fine) => (Verdict::Passes, "the destination finds nothing wrong with it".into()),
+        Some(Opinion::Wrong(why)) => fails(format!("the destination finds it wrong{why}")),
+        Some(Opinion::Silent(why)) => {
+            unknown(&format!("our checks find nothing wrong; the destination was asked: {why}"))
+        }
+        None => trial,
     }
 }
 

@@ -131,6 +131,9 @@ fn handle(shared: &Shared, manners: &Manners, method: &Method, uri: &Uri, header
         counts.requests += 1;
         counts.bytes += body.len() as u64;
     }
+    if let Some(kind) = tail.as_deref().and_then(|t| t.strip_suffix("/$validate")) {
+        return validate(manners, kind, &text);
+    }
     match tail {
         None => bundle(shared, manners, &text),
         Some(mut url) => {
@@ -190,6 +193,19 @@ fn write(shared: &Shared, manners: &Manners, plans: Vec<Result<Plan<'_>, Refusal
         Ok(done)
     };
     plans.into_iter().map(&mut one).collect()
+}
+
+/// What would become of a resource; nothing is stored.
+fn validate(manners: &Manners, kind: &str, text: &str) -> Answer {
+    let unwanted = refusal(422, "business-rule", "this server does not want this one");
+    match plan("POST", kind, None, text) {
+        Ok(plan) if plan.chance() < manners.refuse_rate => Answer::new(200, operation_outcome(unwanted)),
+        Ok(_) => Answer::new(
+            200,
+            r#"{"resourceType":"OperationOutcome","issue":[{"severity":"information","code":"informational"}]}"#.into(),
+        ),
+        Err(r) => Answer::new(200, operation_outcome(r)),
+    }
 }
 
 fn bundle(shared: &Shared, manners: &Manners, text: &str) -> Answer {
@@ -349,4 +365,5 @@ const METADATA: &str = r#"{"resourceType":"CapabilityStatement","status":"active
 "interaction":[{"code":"batch"},{"code":"transaction"}],"resource":[{"type":"Observation",
 "interaction":[{"code":"create"},{"code":"update"},{"code":"read"},{"code":"search-type"}],
 "updateCreate":true,"conditionalCreate":true,"conditionalUpdate":"single",
-"searchParam":[{"name":"identifier","type":"token"}]}]}]}"#;
+"searchParam":[{"name":"identifier","type":"token"}],
+"operation":[{"name":"validate","definition":"http://hl7.org/fhir/OperationDefinition/Resource-validate"}]}]}]}"#;

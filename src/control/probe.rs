@@ -1,0 +1,114 @@
+//! What is known of a destination, and finding out more, over HTTP/JSON.
+//!
+//! Must never: let anybody write to a destination without its owner's consent, stated by name.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path, State};
+use axum::routing::{get, post};
+use axum::{Extension, Json, Router};
+use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+
+use super::inbox::name;
+use super::{Desk, Fault, Role};
+use crate::limits;
+use crate::probed::Known;
+
+/// `GET /v1/destinations/{name}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shown {
+    /// Its name in the configuration.
+    pub name: Arc<str>,
+    /// Base URL.
+    pub url: String,
+    /// As configured: `conditional-create`, `update`.
+    pub idempotency: String,
+    /// As configured: `auto`, `batch`, `transaction`.
+    pub bundle: String,
+    /// What was found out.
+    pub known: Known,
+    /// Entries in a Bundle at most, as it is obeyed now.
+    pub bundle_max: usize,
+    /// What travels now: `batch` or `transaction`.
+    pub travels: String,
+    /// Where the configuration and what was found contradict each other.
+    pub conflicts: Vec<Conflict>,
+}
+
+/// The configuration asks for what the destination cannot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conflict {
+    /// Stable code.
+    pub code: String,
+    /// One sentence.
+    pub text: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+/// Destinations as they were found.
+pub trait Probes: Send + Sync {
+    /// What is known.
+    fn show(&self, _name: String) -> BoxFuture<'_, Result<Shown, Fault>> {
+        Box::pin(async { Err(Fault::Missing("FHIR destination")) })
+    }
+    /// Asks it; with consent, writes test resources.
+    fn probe(&self, _name: String, _consent: Option<String>) -> BoxFuture<'_, Result<Shown, Fault>> {
+        Box::pin(async { Err(Fault::Missing("FHIR destination")) })
+    }
+}
+
+/// Nothing is known, and nothing can be asked.
+pub struct Unknown;
+
+impl Probes for Unknown {}
+
+/// The routes of probes.
+pub(super) fn routes() -> Router<Arc<Desk>> {
+    Router::new().route("/v1/destinations/{name}", get(show)).route("/v1/destinations/{name}/probe", post(probe))
+}
+
+async fn show(
+    State(desk): State<Arc<Desk>>,
+    _role: Extension<Role>,
+    Path(destination): Path<String>,
+) -> Result<Json<Shown>, Fault> {
+    desk.probes.show(destination).await.map(Json)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Probe {
+    /// Write test resources.
+    #[serde(default)]
+    write: bool,
+    /// Who of the destination's owners consented.
+    #[serde(default)]
+    consent: Option<String>,
+}
+
+async fn probe(
+    State(desk): State<Arc<Desk>>,
+    Extension(role): Extension<Role>,
+    Path(destination): Path<String>,
+    body: Result<Json<Probe>, JsonRejection>,
+) -> Result<Json<Shown>, Fault> {
+    let Json(Probe { write, consent }) = body.map_err(|e| Fault::Malformed(e.body_text()))?;
+    if write && !role.administers() {
+        return Err(Fault::Forbidden);
+    }
+    let consent = match (write, consent) {
+        (true, Some(who)) => Some(name(&who)?),
+        (false, None) => None,
+        _ => {
+            let why = "writing needs the consent of the destination's owner, by name; reading needs none";
+            return Err(Fault::Refused(why.into()));
+        }
+    };
+    let most = limits::PROBE_MAX + Duration::from_secs(5);
+    let found = tokio::time::timeout(most, desk.probes.probe(destination, consent)).await;
+    found.map_err(|_| Fault::Busy)?.map(Json)
+}
