@@ -86,7 +86,12 @@ async fn refused_readings_are_said_once_and_sent_again_with_their_identity() {
     assert!(text.lines().all(|l| l.chars().count() <= 80), "{text}");
     let tried = gateway.json(&["inbox", "dry-run", id]);
     assert_eq!(tried["items"].as_array().unwrap().len(), 12);
-    assert_eq!(tried["total"]["fails"], 0);
+    assert_eq!(tried["total"]["unknown"], 12);
+    // Once the destination was seen to have `$validate`, it is asked.
+    assert_eq!(gateway.json(&["destination", "probe", "centre"])["known"]["stated"][1]["validate"], true);
+    let tried = gateway.json_of(&["inbox", "dry-run", id], 1);
+    assert_eq!(tried["total"]["fails"], 12, "{tried}");
+    assert_eq!(endpoint.counts().observations, 0, "nothing was stored");
 
     // A replay that is refused again is the same group, and no second notice.
     assert_eq!(gateway.json(&["inbox", "replay", id, "--by", "Ada"])["items"], 12);
@@ -95,6 +100,7 @@ async fn refused_readings_are_said_once_and_sent_again_with_their_identity() {
     // The box is stopped in between: what was decided is not forgotten.
     gateway.kill();
     gateway.start();
+    assert_eq!(gateway.json(&["inbox", "dry-run", id])["total"]["passes"], 12);
     assert_eq!(gateway.json(&["inbox", "replay", id, "--by", "Ada"])["items"], 12);
     until("delivery", &gateway, || (endpoint.counts().observations == 12).then_some(())).await;
     until("the end", &gateway, || {
