@@ -50,6 +50,16 @@ pub const RETENTION_STEP_EVERY: Duration = Duration::from_millis(100);
 pub const RETENTION_STEP_ROWS: u32 = READINGS_PER_FRAME_MAX as u32 + 100;
 /// Free pages that stay in the file for the next readings.
 pub const JOURNAL_FREE_PAGES_KEPT: u32 = 1_024;
+/// Salvage looks for rows between two damaged places, one by one, at most so long and so many: recording again comes first.
+pub const SALVAGE_SEARCH_MAX: Duration = Duration::from_secs(2);
+/// See `SALVAGE_SEARCH_MAX`.
+pub const SALVAGE_PROBES_MAX: i64 = 2_000_000;
+/// Damaged rows taken over, to be set aside one by one; more are in the file that is kept.
+pub const SALVAGED_DAMAGED_MAX: usize = 10_000;
+/// Damaged files kept for inspection.
+pub const DAMAGED_KEPT_MAX: usize = 3;
+/// A number of a row beyond this was never given: it is damage.
+pub const ROWS_MAX: i64 = 1 << 53;
 /// Failed attempts kept of one item: the first ones and the latest.
 pub const ATTEMPTS_KEPT_MAX: u32 = 8;
 /// Rows of devices, and of channels, kept in memory.

@@ -16,10 +16,10 @@ use super::outbox::Debts;
 use super::pipeline::{Inbox, Pipeline, Technical};
 use super::probe::{self, Surveys};
 use super::{Extra, Failed, Tasks, records, watch};
-use crate::alarm::AlertEvent;
-use crate::alert::Engine;
+use crate::alarm::{AlertEvent, Priority};
 use crate::alert::notify::Signal;
 use crate::alert::ruleset::{RuleError, Rules};
+use crate::alert::{Engine, Input};
 use crate::clock::Clock;
 use crate::config::{Config, SourceSettings};
 use crate::control::Desk;
@@ -27,7 +27,7 @@ use crate::control::serve::{ServeError, Sockets};
 use crate::control::view::{Link, LinkState};
 use crate::custody::{Creditor, Why};
 use crate::intake::Intake;
-use crate::journal::{Journal, JournalError, OpenError};
+use crate::journal::{Journal, JournalError, OpenError, Salvaged};
 use crate::limits;
 use crate::page::{Page, PageError};
 use crate::profile::{Catalogue, Decoder, ProfileError};
@@ -282,8 +282,17 @@ fn recover(
     let (journal, before) = Journal::open(&config.gateway.state, &config.journal, creditors, clock.clone())?;
     let mut intake = Intake::new(config, before.run);
     before.devices.iter().for_each(|d| intake.register(d));
-    let ended = engine.restore(clock.now(), before.open_alerts, &before.recent);
-    Ok((journal, Core { decoder: Decoder::new(catalogue.clone()), intake, engine }, ended))
+    let mut first = engine.restore(clock.now(), before.open_alerts, &before.recent);
+    if let Some(Salvaged { readings, damaged, kept, .. }) = before.salvaged {
+        let text = format!(
+            "The journal was damaged and has been salvaged: {readings} readings were kept, {damaged} of them damaged and set \
+             aside. What is not among them may be lost. The damaged file is kept as {kept}"
+        );
+        let name = "journal-salvaged";
+        let salvaged = Input::Technical { name, active: true, priority: Priority::High, text: &text };
+        first.extend(engine.step(clock.now(), salvaged));
+    }
+    Ok((journal, Core { decoder: Decoder::new(catalogue.clone()), intake, engine }, first))
 }
 
 fn creditor(name: &Arc<str>, sink: &Sink) -> Creditor {

@@ -23,6 +23,14 @@ pub trait Disk: Send + Sync {
     fn create(&self, file: &Path) -> io::Result<()>;
     /// Makes the folder's entries durable.
     fn sync_folder(&self, folder: &Path) -> io::Result<()>;
+    /// Whether there is this file.
+    fn exists(&self, file: &Path) -> bool;
+    /// Gives a file another name in its folder.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file.
+    fn remove(&self, file: &Path) -> io::Result<()>;
+    /// Names in the folder.
+    fn names(&self, folder: &Path) -> io::Result<Vec<String>>;
 }
 
 /// The machine's own.
@@ -40,6 +48,23 @@ impl Disk for Machine {
 
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
         File::open(folder)?.sync_all()
+    }
+
+    fn exists(&self, file: &Path) -> bool {
+        file.exists()
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
+    }
+
+    fn remove(&self, file: &Path) -> io::Result<()> {
+        std::fs::remove_file(file)
+    }
+
+    fn names(&self, folder: &Path) -> io::Result<Vec<String>> {
+        let name = |entry: io::Result<std::fs::DirEntry>| Ok(entry?.file_name().to_string_lossy().into_owned());
+        std::fs::read_dir(folder)?.map(name).collect()
     }
 }
 

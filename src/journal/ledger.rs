@@ -8,6 +8,7 @@ use crate::custody::{Receipt, Why};
 use crate::limits;
 
 use super::queue::Debt;
+use super::seal;
 
 /// Its statements.
 pub(super) struct Ledger<'c> {
@@ -26,7 +27,8 @@ impl<'c> Ledger<'c> {
             owe: conn.prepare("INSERT INTO alert_delivery VALUES (?1, ?2, ?3, 'waiting', 0, NULL, NULL, NULL)")?,
             walk: conn.prepare(
                 "SELECT alert_event, alert, attempts FROM alert_delivery
-                 WHERE destination = ?1 AND alert_event > ?2 AND state = 'waiting' ORDER BY alert_event",
+                 WHERE destination = ?1 AND alert_event > ?2 AND state NOT IN ('delivered', 'rejected', 'superseded', 'discarded')
+                 ORDER BY alert_event",
             )?,
             deliver: conn.prepare(
                 "UPDATE alert_delivery SET state = 'delivered', settled_ms = ?3, receipt = ?4, already_there = ?5
@@ -39,7 +41,7 @@ impl<'c> Ledger<'c> {
             retry: conn
                 .prepare("UPDATE alert_delivery SET attempts = ?3 WHERE destination = ?1 AND alert_event = ?2")?,
             attempt: conn.prepare("INSERT OR REPLACE INTO alert_attempt VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?,
-            event: conn.prepare("SELECT body FROM alert_event WHERE id = ?1")?,
+            event: conn.prepare("SELECT id, body, seal FROM alert_event WHERE id = ?1")?,
         })
     }
 
@@ -63,9 +65,13 @@ impl<'c> Ledger<'c> {
         Ok(())
     }
 
-    /// The JSON of an event.
+    /// An event. `None`: it is damaged, or gone.
     pub(super) fn event<T: serde::de::DeserializeOwned>(&mut self, id: i64) -> rusqlite::Result<Option<T>> {
-        self.event.query_row([id], |r| Ok(serde_json::from_str(r.get_ref(0)?.as_str()?).ok()))
+        let read = |r: &rusqlite::Row<'_>| {
+            let (body, seal) = (r.get_ref(1).ok()?.as_bytes().ok()?, r.get::<_, i64>(2).ok()?);
+            (seal::of_event(id, body) == seal).then(|| serde_json::from_slice(body).ok()).flatten()
+        };
+        Ok(self.event.query([id])?.next()?.and_then(read))
     }
 
     pub(super) fn delivered(

@@ -24,7 +24,9 @@ mod redress;
 mod retention;
 mod room;
 mod row;
+mod salvage;
 mod schema;
+mod seal;
 mod space;
 mod spans;
 mod store;
@@ -56,6 +58,7 @@ pub use open::OpenError;
 pub use reader::{ReadError, Reader};
 pub use redress::Act;
 pub use room::Room;
+pub use salvage::Salvaged;
 pub use verify::Verified;
 use writer::{Command, Envelope, Setup, Writer};
 
@@ -99,6 +102,8 @@ pub struct Recovered {
     pub devices: Vec<DeviceSettings>,
     /// A random number of this start: no other start has it, also not of a journal that was restored or begun anew.
     pub run: u64,
+    /// The journal was damaged.
+    pub salvaged: Option<Salvaged>,
 }
 
 /// Why the journal cannot be used. The process ends in order and recovers at restart.
@@ -153,6 +158,26 @@ impl Journal {
         creditors: &[Creditor],
         clock: Clock,
     ) -> Result<(Self, Recovered), OpenError> {
+        let open = || Self::open_as_it_is(disk.clone(), folder, settings, creditors, clock.clone());
+        let why = match open() {
+            Err(OpenError::Damaged(why)) => why,
+            opened_or_refused => return opened_or_refused,
+        };
+        let salvaged = {
+            let _lock = open::claim(folder)?;
+            salvage::salvage(&*disk, folder, creditors, &clock, why)?
+        };
+        let (journal, recovered) = open()?;
+        Ok((journal, Recovered { salvaged: Some(salvaged), ..recovered }))
+    }
+
+    fn open_as_it_is(
+        disk: Arc<dyn Disk>,
+        folder: &Path,
+        settings: &JournalSettings,
+        creditors: &[Creditor],
+        clock: Clock,
+    ) -> Result<(Self, Recovered), OpenError> {
         let opened = open::open(&*disk, folder, settings, &clock)?;
         let (start, tally) = recover::begin(&opened.conn, creditors, clock.now())?;
         let recovered = recover::past(&opened.conn, random())?;
@@ -171,11 +196,15 @@ impl Journal {
         };
         let (commands, queue) = sync_channel(limits::JOURNAL_COMMANDS_MAX);
         let (ready, is_ready) = sync_channel(1);
-        std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name("journal".into())
             .spawn(move || write(opened.conn, setup, &queue, &ready, opened.lock))
             .map_err(|source| OpenError::Folder { path: folder.into(), source: Arc::new(source) })?;
-        is_ready.recv().unwrap_or(Err(rusqlite::Error::InvalidQuery))?;
+        if let Err(e) = is_ready.recv().unwrap_or(Err(rusqlite::Error::InvalidQuery)) {
+            // The file is closed when this returns.
+            let _ = thread.join();
+            return Err(e.into());
+        }
         let places = Arc::new(Semaphore::new(limits::JOURNAL_COMMANDS_MAX));
         Ok((Self { commands, places, creditors: creditors.into(), changed }, recovered))
     }

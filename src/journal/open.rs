@@ -1,7 +1,6 @@
 //! Opening the journal's file: folder, lock, version, integrity, free space.
 //!
-//! Promises: one gateway at a time; nothing is written to a file that is foreign, newer, or damaged.
-//! Must never: repair or replace a damaged journal by itself; what is in it was acknowledged.
+//! Promises: one gateway at a time; nothing is written to a file that is foreign, newer, or damaged: see `salvage.rs`.
 
 use std::fs::{DirBuilder, File, Permissions, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -11,10 +10,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rusqlite::config::DbConfig;
 use rusqlite::hooks::Wal;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::disk::{Disk, private_file};
-use super::schema;
+use super::{salvage, schema, seal};
 use crate::clock::Clock;
 use crate::config::JournalSettings;
 use crate::fault::Explain;
@@ -23,6 +22,8 @@ use crate::limits;
 /// Name of the database in the journal's folder.
 pub(super) const FILE: &str = "journal.sqlite3";
 const LOCK: &str = "journal.lock";
+/// Says that a journal was made here: an empty one is damage then.
+const MADE: &str = "journal.made";
 /// SQLite 3.51.3: earlier versions have the WAL-reset bug.
 const SQLITE_MIN: i32 = 3_051_003;
 
@@ -90,7 +91,7 @@ impl Explain for OpenError {
             Self::Newer { .. } => "Run the version that wrote it, or a newer one; a journal is never converted back.",
             Self::SqliteTooOld(_) => "Use a build with SQLite 3.51.3 or newer.",
             Self::Foreign => "Name the folder of a Wardline journal, or an empty one.",
-            Self::Damaged(_) => "Keep the folder for inspection, move it aside, and start with an empty one.",
+            Self::Damaged(_) => "Look at the disk; keep the folder, move it aside, and start with an empty one.",
             Self::NoSpace { .. } => "Free disk space, or lower `journal.reserve_mib`.",
             Self::Sqlite(_) => "See the cause; check the disk and the folder's permissions.",
         }
@@ -99,12 +100,28 @@ impl Explain for OpenError {
 
 impl From<rusqlite::Error> for OpenError {
     fn from(e: rusqlite::Error) -> Self {
-        match e.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
-                Self::Damaged(e.to_string())
-            }
-            _ => Self::Sqlite(Arc::new(e)),
+        if is_damage(&e) { Self::Damaged(e.to_string()) } else { Self::Sqlite(Arc::new(e)) }
+    }
+}
+
+/// Whether only damage of the file can lead to this.
+pub(super) fn is_damage(e: &rusqlite::Error) -> bool {
+    use rusqlite::Error as E;
+    match e {
+        E::SqliteFailure(failure, text) => {
+            let malformed = |t: &String| ["no such table", "no such column", "malformed"].iter().any(|m| t.contains(m));
+            matches!(
+                failure.code,
+                ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::ConstraintViolation
+            ) || failure.code == ErrorCode::Unknown && text.as_ref().is_some_and(malformed)
         }
+        E::SqlInputError { msg, .. } => msg.contains("no such") || msg.contains("malformed"),
+        E::FromSqlConversionFailure(..)
+        | E::IntegralValueOutOfRange(..)
+        | E::InvalidColumnType(..)
+        | E::Utf8Error(..)
+        | E::QueryReturnedNoRows => true,
+        _ => false,
     }
 }
 
@@ -132,16 +149,30 @@ pub(super) fn open(
     if free < settings.reserve_mib << 20 {
         return Err(OpenError::NoSpace { free_mib: free >> 20, reserve_mib: settings.reserve_mib });
     }
+    salvage::finish(disk, folder, clock.now()).map_err(wrap)?;
+    if salvage::is_marked(disk, folder) {
+        return Err(OpenError::Damaged("it was found while it was in use".into()));
+    }
     let file = folder.join(FILE);
     disk.create(&file).map_err(wrap)?;
     let mut conn = connect(disk, &file)?;
     let version = schema::version(&conn)?;
+    let made = disk.exists(&folder.join(MADE));
+    if version == 0 && made {
+        return Err(OpenError::Damaged("it is empty, and was not".into()));
+    }
     settle_in(&conn, version, disk.synchronous())?;
     if version > 0 {
         check_integrity(&mut conn, clock)?;
     }
     schema::migrate(&conn, version)?;
-    if version == 0 {
+    if !seal::debts_are_intact(&conn)? {
+        return Err(OpenError::Damaged("a record of what is settled is not what was written".into()));
+    }
+    if !made {
+        // When the file is there for sure.
+        disk.sync_folder(folder).map_err(wrap)?;
+        disk.create(&folder.join(MADE)).map_err(wrap)?;
         disk.sync_folder(folder).map_err(wrap)?;
     }
     let wal_pages = Arc::new(AtomicU32::new(0));
@@ -171,7 +202,7 @@ pub(super) fn claim(folder: &Path) -> Result<File, OpenError> {
 }
 
 #[allow(clippy::disallowed_methods, reason = "journal/ is the one home of connections")]
-fn connect(disk: &dyn Disk, file: &Path) -> Result<Connection, OpenError> {
+pub(super) fn connect(disk: &dyn Disk, file: &Path) -> Result<Connection, OpenError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = match disk.vfs() {
         None => Connection::open_with_flags(file, flags)?,
@@ -184,7 +215,7 @@ fn connect(disk: &dyn Disk, file: &Path) -> Result<Connection, OpenError> {
 }
 
 /// Pragmas of the writer. `auto_vacuum` takes effect in an empty file only.
-fn settle_in(conn: &Connection, version: usize, synchronous: &str) -> Result<(), OpenError> {
+pub(super) fn settle_in(conn: &Connection, version: usize, synchronous: &str) -> Result<(), OpenError> {
     if version == 0 {
         conn.execute_batch("PRAGMA auto_vacuum = INCREMENTAL;")?;
     }

@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::chain::{self, Entry};
 use super::queue::{Debt, Queue, Verdict, Walk};
 use super::row;
+use super::seal;
 use super::spans::{Change, Spans};
 use super::tally::Counts;
 use crate::clock::Stamp;
@@ -112,11 +113,11 @@ impl<'c> Shelf<'c> {
             conn,
             walk: conn.prepare(&format!(
                 "SELECT reading.id, reading.device, patient IS NOT NULL, taken_method = 'pending', {} FROM reading
-                 CROSS JOIN device ON device.id = reading.device
+                 LEFT JOIN device ON device.id = reading.device
                  WHERE reading.id > ?1 AND reading.id < ?2 ORDER BY reading.id",
                 row::COLUMNS
             ))?,
-            put: conn.prepare("INSERT OR REPLACE INTO settled VALUES (?1, ?2, ?3)")?,
+            put: conn.prepare("INSERT OR REPLACE INTO settled VALUES (?1, ?2, ?3, ?4)")?,
             remove: conn.prepare("DELETE FROM settled WHERE destination = ?1 AND first_reading = ?2")?,
             receipt: conn.prepare("INSERT OR REPLACE INTO receipt VALUES (?1, ?2, ?3, ?4, ?5)")?,
             rejected: conn.prepare("INSERT OR REPLACE INTO rejected VALUES (?1, ?2, ?3, ?4, ?5)")?,
@@ -266,7 +267,7 @@ impl<'c> Shelf<'c> {
     fn write(&mut self, to: i64, changes: Vec<Change>) -> rusqlite::Result<()> {
         for change in changes {
             match change {
-                Change::Put(first, last) => self.put.execute([to, first, last])?,
+                Change::Put(first, last) => self.put.execute([to, first, last, seal::of_span(to, first, last)])?,
                 Change::Remove(first) => self.remove.execute([to, first])?,
             };
         }
@@ -333,8 +334,13 @@ impl Outbox {
         found: &mut Found,
     ) -> rusqlite::Result<bool> {
         while let Some(row) = rows.next()? {
-            let (id, device) = (row.get(0)?, row.get(1)?);
-            match self.look(lane, id, device, Due::of(row.get(2)?, row.get(3)?), walk, max) {
+            let (id, device) = (row.get(0)?, row.get(1).unwrap_or(0));
+            let due = match Due::of(row.get(2)?, row.get(3)?) {
+                // What would be passed over is passed over only if it is true.
+                due if due != Due::Now && !row::is_intact(row, 4) => Due::Now,
+                due => due,
+            };
+            match self.look(lane, id, device, due, walk, max) {
                 (Verdict::Take, attempts) => match row::read(row, 4)? {
                     Some(reading) => found.items.push(item(id, Arc::new(reading), attempts)),
                     None => found.unreadable.push(id),
@@ -366,12 +372,34 @@ fn item(id: i64, reading: Arc<Reading>, attempts: u32) -> Item {
 /// The settled spans of a destination.
 pub(super) fn load(conn: &Connection, destination: i64) -> rusqlite::Result<Spans> {
     let mut spans = Spans::default();
-    let mut all = conn.prepare("SELECT first_reading, last_reading FROM settled WHERE destination = ?1")?;
+    let mut all =
+        conn.prepare("SELECT destination, first_reading, last_reading, seal FROM settled WHERE destination = ?1")?;
     let mut rows = all.query([destination])?;
     while let Some(row) = rows.next()? {
-        spans.insert(row.get(0)?, row.get(1)?, drop);
+        // What may be owed is owed.
+        if seal::span_is_intact(row, 0) {
+            spans.insert(row.get(1)?, row.get(2)?, drop);
+        }
     }
     Ok(spans)
+}
+
+/// Readings that a destination is owed: the attributed ones in the gaps of its spans.
+pub(super) fn count_owed(conn: &Connection, destination: i64) -> rusqlite::Result<i64> {
+    let settled = load(conn, destination)?;
+    let end: i64 = conn.query_row(
+        "SELECT coalesce(absent_from_reading, ?2) FROM destination WHERE id = ?1",
+        [destination, i64::MAX],
+        |r| r.get(0),
+    )?;
+    let mut assigned = conn.prepare("SELECT count(patient) FROM reading WHERE id > ?1 AND id < ?2")?;
+    let (mut owed, mut at) = (0, -1);
+    while at < end - 1 {
+        let (above, below) = settled.gap(at);
+        owed += assigned.query_row([above, below.min(end)], |r| r.get::<_, i64>(0))?;
+        at = below;
+    }
+    Ok(owed)
 }
 
 /// Covers these rows at a destination that is not owed them.

@@ -6,6 +6,7 @@
 use rusqlite::{Connection, params};
 
 use super::chain::{self, Entry};
+use super::row;
 use super::writer::Writer;
 use crate::clock::Stamp;
 use crate::reading::{Reading, TimeMethod};
@@ -17,10 +18,15 @@ impl Pending {
     /// Those of this boot go on waiting. Of another boot nobody knows any more when they came.
     pub(super) fn take_over(conn: &Connection, now: Stamp) -> rusqlite::Result<Self> {
         let boot = now.boot.cast_signed();
-        conn.execute(
-            "UPDATE reading SET taken_method = 'unresolved' WHERE taken_method = 'pending' AND received_boot <> ?1",
-            [boot],
-        )?;
+        let of_another = "SELECT id FROM reading WHERE taken_method = 'pending' AND received_boot <> ?1";
+        let of_another = rows(conn, of_another, boot)?;
+        if !of_another.is_empty() {
+            let step = conn.unchecked_transaction()?;
+            let mut give_up = step.prepare("UPDATE reading SET taken_method = 'unresolved' WHERE id = ?1")?;
+            row::change(&step, &of_another, |id| give_up.execute([id]))?;
+            drop(give_up);
+            step.commit()?;
+        }
         let oldest = "SELECT min(id) FROM reading WHERE taken_method = 'pending'";
         Ok(Self(conn.query_row(oldest, [], |r| r.get(0))?))
     }
@@ -44,14 +50,18 @@ impl Writer<'_> {
         let now = self.setup.clock.now();
         let Some(oldest) = self.pending.0.filter(|_| now.trusted && !self.is_broken()) else { return };
         let booted_ms = now.wall_ms - i64::try_from(now.mono_us / 1_000).unwrap_or(i64::MAX);
-        let date = "UPDATE reading SET taken_ms = ?1 + received_mono_us / 1000, taken_method = 'received'
-                    WHERE taken_method = 'pending' AND received_boot = ?2";
+        let date =
+            "UPDATE reading SET taken_ms = ?2 + received_mono_us / 1000, taken_method = 'received' WHERE id = ?1";
+        let waiting = "SELECT id FROM reading WHERE taken_method = 'pending' AND received_boot = ?1";
         let mut head = self.setup.tally.head;
         let last = self.setup.tally.newest_reading();
         let digest = chain::digest(&[&booted_ms.to_string()]);
         let entry = Entry { what: "dated", destination: None, first: oldest, last, digest, detail: None };
         let dated = self.conn.unchecked_transaction().and_then(|step| {
-            let dated = step.execute(date, params![booted_ms, now.boot.cast_signed()])?;
+            let waiting = rows(&step, waiting, now.boot.cast_signed())?;
+            let mut date = step.prepare(date)?;
+            let dated = row::change(&step, &waiting, |id| date.execute(params![id, booted_ms]))?.len();
+            drop(date);
             self.chain.append(&mut head, now, &entry)?;
             step.commit().map(|()| dated)
         });
@@ -68,4 +78,8 @@ impl Writer<'_> {
             Err(e) => drop(self.failed(&e)),
         }
     }
+}
+
+fn rows(conn: &Connection, sql: &str, boot: i64) -> rusqlite::Result<Vec<i64>> {
+    conn.prepare(sql)?.query_map([boot], |r| r.get(0))?.collect()
 }

@@ -300,7 +300,7 @@ fn connect(file: &Path) -> rusqlite::Result<Connection> {
 
 pub(super) fn select(condition: &str) -> String {
     format!(
-        "SELECT reading.id, committed_ms, {} FROM reading CROSS JOIN device ON device.id = reading.device WHERE {condition}",
+        "SELECT reading.id, committed_ms, {} FROM reading LEFT JOIN device ON device.id = reading.device WHERE {condition}",
         row::COLUMNS
     )
 }

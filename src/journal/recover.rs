@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::Recovered;
 use super::tally::{self, Tally};
-use super::{outbox, row};
+use super::{outbox, row, seal};
 use crate::clock::Stamp;
 use crate::custody::Creditor;
 use crate::limits;
@@ -27,6 +27,7 @@ pub(super) fn begin(conn: &Connection, creditors: &[Creditor], now: Stamp) -> ru
     )?;
     let mark = "INSERT INTO start (at_ms, first_reading, first_frame, closed_in_order)
                 VALUES (?1, ?2 + 1, (SELECT coalesce(max(id), 0) + 1 FROM frame), 0) RETURNING id";
+    seal::destinations(conn)?;
     let start = conn.query_row(mark, [now.wall_ms, newest], |r| r.get(0))?;
     conn.execute_batch("COMMIT")?;
     Ok((start, tally::read(conn, &rows)?))
@@ -63,7 +64,7 @@ pub(super) fn past(conn: &Connection, run: u64) -> rusqlite::Result<Recovered> {
     let mut open_alerts: Vec<_> =
         parsed(alerts.query([i64::try_from(limits::ALERTS_IN_MEMORY_MAX).unwrap_or(i64::MAX)])?)?;
     open_alerts.reverse();
-    Ok(Recovered { open_alerts, recent: recent(conn)?, devices: parsed(devices.query([])?)?, run })
+    Ok(Recovered { open_alerts, recent: recent(conn)?, devices: parsed(devices.query([])?)?, run, salvaged: None })
 }
 
 fn parsed<T: serde::de::DeserializeOwned>(mut rows: rusqlite::Rows<'_>) -> rusqlite::Result<Vec<T>> {
@@ -77,7 +78,7 @@ fn parsed<T: serde::de::DeserializeOwned>(mut rows: rusqlite::Rows<'_>) -> rusql
 /// The newest of each patient (or unassigned device) and vital, oldest first.
 fn recent(conn: &Connection) -> rusqlite::Result<Vec<Reading>> {
     let mut newest = conn.prepare(&format!(
-        "SELECT {} FROM reading CROSS JOIN device ON device.id = reading.device ORDER BY reading.id DESC LIMIT ?1",
+        "SELECT {} FROM reading LEFT JOIN device ON device.id = reading.device ORDER BY reading.id DESC LIMIT ?1",
         row::COLUMNS
     ))?;
     let mut rows = newest.query([limits::RECOVERED_READINGS_MAX])?;

@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::chain::{self, Entry};
 use super::inbox::{Cause, Kind};
 use super::outbox::{self, Recent};
+use super::row;
 use super::spans::Spans;
 use super::store::New;
 use super::tally::Tally;
@@ -190,12 +191,7 @@ impl Writer<'_> {
 
     fn assign(&mut self, patient: &PatientId, rows: &[i64], tally: &mut Tally) -> rusqlite::Result<u64> {
         let mut set = self.conn.prepare("UPDATE reading SET patient = ?2 WHERE id = ?1 AND patient IS NULL")?;
-        let mut given = Vec::new();
-        for &row in rows {
-            if set.execute(params![row, patient.reveal()])? > 0 {
-                given.push(row);
-            }
-        }
+        let given = row::change(self.conn, rows, |row| set.execute(params![row, patient.reveal()]))?;
         tally.totals.readings_unassigned -= i64::try_from(given.len()).unwrap_or(0);
         for desk in &mut self.desks {
             let Some(account) = tally.account(desk.id).filter(|a| a.wants_readings) else { continue };

@@ -3,20 +3,26 @@
 //! Promises: what was stored is read back equal, to the last decimal. Rows say what they mean without this code.
 
 use jiff::tz::TimeZone;
-use rusqlite::{Row, Statement, params};
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, Row, Statement, params};
 
+use super::seal::Seal;
 use crate::clock::Stamp;
 use crate::reading::{DeviceId, DeviceTime, PatientId, Reading, ReadingKey, Taken, TimeMethod};
 use crate::vital::{Site, Vital};
 
-/// What [`read`] expects, from `reading CROSS JOIN device ON device.id = reading.device`.
+/// What [`read`] expects, from `reading LEFT JOIN device ON device.id = reading.device`: a lost device is seen by the seal.
 pub(super) const COLUMNS: &str = "key, device.name, patient, profile, vital, parts, slot, sequence, taken_ms,
     taken_uncertainty_ms, taken_method, device_time, quality, site, from_memory,
-    received_ms, received_trusted, received_mono_us, received_boot";
+    received_ms, received_trusted, received_mono_us, received_boot,
+    reading.id, reading.seal, reading.seal IS NULL AND reading.id <= (SELECT unsealed_through FROM totals)";
+
+/// So many of the columns are sealed, with the row's number.
+const SEALED: usize = 19;
 
 /// Stores what [`write`] gives it.
 pub(super) const INSERT: &str = "INSERT INTO reading VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13,
-    ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26) ON CONFLICT (key_order, key) DO NOTHING";
+    ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27) ON CONFLICT (key_order, key) DO NOTHING";
 
 /// Where a reading goes.
 pub(super) struct Place {
@@ -36,30 +42,55 @@ pub(super) fn write(
     bytes: &[u8],
 ) -> rusqlite::Result<bool> {
     // Without `..`, so that a new field cannot be forgotten here.
-    let Reading { key, device: _, patient, profile, slot, vital, parts, sequence, taken, quality, site, stored } =
+    let Reading { key, device: name, patient, profile, slot, vital, parts, sequence, taken, quality, site, stored } =
         reading;
     let Taken { received, device, at_ms, uncertainty_ms, method } = *taken;
     let quality = if quality.is_empty() { None } else { Some(json(quality)?) };
+    let (parts, patient, sequence) =
+        (json(parts)?, patient.as_ref().map(PatientId::reveal), sequence.map(u64::cast_signed));
+    let device = device.map(|t| match t {
+        DeviceTime::Instant(t) => t.to_string(),
+        DeviceTime::Civil(t) => t.to_string(),
+    });
+    let sealed: [ValueRef<'_>; SEALED] = [
+        ValueRef::Blob(&key.0),
+        text(Some(&name.0)),
+        text(patient),
+        text(Some(profile)),
+        text(Some(vital.id)),
+        text(Some(&parts)),
+        number(slot.map(i64::from)),
+        number(sequence),
+        number(at_ms),
+        number(Some(i64::from(uncertainty_ms))),
+        text(Some(word(method))),
+        text(device.as_deref()),
+        text(quality.as_deref()),
+        text(site.map(|s| s.id)),
+        number(Some(i64::from(*stored))),
+        number(Some(received.wall_ms)),
+        number(Some(i64::from(received.trusted))),
+        number(Some(received.mono_us.cast_signed())),
+        number(Some(received.boot.cast_signed())),
+    ];
+    let seal = sealed.into_iter().fold(Seal::new(place.id), Seal::and).number();
     let new = insert.execute(params![
         place.id,
         &key.0[..],
         key_order(reading),
         place.device,
-        patient.as_ref().map(PatientId::reveal),
+        patient,
         place.channel,
         place.holder,
         &**profile,
         vital.id,
-        json(parts)?,
+        parts,
         slot,
-        sequence.map(u64::cast_signed),
+        sequence,
         at_ms,
         uncertainty_ms,
         word(method),
-        device.map(|t| match t {
-            DeviceTime::Instant(t) => t.to_string(),
-            DeviceTime::Civil(t) => t.to_string(),
-        }),
+        device,
         quality,
         site.map(|s| s.id),
         stored,
@@ -70,16 +101,67 @@ pub(super) fn write(
         received.mono_us.cast_signed(),
         received.boot.cast_signed(),
         place.holder.is_none().then_some(bytes),
+        seal,
     ])?;
     Ok(new > 0)
+}
+
+fn text(text: Option<&str>) -> ValueRef<'_> {
+    text.map_or(ValueRef::Null, |t| ValueRef::Text(t.as_bytes()))
+}
+
+fn number(number: Option<i64>) -> ValueRef<'static> {
+    number.map_or(ValueRef::Null, ValueRef::Integer)
 }
 
 fn json(value: &impl serde::Serialize) -> rusqlite::Result<String> {
     serde_json::to_string(value).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))
 }
 
-/// The reading in [`COLUMNS`], which begin at `at`. `None`: the row does not hold a reading that we understand.
+/// The seal of the row's values as they are.
+fn seal(row: &Row<'_>, at: usize) -> rusqlite::Result<i64> {
+    let number = Seal::new(row.get(at + SEALED)?);
+    let sealed = (at..at + SEALED).try_fold(number, |seal, i| Ok::<_, rusqlite::Error>(seal.and(row.get_ref(i)?)))?;
+    Ok(sealed.number())
+}
+
+/// Whether the row in [`COLUMNS`] is as it was written.
+pub(super) fn is_intact(row: &Row<'_>, at: usize) -> bool {
+    let stored: rusqlite::Result<Option<i64>> = row.get(at + SEALED + 1);
+    match stored {
+        Ok(Some(stored)) => seal(row, at).is_ok_and(|seal| seal == stored),
+        Ok(None) => row.get(at + SEALED + 2).unwrap_or(false),
+        Err(_) => false,
+    }
+}
+
+/// Changes rows one by one and seals them anew. Damaged ones stay as they are, and would not be believed otherwise.
+/// Answers which were changed.
+pub(super) fn change(
+    conn: &Connection,
+    ids: &[i64],
+    mut update: impl FnMut(i64) -> rusqlite::Result<usize>,
+) -> rusqlite::Result<Vec<i64>> {
+    let sql =
+        format!("SELECT {COLUMNS} FROM reading LEFT JOIN device ON device.id = reading.device WHERE reading.id = ?1");
+    let mut look = conn.prepare(&sql)?;
+    let mut put = conn.prepare("UPDATE reading SET seal = ?2 WHERE id = ?1")?;
+    let mut changed = Vec::new();
+    for &id in ids {
+        let intact = look.query([id])?.next()?.is_some_and(|row| is_intact(row, 0));
+        if intact && update(id)? > 0 {
+            put.execute([id, look.query_row([id], |row| seal(row, 0))?])?;
+            changed.push(id);
+        }
+    }
+    Ok(changed)
+}
+
+/// The reading in [`COLUMNS`], which begin at `at`. `None`: the row is damaged, or holds no reading that we understand.
 pub(super) fn read(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Reading>> {
+    if !is_intact(row, at) {
+        return Ok(None);
+    }
     let text = |i: usize| Ok::<_, rusqlite::Error>(row.get_ref(at + i)?.as_str()?);
     let text_or_null = |i: usize| Ok::<_, rusqlite::Error>(row.get_ref(at + i)?.as_str_or_null()?);
     let received = Stamp {

@@ -6,12 +6,17 @@
 use rusqlite::Connection;
 
 use super::open::OpenError;
+use super::seal;
 
 /// `WRDL`: tells a Wardline journal from any other SQLite file.
 pub(super) const APPLICATION_ID: i32 = 0x5752_444C;
 
 /// One file per step; the file `000N.sql` leads from version N−1 to N.
-const STEPS: &[&str] = &[include_str!("schema/0001.sql"), include_str!("schema/0002.sql")];
+const STEPS: &[&str] =
+    &[include_str!("schema/0001.sql"), include_str!("schema/0002.sql"), include_str!("schema/0003.sql")];
+
+/// The step that seals rows.
+const SEALED_FROM: usize = 3;
 
 /// The version that this gateway writes.
 pub(super) const VERSION: usize = STEPS.len();
@@ -23,18 +28,36 @@ pub(super) fn version(conn: &Connection) -> Result<usize, OpenError> {
     let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get(0))?;
     match usize::try_from(version) {
         Ok(0) if application == 0 && tables == 0 => Ok(0),
-        Ok(v) if application == APPLICATION_ID && v <= VERSION => Ok(v),
+        Ok(VERSION) if application == APPLICATION_ID => Ok(VERSION),
+        _ if tables > 0 && is_ours(conn)? => Err(OpenError::Damaged("its version is not what was written".into())),
+        Ok(v) if application == APPLICATION_ID && (1..VERSION).contains(&v) => Ok(v),
         Ok(found) if application == APPLICATION_ID => Err(OpenError::Newer { found, known: VERSION }),
         _ => Err(OpenError::Foreign),
     }
+}
+
+/// Whether the tables are those of this version, whatever number the file has.
+fn is_ours(conn: &Connection) -> rusqlite::Result<bool> {
+    let tables = |conn: &Connection| -> rusqlite::Result<Vec<String>> {
+        conn.prepare("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name")?
+            .query_map([], |r| r.get(0))?
+            .collect()
+    };
+    let fresh = Connection::open_in_memory()?;
+    STEPS.iter().try_for_each(|step| fresh.execute_batch(step))?;
+    Ok(tables(conn)? == tables(&fresh)?)
 }
 
 /// Takes the remaining steps.
 pub(super) fn migrate(conn: &Connection, from: usize) -> Result<(), OpenError> {
     for (done, step) in STEPS.iter().enumerate().skip(from) {
         let version = done + 1;
+        conn.execute_batch(&format!("BEGIN IMMEDIATE; {step}"))?;
+        if version == SEALED_FROM {
+            seal::all_but_readings(conn)?;
+        }
         conn.execute_batch(&format!(
-            "BEGIN IMMEDIATE; {step}; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version}; COMMIT;"
+            "PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version}; COMMIT;"
         ))?;
     }
     Ok(())

@@ -21,6 +21,13 @@ impl Space {
         Self { disk, folder, reserve_bytes, looked: None, low: false }
     }
 
+    /// Leaves word that the journal is damaged, for the next start.
+    pub(super) fn note_damage(&self) {
+        if let Err(e) = super::salvage::mark(&*self.disk, &self.folder) {
+            tracing::error!(code = "WL-J014", reason = %e, "Damage of the journal was found, and could not be noted.");
+        }
+    }
+
     /// Less is free than must be.
     pub(super) fn is_low(&mut self, now: Stamp) -> bool {
         if self.looked.is_none_or(|then| now.since(then) >= limits::JOURNAL_SPACE_EVERY) {

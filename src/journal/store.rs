@@ -13,6 +13,7 @@ use super::Kept;
 use super::ledger::Ledger;
 use super::redelivery::Marks;
 use super::row::{self, Place};
+use super::seal;
 use super::tally::Tally;
 use crate::alarm::{AlertEvent, Happened};
 use crate::clock::Stamp;
@@ -67,7 +68,7 @@ impl<'c> Store<'c> {
                  ON CONFLICT (alert_id) DO UPDATE SET resolved_ms = excluded.resolved_ms, body = excluded.body
                  RETURNING id",
             )?,
-            event: conn.prepare("INSERT INTO alert_event VALUES (?1, ?2, ?3, ?4, ?5)")?,
+            event: conn.prepare("INSERT INTO alert_event VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?,
             marks: Marks::prepare(conn, start)?,
             json: Vec::with_capacity(1_024),
         })
@@ -201,7 +202,14 @@ impl<'c> Store<'c> {
             Happened::Resolved => "resolved",
         };
         let id = tally.next_event;
-        self.event.execute(params![id, line, happened, event.at.wall_ms, Json(&self.json)])?;
+        self.event.execute(params![
+            id,
+            line,
+            happened,
+            event.at.wall_ms,
+            Json(&self.json),
+            seal::of_event(id, &self.json)
+        ])?;
         tally.next_event += 1;
         for &destination in to {
             ledger.owe(destination, id, line)?;

@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
 use super::chain::Chain;
 use super::ledger::Ledger;
+use super::open::is_damage;
 use super::outbox::{Outbox, Recent, Shelf};
 use super::pending::Pending;
 use super::queue::Queue;
@@ -98,8 +99,8 @@ impl<'c> Writer<'c> {
         let shelf = Shelf::prepare(conn)?;
         let mut desks = Vec::with_capacity(setup.tally.accounts.len());
         for account in &setup.tally.accounts {
-            let through = account.alerts_settled_through;
-            let (readings, alerts) = (shelf.open(account.id, newest)?, Queue::new(through, through));
+            // Where the alerts stand is looked up anew: a wrong number would hide what is owed.
+            let (readings, alerts) = (shelf.open(account.id, newest)?, Queue::new(0, 0));
             desks.push(Desk { id: account.id, readings, alerts });
         }
         Ok(Self {
@@ -376,6 +377,9 @@ impl<'c> Writer<'c> {
     }
 
     fn break_down(&mut self, e: &rusqlite::Error) -> JournalError {
+        if self.broken.is_none() && is_damage(e) {
+            self.setup.space.note_damage();
+        }
         let why: Arc<str> = self.broken.get_or_insert_with(|| e.to_string().into()).clone();
         tracing::error!(code = "WL-J010", reason = &*why, "The journal failed; nothing is acknowledged any more.");
         JournalError::Fatal(why)

@@ -5,6 +5,7 @@
 mod backup;
 mod basics;
 mod child;
+mod corrupt;
 mod crash;
 mod custody;
 mod faults;

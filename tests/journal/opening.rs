@@ -30,7 +30,10 @@ async fn a_journal_of_a_newer_version_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     made(folder.path()).await;
     let file = folder.path().join("journal.sqlite3");
-    rusqlite::Connection::open(&file).unwrap().execute_batch("PRAGMA user_version = 99").unwrap();
+    rusqlite::Connection::open(&file)
+        .unwrap()
+        .execute_batch("CREATE TABLE later (x); PRAGMA user_version = 99")
+        .unwrap();
     let before = std::fs::read(&file).unwrap();
     let e = refused(folder.path(), &settings());
     assert!(matches!(e, OpenError::Newer { found: 99, .. }), "{e}");
@@ -44,8 +47,6 @@ fn another_programs_file_is_left_alone() {
     let file = folder.path().join("journal.sqlite3");
     rusqlite::Connection::open(&file).unwrap().execute_batch("CREATE TABLE theirs (x)").unwrap();
     assert_eq!(refused(folder.path(), &settings()).code(), "WL-J005");
-    std::fs::write(&file, "not a database, but long enough to look like one".repeat(100)).unwrap();
-    assert_eq!(refused(folder.path(), &settings()).code(), "WL-J006");
 }
 
 #[tokio::test]
@@ -55,19 +56,6 @@ async fn two_gateways_never_share_a_journal() {
     assert_eq!(refused(folder.path(), &settings()).code(), "WL-J002");
     journal.close().await;
     open(folder.path());
-}
-
-#[tokio::test]
-async fn a_damaged_journal_is_refused_and_kept() {
-    let folder = tempfile::tempdir().unwrap();
-    made(folder.path()).await;
-    let file = folder.path().join("journal.sqlite3");
-    let mut bytes = std::fs::read(&file).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle..].iter_mut().for_each(|b| *b = 0x5A);
-    std::fs::write(&file, &bytes).unwrap();
-    assert_eq!(refused(folder.path(), &settings()).code(), "WL-J006");
-    assert_eq!(std::fs::read(&file).unwrap().len(), bytes.len());
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use wardline::clock::{Clock, Stamp};
 use wardline::config::JournalSettings;
 use wardline::custody::{Item, Lane, Outcome, Payload};
-use wardline::journal::{Group, Journal, JournalError, OpenError, disk};
+use wardline::journal::{Group, Journal, JournalError, OpenError, Recovered, disk};
 use wardline_disk::{Disk, Random, VFS};
 
 use super::support::*;
@@ -40,6 +40,18 @@ impl disk::Disk for Under {
     }
     fn sync_folder(&self, _: &Path) -> io::Result<()> {
         self.disk.sync_folder()
+    }
+    fn exists(&self, file: &Path) -> bool {
+        self.disk.names().iter().any(|n| n == name(file))
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.disk.rename(name(from), name(to))
+    }
+    fn remove(&self, file: &Path) -> io::Result<()> {
+        self.disk.remove(name(file))
+    }
+    fn names(&self, _: &Path) -> io::Result<Vec<String>> {
+        Ok(self.disk.names())
     }
 }
 
@@ -79,8 +91,23 @@ pub struct Work {
 }
 
 pub fn open_on(under: &Under, folder: &Path, settings: &JournalSettings, clock: &Clock) -> Result<Journal, OpenError> {
-    let disk = Arc::new(under.clone());
-    Ok(Journal::open_on(disk, folder, settings, &creditors(&["centre"]), clock.clone())?.0)
+    Ok(open_with_past(under, folder, settings, clock)?.0)
+}
+
+pub fn open_with_past(
+    under: &Under,
+    folder: &Path,
+    settings: &JournalSettings,
+    clock: &Clock,
+) -> Result<(Journal, Recovered), OpenError> {
+    loop {
+        let disk = Arc::new(under.clone());
+        match Journal::open_on(disk, folder, settings, &creditors(&["centre"]), clock.clone()) {
+            // Between the fork and the exec of another test's child, its copy of the lock is held.
+            Err(OpenError::InUse(_)) => std::thread::yield_now(),
+            opened => return opened,
+        }
+    }
 }
 
 /// Without a reserve, so that the disk itself is what is full.

@@ -70,8 +70,8 @@ struct State {
     fault: Fault,
     /// Bytes that all files together may have.
     room: Option<usize>,
-    /// The WAL's index: memory that connections share. Pages of 32 KiB at fixed places.
-    shared: Vec<Box<[u64]>>,
+    /// The WAL's index of each file: memory that connections share. Pages of 32 KiB at fixed places.
+    shared: HashMap<usize, Vec<Box<[u64]>>>,
 }
 
 /// Which disk is in which folder.

@@ -246,10 +246,11 @@ unsafe extern "C" fn shm_map(
         return code;
     }
     let region = region as usize;
-    while extend != 0 && state.shared.len() <= region {
-        state.shared.push(vec![0; size as usize / size_of::<u64>()].into_boxed_slice());
+    let shared = state.shared.entry(handle.file).or_default();
+    while extend != 0 && shared.len() <= region {
+        shared.push(vec![0; size as usize / size_of::<u64>()].into_boxed_slice());
     }
-    let page = state.shared.get_mut(region).map_or(ptr::null_mut(), |page| page.as_mut_ptr().cast());
+    let page = shared.get_mut(region).map_or(ptr::null_mut(), |page| page.as_mut_ptr().cast());
     // SAFETY: see above; the page stays where it is until the last connection lets go of it.
     unsafe { *out = page };
     ffi::SQLITE_OK
@@ -265,7 +266,8 @@ unsafe extern "C" fn shm_barrier(_: *mut ffi::sqlite3_file) {
 
 unsafe extern "C" fn shm_unmap(file: *mut ffi::sqlite3_file, _: c_int) -> c_int {
     // SAFETY: an open file; the only connection, so nobody uses the memory any more.
-    unsafe { handle(file) }.disk.state().shared.clear();
+    let handle = unsafe { handle(file) };
+    handle.disk.state().shared.remove(&handle.file);
     ffi::SQLITE_OK
 }
 

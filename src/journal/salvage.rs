@@ -1,0 +1,380 @@
+//! Salvage of a damaged journal: what can be read goes into a new one, and the damaged files are kept beside it.
+//!
+//! Promises: at any moment of it either the damaged files or a finished new one are there, also after a power cut;
+//! what may be owed is owed: resending is safe. Must never: change the damaged files, or believe a debt to be settled
+//! whose record is damaged.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, Row, params, params_from_iter};
+
+use super::disk::Disk;
+use super::open::{self, OpenError};
+use super::{outbox, row, schema, seal};
+use crate::clock::{Clock, Stamp};
+use crate::custody::Creditor;
+use crate::limits;
+
+/// The new journal while it is made.
+const NEW: &str = "salvaged.sqlite3";
+/// Says that damage was found at work: the next start salvages.
+const MARK: &str = "journal.damaged";
+/// The damaged files: this, milliseconds since 1970, and the ending.
+const KEPT: &str = "damaged-";
+
+/// What a salvage came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Salvaged {
+    /// How the damage was found.
+    pub why: String,
+    /// Readings in the new journal.
+    pub readings: u64,
+    /// Of them, damaged: they are set aside when they would be sent.
+    pub damaged: u64,
+    /// The file that is kept.
+    pub kept: String,
+}
+
+/// Leaves word that damage was found.
+pub(super) fn mark(disk: &dyn Disk, folder: &Path) -> std::io::Result<()> {
+    disk.create(&folder.join(MARK))?;
+    disk.sync_folder(folder)
+}
+
+/// Whether there is word of damage.
+pub(super) fn is_marked(disk: &dyn Disk, folder: &Path) -> bool {
+    disk.exists(&folder.join(MARK))
+}
+
+/// Ends what a salvage that was interrupted has begun. Nothing to do most of the time.
+pub(super) fn finish(disk: &dyn Disk, folder: &Path, now: Stamp) -> std::io::Result<()> {
+    let new = folder.join(NEW);
+    if !disk.exists(&new) {
+        return Ok(());
+    }
+    if disk.exists(&folder.join(open::FILE)) {
+        // It was not finished: made anew.
+        return remove_with_wal(disk, &new);
+    }
+    replace(disk, folder, now).map(drop)
+}
+
+/// Makes a new journal of what can be read, and puts it in the place of the damaged one.
+pub(super) fn salvage(
+    disk: &dyn Disk,
+    folder: &Path,
+    creditors: &[Creditor],
+    clock: &Clock,
+    why: String,
+) -> Result<Salvaged, OpenError> {
+    let wrap = |source| OpenError::Folder { path: folder.into(), source: Arc::new(source) };
+    tracing::error!(code = "WL-J014", reason = why, "The journal is damaged: it is salvaged.");
+    let new = folder.join(NEW);
+    remove_with_wal(disk, &new).map_err(wrap)?;
+    disk.create(&new).map_err(wrap)?;
+    let (readings, damaged) = {
+        let target = open::connect(disk, &new)?;
+        open::settle_in(&target, 0, disk.synchronous())?;
+        schema::migrate(&target, 0)?;
+        let source = open::connect(disk, &folder.join(open::FILE)).ok();
+        target.execute_batch("BEGIN IMMEDIATE")?;
+        let torn = match &source {
+            Some(source) => {
+                let until = clock.now().plus(limits::SALVAGE_SEARCH_MAX);
+                Copy { source, target: &target, clock, until }.all()?
+            }
+            None => HashSet::new(),
+        };
+        settle_accounts(&target, creditors, torn.contains("alert_delivery"))?;
+        let counts = count(&target)?;
+        target.execute_batch("COMMIT")?;
+        target.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        counts
+    };
+    let _ = disk.remove(&wal_of(&new));
+    disk.sync_folder(folder).map_err(wrap)?;
+    let kept = replace(disk, folder, clock.now()).map_err(wrap)?;
+    tracing::warn!(code = "WL-J014", readings, damaged, kept, "The journal was salvaged; recording goes on.");
+    Ok(Salvaged { why, readings, damaged, kept })
+}
+
+/// The damaged files aside, the new one in their place. Each step is durable before the next.
+fn replace(disk: &dyn Disk, folder: &Path, now: Stamp) -> std::io::Result<String> {
+    let kept = format!("{KEPT}{}.sqlite3", now.wall_ms);
+    let (file, aside) = (folder.join(open::FILE), folder.join(&kept));
+    if disk.exists(&file) {
+        disk.rename(&file, &aside)?;
+    }
+    if disk.exists(&wal_of(&file)) {
+        disk.rename(&wal_of(&file), &wal_of(&aside))?;
+    }
+    disk.sync_folder(folder)?;
+    disk.rename(&folder.join(NEW), &file)?;
+    disk.sync_folder(folder)?;
+    let _ = disk.remove(&folder.join(MARK));
+    forget_old(disk, folder);
+    Ok(kept)
+}
+
+/// A bounded number of damaged files is kept: the newest.
+fn forget_old(disk: &dyn Disk, folder: &Path) {
+    let mut kept = disk.names(folder).unwrap_or_default();
+    kept.retain(|name| name.starts_with(KEPT) && name.ends_with(".sqlite3"));
+    kept.sort_unstable();
+    let old = kept.len().saturating_sub(limits::DAMAGED_KEPT_MAX);
+    for name in kept.iter().take(old) {
+        let _ = remove_with_wal(disk, &folder.join(name));
+    }
+}
+
+fn wal_of(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push("-wal");
+    name.into()
+}
+
+fn remove_with_wal(disk: &dyn Disk, file: &Path) -> std::io::Result<()> {
+    for path in [wal_of(file), file.to_owned()] {
+        if disk.exists(&path) {
+            disk.remove(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// From one file to the other, as far as it can be read.
+struct Copy<'a> {
+    source: &'a Connection,
+    target: &'a Connection,
+    clock: &'a Clock,
+    until: Stamp,
+}
+
+/// What is done with a row.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Take,
+    /// After all others, so that it does not take the place of a good one.
+    TakeLast,
+    Leave,
+}
+
+impl Copy<'_> {
+    /// Answers the tables that could not be read to their end.
+    fn all(&self) -> rusqlite::Result<HashSet<String>> {
+        let tables = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY rowid";
+        let tables: Vec<String> =
+            self.target.prepare(tables)?.query_map([], |r| r.get(0))?.collect::<rusqlite::Result<_>>()?;
+        let seals = self.columns(self.source, "reading").iter().any(|c| c == "seal");
+        let mut torn = HashSet::new();
+        for table in tables {
+            if !self.table(&table, seals)? {
+                torn.insert(table);
+            }
+        }
+        if !seals {
+            let unsealed = "UPDATE totals SET unsealed_through = (SELECT coalesce(max(id), 0) FROM reading)";
+            self.target.execute(unsealed, [])?;
+            seal::all_but_readings(self.target)?;
+        }
+        Ok(torn)
+    }
+
+    /// Names of a table's columns, by values: a damaged name need not be text.
+    fn columns(&self, conn: &Connection, table: &str) -> Vec<String> {
+        let Ok(mut names) = conn.prepare("SELECT name FROM pragma_table_info(?1)") else { return Vec::new() };
+        let Ok(names) = names.query_map([table], |r| r.get(0)) else { return Vec::new() };
+        names.filter_map(Result::ok).collect()
+    }
+
+    /// Declared types of these columns.
+    fn types(&self, table: &str, columns: &[String]) -> rusqlite::Result<Vec<String>> {
+        let mut of = self.target.prepare("SELECT type FROM pragma_table_info(?1) WHERE name = ?2")?;
+        columns.iter().map(|column| of.query_row([table, column], |r| r.get(0))).collect()
+    }
+
+    fn table(&self, table: &str, seals: bool) -> rusqlite::Result<bool> {
+        let theirs = self.columns(self.source, table);
+        let ours: Vec<String> = self.columns(self.target, table).into_iter().filter(|c| theirs.contains(c)).collect();
+        if ours.is_empty() {
+            return Ok(false);
+        }
+        let types = self.types(table, &ours)?;
+        let marks = vec!["?"; ours.len()].join(", ");
+        let verb = if table == "totals" { "REPLACE" } else { "IGNORE" };
+        let insert = format!("INSERT OR {verb} INTO {table} ({}) VALUES ({marks})", ours.join(", "));
+        let mut insert = self.target.prepare(&insert)?;
+        let list = ours.iter().map(|c| format!("{table}.{c}")).collect::<Vec<_>>().join(", ");
+        // After the columns to copy comes what is needed to judge a row.
+        let (more, from) = match table {
+            _ if !seals => (String::new(), table.to_owned()),
+            "reading" => {
+                (format!(", {}", row::COLUMNS), "reading LEFT JOIN device ON device.id = reading.device".into())
+            }
+            "settled" => (", destination, first_reading, last_reading, seal".into(), table.into()),
+            "destination" => (", id, name, absent_from_reading, seal".into(), table.into()),
+            _ => (String::new(), table.to_owned()),
+        };
+        let at = ours.len();
+        let judge = |row: &Row<'_>| match table {
+            "reading" | "alert_event" | "frame"
+                if !row.get(0).is_ok_and(|id: i64| (1..limits::ROWS_MAX).contains(&id)) =>
+            {
+                Verdict::Leave
+            }
+            "reading" if seals && !row::is_intact(row, at) => Verdict::TakeLast,
+            "settled" if seals && !seal::span_is_intact(row, at) => Verdict::Leave,
+            "destination" if seals && !seal::destination_is_intact(row, at) => Verdict::Leave,
+            _ => Verdict::Take,
+        };
+        let mut last = Vec::new();
+        let mut take = |row: &Row<'_>| {
+            let values = || (0..at).map(|i| row.get::<_, Value>(i)).collect::<rusqlite::Result<Vec<Value>>>();
+            let verdict = judge(row);
+            if verdict == Verdict::Leave {
+                return Ok(());
+            }
+            // A text that is none cannot be copied.
+            let Ok(values) = values() else { return Ok(()) };
+            // A page of another table.
+            if !values.iter().zip(&types).all(|(value, declared)| fits(value, declared)) {
+                return Ok(());
+            }
+            match verdict {
+                Verdict::TakeLast if last.len() < limits::SALVAGED_DAMAGED_MAX => last.push(values),
+                Verdict::Take => drop(insert.execute(params_from_iter(values))?),
+                _ => {}
+            }
+            Ok(())
+        };
+        let whole = self.rows(&format!("SELECT {list}{more} FROM {from}"), table, &mut take)?;
+        for values in last {
+            insert.execute(params_from_iter(values))?;
+        }
+        Ok(whole)
+    }
+
+    /// All rows that can be reached: forwards to the damage, backwards to it, and between them one by one.
+    fn rows(
+        &self,
+        select: &str,
+        table: &str,
+        take: &mut dyn FnMut(&Row<'_>) -> rusqlite::Result<()>,
+    ) -> rusqlite::Result<bool> {
+        let by_number = self.source.prepare(&format!("SELECT rowid FROM {table} LIMIT 0")).is_ok();
+        let key = if by_number { format!("{table}.rowid") } else { String::from("1, 2") };
+        let (ended, low) = self.scan(&format!("{select} ORDER BY {key}"), take)?;
+        if ended {
+            return Ok(true);
+        }
+        let back = if by_number { format!("{key} DESC") } else { "1 DESC, 2 DESC".into() };
+        let (_, high) = self.scan(&format!("{select} ORDER BY {back}"), take)?;
+        let (Some(low), Some(high), true) = (low.or(Some(0)), high.or(Some(limits::SALVAGE_PROBES_MAX)), by_number)
+        else {
+            return Ok(false);
+        };
+        let Ok(mut one) = self.source.prepare(&format!("{select} WHERE {table}.rowid = ?1")) else { return Ok(false) };
+        for id in low.saturating_add(1)..high.min(low.saturating_add(limits::SALVAGE_PROBES_MAX)) {
+            if self.clock.now().mono_us > self.until.mono_us {
+                break;
+            }
+            if let Ok(mut rows) = one.query([id])
+                && let Ok(Some(row)) = rows.next()
+            {
+                take(row)?;
+            }
+        }
+        Ok(false)
+    }
+
+    /// Until the end or the damage. Answers whether it was the end, and the first number of the last row.
+    fn scan(
+        &self,
+        sql: &str,
+        take: &mut dyn FnMut(&Row<'_>) -> rusqlite::Result<()>,
+    ) -> rusqlite::Result<(bool, Option<i64>)> {
+        let mut at = None;
+        let Ok(mut scan) = self.source.prepare(sql) else { return Ok((false, None)) };
+        let Ok(mut rows) = scan.query([]) else { return Ok((false, None)) };
+        loop {
+            match rows.next() {
+                Ok(Some(row)) => {
+                    at = row.get(0).ok().or(at);
+                    take(row)?;
+                }
+                Ok(None) => return Ok((true, at)),
+                Err(_) => return Ok((false, at)),
+            }
+        }
+    }
+}
+
+fn fits(value: &Value, declared: &str) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Integer(_) => declared == "INTEGER",
+        Value::Text(_) => declared == "TEXT",
+        Value::Blob(_) => declared == "BLOB",
+        Value::Real(_) => false,
+    }
+}
+
+/// Debts and counts of the new journal: what has lost its record is owed.
+fn settle_accounts(conn: &Connection, creditors: &[Creditor], alerts_torn: bool) -> rusqlite::Result<()> {
+    conn.execute("INSERT OR IGNORE INTO totals (one) VALUES (1)", [])?;
+    for table in ["settled", "receipt", "rejected", "attempt", "alert_delivery"] {
+        let orphans = format!("DELETE FROM {table} WHERE destination NOT IN (SELECT id FROM destination)");
+        conn.execute(&orphans, [])?;
+    }
+    let known: HashSet<String> =
+        conn.prepare("SELECT name FROM destination")?.query_map([], |r| r.get(0))?.collect::<rusqlite::Result<_>>()?;
+    for creditor in creditors {
+        let lost = !known.contains(&*creditor.name);
+        if lost {
+            conn.execute("INSERT INTO destination (name, configured) VALUES (?1, 1)", [&*creditor.name])?;
+        }
+        if creditor.alerts && (lost || alerts_torn) {
+            let owe = "INSERT OR IGNORE INTO alert_delivery
+                       SELECT destination.id, alert_event.id, alert_event.alert, 'waiting', 0, NULL, NULL, NULL
+                       FROM destination, alert_event WHERE destination.name = ?1";
+            conn.execute(owe, [&*creditor.name])?;
+        }
+    }
+    // Numbers that were given once are not given again, whatever of them is left.
+    let start = "INSERT INTO start (at_ms, first_reading, first_frame, closed_in_order)
+                 SELECT 0, 1 + max((SELECT coalesce(max(id), 0) FROM reading), (SELECT coalesce(max(last_reading), 0) FROM custody
+                   WHERE last_reading < ?1), (SELECT coalesce(max(reading), 0) FROM attempt WHERE reading < ?1)), 1, 0";
+    conn.execute(start, [limits::ROWS_MAX])?;
+    seal::destinations(conn)?;
+    let destinations: Vec<i64> =
+        conn.prepare("SELECT id FROM destination")?.query_map([], |r| r.get(0))?.collect::<rusqlite::Result<_>>()?;
+    for destination in destinations {
+        let waiting = outbox::count_owed(conn, destination)?;
+        let counts = "UPDATE destination SET readings_waiting = ?2, alerts_settled_through = 0, alerts_waiting =
+                      (SELECT count(*) FROM alert_delivery WHERE destination = ?1
+                       AND state NOT IN ('delivered', 'rejected', 'superseded', 'discarded')) WHERE id = ?1";
+        conn.execute(counts, params![destination, waiting])?;
+    }
+    conn.execute(
+        "UPDATE totals SET readings_unassigned = (SELECT count(*) FROM reading WHERE patient IS NULL),
+         readings_committed = max(readings_committed, (SELECT count(*) FROM reading))",
+        [],
+    )
+    .map(drop)
+}
+
+/// Readings, and the damaged ones of them.
+fn count(conn: &Connection) -> rusqlite::Result<(u64, u64)> {
+    let sql = format!("SELECT {} FROM reading LEFT JOIN device ON device.id = reading.device", row::COLUMNS);
+    let mut all = conn.prepare(&sql)?;
+    let mut rows = all.query([])?;
+    let (mut readings, mut damaged) = (0, 0);
+    while let Some(row) = rows.next()? {
+        readings += 1;
+        damaged += u64::from(!row::is_intact(row, 0));
+    }
+    Ok((readings, damaged))
+}
