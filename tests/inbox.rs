@@ -152,8 +152,11 @@ async fn readings_of_nobody_get_their_patient_and_then_go_out() {
     publish(&device, "stranger", 0..5).await;
     until("delivery of what came after", &gateway, || (endpoint.counts().observations == 6).then_some(())).await;
     assert_eq!(endpoint.counts().duplicates, 0);
-    let outbox = gateway.json(&["outbox"]);
-    assert_eq!((&outbox[0]["waiting"], &outbox[0]["delivered"]), (&json!(0), &json!(6)));
+    until("the account", &gateway, || {
+        let outbox = &gateway.json(&["outbox"])[0];
+        (outbox["waiting"] == 0 && outbox["delivered"] == 6).then_some(())
+    })
+    .await;
     assert_eq!(gateway.stop(), Some(0), "{}", gateway.log());
 }
 
@@ -189,5 +192,37 @@ async fn what_is_given_up_stays_in_the_record_with_name_and_reason() {
     endpoint.behave(Manners::default());
     publish(&device, "watch-0", 2..3).await;
     until("delivery of a new one", &gateway, || (endpoint.counts().observations == 1).then_some(())).await;
+    assert_eq!(gateway.stop(), Some(0), "{}", gateway.log());
+}
+
+/// X5: devices, destination and way of writing are changed while readings wait. What waits keeps its owner, and goes out once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_changed_configuration_loses_nothing_that_waits() {
+    let Some(broker) = Broker::start(&Door::Open, "") else { return };
+    let nobody = format!("http://127.0.0.1:{}/fhir", support::free_port());
+    let mut gateway = Gateway::new(&settings(&broker, &nobody));
+    gateway.start();
+    let device = Device::connect(broker.device_port);
+    publish(&device, "watch-0", 0..10).await;
+    until("the journal", &gateway, || (gateway.json(&["outbox"])[0]["waiting"] == 10).then_some(())).await;
+    assert_eq!(gateway.stop(), Some(0), "{}", gateway.log());
+
+    let endpoint = Endpoint::start(Settings { keep: true, ..Settings::default() }).unwrap();
+    let config = std::fs::read_to_string(gateway.path("wardline.toml")).unwrap();
+    let config = config
+        .replace(&nobody, &endpoint.url())
+        .replace("conditional-create", "update")
+        .replace("patient = \"Patient/p0\"", "patient = \"Patient/p1\"");
+    std::fs::write(gateway.path("wardline.toml"), config).unwrap();
+    gateway.start();
+    publish(&device, "watch-0", 10..12).await;
+    until("delivery", &gateway, || (endpoint.counts().observations == 12).then_some(())).await;
+    let owner = |body: &std::sync::Arc<str>| {
+        let observation: Value = serde_json::from_str(body).unwrap();
+        observation["subject"]["reference"].as_str().unwrap().to_owned()
+    };
+    let owners: Vec<String> = endpoint.bodies("Observation").iter().map(owner).collect();
+    let of = |patient: &str| owners.iter().filter(|o| *o == patient).count();
+    assert_eq!((of("Patient/p0"), of("Patient/p1"), endpoint.counts().duplicates), (10, 2, 0), "{owners:?}");
     assert_eq!(gateway.stop(), Some(0), "{}", gateway.log());
 }
