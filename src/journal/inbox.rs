@@ -268,7 +268,7 @@ fn case(row: &Row<'_>) -> rusqlite::Result<Option<Case>> {
 }
 
 /// One cause in one sentence: an index in brackets, which differs from item to item, is left out.
-fn normalised(reason: &str) -> String {
+pub(super) fn normalised(reason: &str) -> String {
     let mut out = String::with_capacity(reason.len());
     let mut inside = false;
     for c in reason.chars() {

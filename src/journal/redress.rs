@@ -3,10 +3,12 @@
 //! Promises: an item that is sent again keeps its identity and its count of attempts; what is given up stays in the
 //! record with a name and a reason. Must never: lose an item between the inbox and the outbox.
 
+use std::collections::BTreeMap;
+
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::chain::{self, Entry};
-use super::inbox::{Cause, Kind};
+use super::inbox::{Cause, Kind, normalised};
 use super::outbox::{self, Recent};
 use super::row;
 use super::spans::Spans;
@@ -310,6 +312,41 @@ fn record(conn: &Connection, at_ms: i64, line: &Line<'_>) -> rusqlite::Result<i6
     let sql = "INSERT INTO inbox_event (inbox, at_ms, what, by, items, text) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
     conn.execute(sql, params![id, at_ms, what, by, items.cast_signed(), text])?;
     Ok(conn.last_insert_rowid())
+}
+
+/// The budget is spent and nothing else may go: the oldest frames of the inbox, and a line in the history of their groups.
+pub(super) fn drop_frames(conn: &Connection, at_ms: i64, most: u32) -> rusqlite::Result<usize> {
+    let oldest = "SELECT frame.id, channel.source, reject_code, reject_reason FROM frame
+                  JOIN channel ON channel.id = frame.channel
+                  WHERE frame.id < (SELECT max(id) FROM frame) ORDER BY frame.id LIMIT ?1";
+    let mut statement = conn.prepare(oldest)?;
+    let mut rows = statement.query([most])?;
+    let (mut groups, mut ids): (BTreeMap<String, u64>, Vec<i64>) = (BTreeMap::new(), Vec::new());
+    while let Some(row) = rows.next()? {
+        ids.push(row.get(0)?);
+        let (Some(code), Some(reason)) = (row.get::<_, Option<String>>(2)?, row.get::<_, Option<String>>(3)?) else {
+            continue;
+        };
+        let place = row.get_ref(1)?.as_str()?.into();
+        let cause = Cause { kind: Kind::Undecodable, place, code, reason: normalised(&reason) };
+        *groups.entry(cause.id()).or_default() += 1;
+    }
+    for id in &ids {
+        conn.execute("DELETE FROM frame WHERE id = ?1", [id])?;
+    }
+    for (id, items) in groups {
+        let text = "the journal was beyond its budget and nothing else could go";
+        if conn.query_row("SELECT EXISTS (SELECT 1 FROM inbox WHERE id = ?1)", [&id], |r| r.get(0))? {
+            record(conn, at_ms, &Line { id: &id, what: "dropped", by: None, items, text: Some(text) })?;
+        }
+        tracing::warn!(
+            code = "WL-J013",
+            group = id,
+            items,
+            "Undecodable messages of the inbox were removed: no room is left."
+        );
+    }
+    Ok(ids.len())
 }
 
 fn discard(conn: &Connection, cause: &Cause, event: i64, items: &[(i64, String)]) -> rusqlite::Result<()> {

@@ -6,6 +6,7 @@
 use rusqlite::{Connection, params};
 
 use super::chain::{self, Entry};
+use super::redress;
 use super::spans::Spans;
 use super::writer::Writer;
 use crate::clock::Stamp;
@@ -99,7 +100,7 @@ impl Writer<'_> {
             Pass::Aged | Pass::Rows => self.remove(&rows, now)?,
             Pass::Bytes => self.strip(&rows)?,
         };
-        let removed = removed + self.remove_frames(before_ms)?;
+        let removed = removed + self.remove_frames(before_ms, now)?;
         if removed > 0 || !at_end {
             return Ok(true);
         }
@@ -222,13 +223,24 @@ impl Writer<'_> {
         Ok(rows.len())
     }
 
-    /// Frames without readings go with their age, or as bytes when the budget is spent.
-    fn remove_frames(&mut self, before_ms: Option<i64>) -> rusqlite::Result<usize> {
+    /// Frames that gave nothing go with their age, or when the budget is spent. Those in the inbox are somebody's work: they
+    /// go last of all, and the inbox says so.
+    fn remove_frames(&mut self, before_ms: Option<i64>, now: Stamp) -> rusqlite::Result<usize> {
         let aged = self.room.what == Pass::Aged;
         let until = if aged { before_ms } else { Some(i64::MAX) };
-        let Some(until) = until else { return Ok(0) };
-        let sql = "DELETE FROM frame WHERE id IN (SELECT id FROM frame ORDER BY id LIMIT ?1)
-                   AND id < (SELECT max(id) FROM frame) AND received_ms < ?2 AND (received_trusted OR NOT ?3)";
-        self.conn.execute(sql, params![limits::RETENTION_STEP_ROWS / 4, until, aged])
+        let (Some(until), most) = (until, limits::RETENTION_STEP_ROWS / 4) else { return Ok(0) };
+        let sql = "DELETE FROM frame WHERE id IN (SELECT id FROM frame
+                     WHERE (reject_code IS NULL OR EXISTS
+                       (SELECT 1 FROM discarded WHERE kind = 'undecodable' AND item = frame.id))
+                     AND received_ms < ?2 AND (received_trusted OR NOT ?3) ORDER BY id LIMIT ?1)
+                   AND id < (SELECT max(id) FROM frame)";
+        let removed = self.conn.execute(sql, params![most, until, aged])?;
+        if removed > 0 || self.room.what != Pass::Rows {
+            return Ok(removed);
+        }
+        let step = self.conn.unchecked_transaction()?;
+        let dropped = redress::drop_frames(&step, now.wall_ms, most)?;
+        step.commit()?;
+        Ok(dropped)
     }
 }

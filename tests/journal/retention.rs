@@ -103,6 +103,8 @@ async fn settled_readings_go_after_their_days_and_nothing_else_does() {
     assert_eq!(bytes, rows, "bytes go with their reading, or when the budget is spent");
     let custody = it.reader().custody().unwrap();
     assert_eq!((custody.committed, custody.waiting, custody.settled), (8, 2, 5));
+    let stuck: u64 = it.reader().stuck().unwrap().values().map(|e| e.items).sum();
+    assert_eq!(stuck, 4, "the refused, nobody's, and the two that nobody could decode are somebody's work");
     it.journal.close().await;
     sound(it.folder.path());
 }
@@ -127,6 +129,29 @@ async fn beyond_the_budget_bytes_go_first_then_settled_readings() {
     assert_eq!(bytes, rows);
     let waiting = it.reader().custody().unwrap().waiting;
     assert_eq!(waiting, 400);
+    it.journal.close().await;
+    sound(it.folder.path());
+}
+
+/// A flood of what nobody can decode does not fill the disk, and does not go without a word.
+#[tokio::test]
+async fn undecodable_messages_go_last_and_the_inbox_says_so() {
+    let it = set_up(&JournalSettings { budget_mib: 1, ..settings() });
+    let flood = |n: usize| {
+        let mut one = reject("x");
+        one.frame.bytes = vec![n as u8; 4_000].into();
+        one
+    };
+    it.commit((0..600).map(flood).collect()).await;
+    let reader = it.reader();
+    let (cause, extent) = reader.stuck().unwrap().pop_first().unwrap();
+    assert_eq!(extent.items, 600);
+    it.journal.redress(wardline::journal::Act::Open(vec![(cause.clone(), NOW_MS)])).await.unwrap();
+    it.steps(40).await;
+    let left = reader.stuck().unwrap()[&cause].items;
+    let dropped: u64 = reader.past(&cause.id()).unwrap().iter().filter(|p| p.what == "dropped").map(|p| p.items).sum();
+    assert!(left < 300 && left > 0, "{left}");
+    assert_eq!(left + dropped, 600);
     it.journal.close().await;
     sound(it.folder.path());
 }

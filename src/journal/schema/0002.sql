@@ -21,7 +21,7 @@ CREATE TABLE inbox_event (
     id INTEGER PRIMARY KEY,
     inbox TEXT NOT NULL REFERENCES inbox (id),
     at_ms INTEGER NOT NULL,
-    what TEXT NOT NULL,                             -- opened, changed, replayed, discarded, cleared
+    what TEXT NOT NULL,                             -- opened, changed, replayed, discarded, dropped, cleared
     by TEXT,                                        -- NULL: the gateway
     items INTEGER NOT NULL,
     text TEXT
