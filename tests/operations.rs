@@ -309,3 +309,22 @@ async fn no_patient_data_in_logs_status_or_counters() {
         assert!(!shown.iter().any(|s| s.contains(canary)) && !text.contains(canary), "{canary} is in the status");
     }
 }
+
+#[tokio::test]
+async fn a_damaged_journal_is_salvaged_and_somebody_is_told() {
+    let mut gateway = Gateway::new(QUIET);
+    gateway.start();
+    gateway.stop();
+    let file = gateway.path("state/journal.sqlite3");
+    let mut bytes = std::fs::read(&file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 8_192].fill(0x5A);
+    std::fs::write(&file, &bytes).unwrap();
+    gateway.start();
+    let told = |a: &Value| a["rule"] == "journal-salvaged" && a["text"].as_str().unwrap().contains("damaged-");
+    until("the alert", || gateway.json(&["alerts"]).as_array().unwrap().iter().any(told)).await;
+    let kept = std::fs::read_dir(gateway.path("state")).unwrap().map(|e| e.unwrap().path());
+    let kept: Vec<_> = kept.filter(|p| p.to_str().unwrap().contains("damaged-")).collect();
+    assert!(kept.iter().any(|p| std::fs::read(p).unwrap() == bytes), "the damaged file is kept as it was: {kept:?}");
+    assert!(gateway.log().contains("WL-J014"), "{}", gateway.log());
+}

@@ -14,24 +14,26 @@ use super::support::*;
 
 #[tokio::test]
 async fn nothing_acknowledged_is_lost_by_kills() {
-    let kills: u64 = std::env::var("JOURNAL_KILLS").map_or(10, |n| n.parse().unwrap());
+    let kills: u64 = std::env::var("JOURNAL_KILLS").map_or(1_000, |n| n.parse().unwrap());
     let mut random =
         std::env::var("JOURNAL_SEED").map_or_else(|_| u64::from(std::process::id()), |s| s.parse().unwrap());
     println!("JOURNAL_SEED={random}");
     let mut folder = tempfile::tempdir().unwrap();
     let (mut kept, mut settled) = (BTreeSet::new(), BTreeSet::new());
+    let (mut acknowledged, mut before) = (0, 0);
     for kill in 0..kills {
         // A new journal now and then, so that its making is killed too and the check stays short.
         if kill % 100 == 99 {
             folder = tempfile::tempdir().unwrap();
             (kept, settled) = (BTreeSet::new(), BTreeSet::new());
+            before = 0;
         }
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
         let mut child = start(folder.path(), (kill + 1) * 1_000_000, 100_000, |_| {});
         // The moment is random on purpose; no result depends on it.
-        std::thread::sleep(Duration::from_micros(random % 120_000));
+        std::thread::sleep(Duration::from_micros(random % 60_000));
         child.kill();
         for said in child.said() {
             match said {
@@ -42,12 +44,15 @@ async fn nothing_acknowledged_is_lost_by_kills() {
                 other => panic!("kill {kill}: {other:?}"),
             }
         }
+        acknowledged += kept.len() - before;
+        before = kept.len();
         if kept.is_empty() {
             continue;
         }
         check(folder.path(), &kept, &settled).await;
     }
-    println!("{kills} kills, {} acknowledged since the last new journal", kept.len());
+    println!("{kills} kills, {acknowledged} readings acknowledged");
+    assert!(acknowledged as u64 > kills, "the child was killed before it did anything");
 }
 
 /// Everything acknowledged is there once; nothing settled is owed again.

@@ -5,6 +5,7 @@
 mod backup;
 mod basics;
 mod child;
+mod clock;
 mod corrupt;
 mod crash;
 mod custody;
@@ -16,6 +17,7 @@ mod opening;
 mod pending;
 mod power;
 mod reading;
+mod released;
 mod retention;
 mod simulated;
 mod support;
