@@ -18,6 +18,12 @@ pub const JOURNAL_CACHE_KIB: u32 = 2 * 1024;
 pub const JOURNAL_READER_CACHE_KIB: u32 = 512;
 /// The WAL is written back at this many pages (4 KiB each).
 pub const JOURNAL_WAL_PAGES: u32 = 1_000;
+/// A WAL that is still longer has readers in its way: 12 MiB.
+pub const JOURNAL_WAL_PAGES_LONG: u32 = 3_000;
+/// How long the writer waits for a reader that keeps the WAL from beginning anew.
+pub const JOURNAL_RESTART_WAIT: Duration = Duration::from_millis(250);
+/// Newest readings among which a key is looked for first.
+pub const NEWEST_SEARCHED: i64 = 5_000;
 /// A WAL that grew (a long reader) is cut back to this.
 pub const JOURNAL_WAL_KEPT_BYTES: u64 = 8 * 1024 * 1024;
 /// How soon readings that wait for the clock get their time once it is right.

@@ -8,7 +8,7 @@ use ring::digest::{Context, SHA256};
 use rusqlite::{Connection, OptionalExtension, Statement, params};
 
 use crate::clock::Stamp;
-use crate::reading::Reading;
+use crate::reading::{DeviceTime, Reading};
 
 /// SHA-256.
 pub(super) type Seal = [u8; 32];
@@ -97,16 +97,43 @@ pub(super) fn seal(before: &Seal, id: i64, at_ms: i64, entry: &Entry<'_>) -> Sea
 }
 
 /// What of a reading never changes: what arrived, not whose it is, and not a time that it gets later.
-pub(super) fn add(all: &mut Context, reading: &Reading, text: &mut Vec<u8>) -> rusqlite::Result<()> {
+/// Each field has its length or a fixed one, so that nothing can move from one to another.
+pub(super) fn add(all: &mut Context, reading: &Reading, to: &mut Vec<u8>) -> rusqlite::Result<()> {
     let Reading { key, device, profile, slot, vital, parts, sequence, taken, quality, site, stored, patient: _ } =
         reading;
-    let content = (key, device, profile, slot, vital, parts, sequence, taken.device, taken.received);
-    text.clear();
+    let Stamp { wall_ms, mono_us, boot, trusted } = taken.received;
+    to.clear();
+    to.extend(key.0);
+    for text in [&*device.0, &**profile, vital.id, site.map_or("", |s| s.id)] {
+        put_text(to, text);
+    }
+    let numbers = [wall_ms, mono_us.cast_signed(), boot.cast_signed(), sequence.map_or(0, u64::cast_signed)];
+    numbers.iter().for_each(|n| to.extend(n.to_be_bytes()));
+    to.extend([slot.unwrap_or(0), u8::from(slot.is_some()), u8::from(sequence.is_some())]);
+    to.extend([u8::from(trusted), u8::from(*stored)]);
+    match taken.device {
+        None => to.push(0),
+        Some(DeviceTime::Instant(t)) => {
+            to.push(1);
+            to.extend(t.as_nanosecond().to_be_bytes());
+        }
+        Some(DeviceTime::Civil(t)) => {
+            to.push(2);
+            to.extend(t.year().to_be_bytes());
+            to.extend([t.month(), t.day(), t.hour(), t.minute(), t.second()].map(i8::cast_unsigned));
+            to.extend(t.subsec_nanosecond().to_be_bytes());
+        }
+    }
     let json = |e: serde_json::Error| rusqlite::Error::ToSqlConversionFailure(e.into());
-    serde_json::to_writer(&mut *text, &(content, quality, site, stored)).map_err(json)?;
-    all.update(&text.len().to_be_bytes());
-    all.update(text);
+    serde_json::to_writer(&mut *to, &(parts, quality)).map_err(json)?;
+    all.update(&to.len().to_be_bytes());
+    all.update(to);
     Ok(())
+}
+
+fn put_text(to: &mut Vec<u8>, text: &str) {
+    to.extend(text.len().to_be_bytes());
+    to.extend(text.as_bytes());
 }
 
 /// Of text that stands elsewhere.

@@ -469,8 +469,19 @@ impl<'c> Writer<'c> {
 
     /// Writes the WAL back when it is long: after the answers, so that nobody waits for it.
     fn checkpoint_when_due(&mut self) {
-        if self.broken.is_none() && self.setup.wal_pages.load(Ordering::Relaxed) >= self.checkpoint_at {
-            self.checkpoint("PASSIVE");
+        let pages = self.setup.wal_pages.load(Ordering::Relaxed);
+        if self.broken.is_some() || pages < self.checkpoint_at {
+            return;
+        }
+        if pages < limits::JOURNAL_WAL_PAGES_LONG {
+            return self.checkpoint("PASSIVE");
+        }
+        // Readers that follow each other closely never leave the moment in which the WAL can begin anew: wait for the one
+        // that is there; those after it read what is written back.
+        let waits = self.conn.busy_timeout(limits::JOURNAL_RESTART_WAIT);
+        self.checkpoint("RESTART");
+        if let Err(e) = waits.and_then(|()| self.conn.busy_timeout(limits::JOURNAL_BUSY_MAX)) {
+            self.break_down(&e);
         }
     }
 

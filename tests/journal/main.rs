@@ -12,6 +12,7 @@ mod custody;
 mod faults;
 mod full;
 mod inbox;
+mod log;
 mod model;
 mod opening;
 mod pending;
