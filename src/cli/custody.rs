@@ -63,7 +63,7 @@ fn verify(remote: &Remote) -> anyhow::Result<ExitCode> {
 /// One line for each day, patient and destination.
 pub fn table(days: &[Day], now: Stamp) -> String {
     let mut table =
-        Table::new(&["day (UTC)", "patient", "to", "taken in", "there", "waiting", "inbox", "given up", "oldest"]);
+        Table::new(&["day (UTC)", "patient", "to", "in", "there", "waiting", "inbox", "given up", "oldest"]);
     for d in days {
         let nobodys = d.patient.is_none();
         let count = |n: u64| if nobodys { "-".into() } else { n.to_string() };

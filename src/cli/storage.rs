@@ -46,6 +46,7 @@ fn render(s: &Storage, now: Stamp) -> String {
         s.keep_settled_days
     );
     out += &match s.days_left {
+        Some(days) if days > 365 => format!("Room       more than a year at {} readings a day\n", s.last_day),
         Some(days) => format!("Room       {days} days at {} readings a day, with nothing delivered\n", s.last_day),
         None => "Room       no readings in the last 24 h to judge by\n".into(),
     };
