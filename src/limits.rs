@@ -242,3 +242,5 @@ pub const BURST_MAX: Duration = Duration::from_secs(10);
 pub const PROBE_SENDERS: usize = 8;
 /// A probe takes at most so long; what it has not found out by then is not known.
 pub const PROBE_MAX: Duration = Duration::from_secs(150);
+/// So often a probe tries a Bundle of a kind before it holds that the kind does not work.
+pub const PROBE_TRIES: usize = 3;

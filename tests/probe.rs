@@ -83,6 +83,17 @@ async fn bad_manners_are_found() {
     assert!(works(&w.put_create));
 }
 
+/// A server that refuses every third reading for reasons of its own is not one that takes no Bundle.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_choosy_server_is_not_taken_for_one_without_bundles() {
+    let choosy = Manners { refuse_rate: 0.3, ..Manners::default() };
+    let endpoint = Endpoint::start(Settings { manners: choosy, ..Settings::default() }).unwrap();
+    // Its test patient is refused or not, by chance of its name, and always the same.
+    let (_, w) = probe(&endpoint.url(), Idempotency::Update).await;
+    assert!(works(&w.batch) && works(&w.validate), "{w:?}");
+    assert_eq!(w.bundle_max, Some(100));
+}
+
 #[tokio::test]
 async fn without_consent_only_the_statement_is_read() {
     let server = Scripted::start(|_| Reply::json(200, &json!({"resourceType": "CapabilityStatement"}))).await;

@@ -74,21 +74,19 @@ fn render(shown: &Shown) -> String {
     out.push_str(&format!("configured  idempotency {}, bundle {}\n", shown.idempotency, shown.bundle));
     out.push_str(&format!("obeyed now  {} with at most {} entries\n", shown.travels, shown.bundle_max));
     for c in &shown.conflicts {
-        out.push_str(&wrapped(&format!("\n{}: {}.", c.code, c.text), ""));
+        out.push('\n');
+        out.push_str(&wrapped(&format!("{}: {}.", c.code, c.text), ""));
         out.push_str(&wrapped(&c.remedy, "  "));
     }
     match &shown.known.stated {
         Some((at_ms, stated)) => statement(&mut out, *at_ms, stated),
-        None => out.push_str(&format!("\nNot asked yet: wardline destination probe {}\n", shown.name)),
+        None => out.push_str(&format!("\nNot asked yet:\n  wardline destination probe {}\n", shown.name)),
     }
     match &shown.known.written {
         Some((at_ms, written)) => tried(&mut out, *at_ms, written),
-        None => out.push_str(&wrapped(
-            &format!(
-                "\nNot tried yet. With the consent of its owner: wardline destination probe {} --write --consent \"NAME\"",
-                shown.name
-            ),
-            "",
+        None => out.push_str(&format!(
+            "\nNot tried yet. With the consent of its owner:\n  wardline destination probe {} --write --consent \"NAME\"\n",
+            shown.name
         )),
     }
     out
@@ -96,7 +94,7 @@ fn render(shown: &Shown) -> String {
 
 fn statement(out: &mut String, at_ms: i64, stated: &Stated) {
     out.push_str(&format!("\nIts own statement ({})\n", text::time(at_ms)));
-    let mut say = |what: &str, said: &str| out.push_str(&format!("  {what:<34} {said}\n"));
+    let mut say = |what: &str, said: &str| out.push_str(&format!("  {what:<40} {said}\n"));
     let word = |said: Option<bool>| match said {
         Some(true) => "yes",
         Some(false) => "no",
@@ -113,7 +111,7 @@ fn statement(out: &mut String, at_ms: i64, stated: &Stated) {
 fn tried(out: &mut String, at_ms: i64, w: &Written) {
     out.push_str(&format!("\nTried by writing ({}), consented by {}\n", text::time(at_ms), w.consent));
     let mut say =
-        |what: &str, said: String| out.push_str(&format!("  {}\n", text::cut(&format!("{what:<34} {said}"), 78)));
+        |what: &str, said: String| out.push_str(&format!("  {}\n", text::cut(&format!("{what:<40} {said}"), 78)));
     let word = |f: &Option<Finding>| match f {
         Some(Finding::Works) => "works".to_owned(),
         Some(Finding::Fails(why)) => format!("NO: {why}"),
