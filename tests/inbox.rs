@@ -105,7 +105,7 @@ async fn refused_readings_are_said_once_and_sent_again_with_their_identity() {
     until("delivery", &gateway, || (endpoint.counts().observations == 12).then_some(())).await;
     until("the end", &gateway, || {
         // The destination had refused the notices, too.
-        for group in gateway.json(&["inbox"]).as_array().unwrap().iter().filter(|g| g["kind"] == "alert") {
+        for group in gateway.json(&["inbox"]).as_array().unwrap().iter().filter(|g| g["kind"] == "notice") {
             if group["items"] != 0 {
                 gateway.json(&["inbox", "replay", group["id"].as_str().unwrap(), "--by", "Ada"]);
             }

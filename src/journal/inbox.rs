@@ -21,8 +21,10 @@ use crate::reading::{DeviceId, Frame, Path};
 pub enum Kind {
     /// Readings that a destination refused.
     Refused,
-    /// Alert events that a destination refused.
+    /// Events of alerts about people that a destination refused.
     Alert,
+    /// Events of technical alerts, which are about the gateway, that a destination refused.
+    Notice,
     /// Frames that could not become readings.
     Undecodable,
     /// Readings of a device without a holder.
@@ -35,13 +37,16 @@ impl Kind {
         match self {
             Self::Refused => "refused",
             Self::Alert => "alert",
+            Self::Notice => "notice",
             Self::Undecodable => "undecodable",
             Self::Unassigned => "unassigned",
         }
     }
 
     fn parse(word: &str) -> Option<Self> {
-        [Self::Refused, Self::Alert, Self::Undecodable, Self::Unassigned].into_iter().find(|k| k.word() == word)
+        [Self::Refused, Self::Alert, Self::Notice, Self::Undecodable, Self::Unassigned]
+            .into_iter()
+            .find(|k| k.word() == word)
     }
 }
 
@@ -161,7 +166,9 @@ impl Reader {
             let moment = conn.unchecked_transaction()?;
             let mut causes = Causes::new();
             gather(&moment, Kind::Refused, REFUSED, &mut causes)?;
-            gather(&moment, Kind::Alert, ALERTS, &mut causes)?;
+            for kind in [Kind::Alert, Kind::Notice] {
+                gather(&moment, kind, &format!("{ALERTS} AND {} GROUP BY 1, 2, 3", about(kind)), &mut causes)?;
+            }
             gather(&moment, Kind::Undecodable, FRAMES, &mut causes)?;
             gather(&moment, Kind::Unassigned, NOBODYS, &mut causes)?;
             Ok(causes)
@@ -194,7 +201,7 @@ impl Reader {
     pub fn items(&self, cause: &Cause, after: i64, max: usize) -> Result<Vec<Stuck>, ReadError> {
         self.with(|conn| match cause.kind {
             Kind::Refused => refused(conn, cause, after, max),
-            Kind::Alert => alerts(conn, cause, after, max),
+            Kind::Alert | Kind::Notice => alerts(conn, cause, after, max),
             Kind::Undecodable => frames(conn, cause, after, max),
             Kind::Unassigned => nobodys(conn, cause, after, max),
         })
@@ -219,7 +226,7 @@ const ALERTS: &str = "SELECT destination.name, a.code, a.reason, count(*), min(d
     JOIN alert_attempt AS a ON a.destination = d.destination AND a.alert_event = d.alert_event
     AND a.number = (SELECT max(number) FROM alert_attempt AS b
                     WHERE b.destination = d.destination AND b.alert_event = d.alert_event)
-    WHERE d.state = 'rejected' GROUP BY 1, 2, 3";
+    JOIN alert_event ON alert_event.id = d.alert_event WHERE d.state = 'rejected'";
 const FRAMES: &str = "SELECT channel.source, reject_code, reject_reason, count(*), min(received_ms), max(received_ms)
     FROM frame INDEXED BY frame_stuck JOIN channel ON channel.id = frame.channel
     WHERE reject_code IS NOT NULL
@@ -230,12 +237,20 @@ const NOBODYS: &str = "SELECT device.name, 'WL-O020', CASE WHEN slot IS NULL THE
     WHERE patient IS NULL
     AND NOT EXISTS (SELECT 1 FROM discarded WHERE kind = 'unassigned' AND item = reading.id) GROUP BY 1, 2, 3";
 const CASES: &str = "SELECT kind, place, code, reason, state, opened_ms, due_ms, cleared_ms, assignee, note,
-    (SELECT count(*) FROM replayed WHERE replayed.inbox = inbox.id AND CASE WHEN inbox.kind = 'alert'
+    (SELECT count(*) FROM replayed WHERE replayed.inbox = inbox.id AND CASE WHEN inbox.kind IN ('alert', 'notice')
         THEN EXISTS (SELECT 1 FROM alert_delivery AS d WHERE d.destination = replayed.destination
                      AND d.alert_event = replayed.item AND d.state = 'waiting')
         ELSE NOT EXISTS (SELECT 1 FROM settled WHERE settled.destination = replayed.destination
                          AND replayed.item BETWEEN first_reading AND last_reading) END)
     FROM inbox";
+
+/// Whether an alert event is about a person or about the gateway.
+fn about(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Notice => "json_extract(alert_event.body, '$.alert.condition') = 'technical'",
+        _ => "json_extract(alert_event.body, '$.alert.condition') <> 'technical'",
+    }
+}
 
 fn gather(conn: &Connection, kind: Kind, sql: &str, into: &mut Causes) -> rusqlite::Result<()> {
     let mut statement = conn.prepare(sql)?;
@@ -316,7 +331,8 @@ fn alerts(conn: &Connection, cause: &Cause, after: i64, max: usize) -> rusqlite:
         "SELECT d.alert_event, d.settled_ms, a.reason, alert_event.body FROM alert_delivery AS d
          {LATEST} JOIN alert_event ON alert_event.id = d.alert_event
          WHERE d.destination = (SELECT id FROM destination WHERE name = ?1) AND d.state = 'rejected' AND a.code = ?2
-         AND d.alert_event > ?3 ORDER BY d.alert_event"
+         AND d.alert_event > ?3 AND {} ORDER BY d.alert_event",
+        about(cause.kind)
     );
     let mut statement = conn.prepare(&sql)?;
     let mut rows = statement.query(params![&*cause.place, cause.code, after])?;

@@ -179,7 +179,7 @@ impl Writer<'_> {
         let mut again = 0;
         for &row in rows {
             let counts = match cause.kind {
-                Kind::Alert if alert_again(self.conn, desk, row)? => &mut account.alerts,
+                Kind::Alert | Kind::Notice if alert_again(self.conn, desk, row)? => &mut account.alerts,
                 Kind::Refused if reading_again(self.conn, &mut self.shelf, desk, row)? => &mut account.readings,
                 _ => continue,
             };
@@ -352,7 +352,7 @@ pub(super) fn drop_frames(conn: &Connection, at_ms: i64, most: u32) -> rusqlite:
 fn discard(conn: &Connection, cause: &Cause, event: i64, items: &[(i64, String)]) -> rusqlite::Result<()> {
     let at = "SELECT id FROM destination WHERE name = ?1";
     let destination: Option<i64> = match cause.kind {
-        Kind::Refused | Kind::Alert => conn.query_row(at, [&*cause.place], |r| r.get(0)).optional()?,
+        Kind::Refused | Kind::Alert | Kind::Notice => conn.query_row(at, [&*cause.place], |r| r.get(0)).optional()?,
         Kind::Undecodable | Kind::Unassigned => None,
     };
     let mut put = conn.prepare("INSERT INTO discarded VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
@@ -362,7 +362,7 @@ fn discard(conn: &Connection, cause: &Cause, event: i64, items: &[(i64, String)]
                 let gone = "DELETE FROM rejected WHERE destination = ?1 AND reading = ?2";
                 conn.execute(gone, params![destination, row])?;
             }
-            Kind::Alert => {
+            Kind::Alert | Kind::Notice => {
                 let gone = "UPDATE alert_delivery SET state = 'discarded' WHERE destination = ?1 AND alert_event = ?2";
                 conn.execute(gone, params![destination, row])?;
             }

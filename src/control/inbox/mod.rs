@@ -20,7 +20,7 @@ pub(super) use routes::{name, routes};
 pub struct Group {
     /// Eight hex digits, the same whenever the cause comes back.
     pub id: String,
-    /// `refused`, `alert`, `undecodable`, `unassigned`.
+    /// `refused`, `alert`, `notice`, `undecodable`, `unassigned`.
     pub kind: String,
     /// Destination, source, or device.
     pub place: Arc<str>,

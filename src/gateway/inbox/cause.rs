@@ -17,6 +17,7 @@ pub(super) fn owner(cause: &Cause) -> Owner {
         (Kind::Unassigned, _) => Owner::CareManager,
         // Somebody must know now that an alert did not get through.
         (Kind::Alert, _) => Owner::Operator,
+        (Kind::Notice, _) => Owner::IntegrationEngineer,
         (_, "WL-F015" | "WL-J030") => Owner::Operator,
         (Kind::Refused, _) if is_about_patient(cause) => Owner::CareManager,
         (Kind::Refused, _) => Owner::IntegrationEngineer,
@@ -29,7 +30,7 @@ pub(super) fn owner(cause: &Cause) -> Owner {
 pub(super) fn due(cause: &Cause) -> Duration {
     match cause.kind {
         Kind::Alert => HOUR,
-        Kind::Refused | Kind::Unassigned => 24 * HOUR,
+        Kind::Refused | Kind::Notice | Kind::Unassigned => 24 * HOUR,
         Kind::Undecodable => 72 * HOUR,
     }
 }
@@ -39,7 +40,7 @@ pub(super) fn priority(cause: &Cause) -> Priority {
     match cause.kind {
         Kind::Alert => Priority::High,
         Kind::Refused => Priority::Medium,
-        Kind::Undecodable | Kind::Unassigned => Priority::Low,
+        Kind::Notice | Kind::Undecodable | Kind::Unassigned => Priority::Low,
     }
 }
 
@@ -50,6 +51,7 @@ pub(super) fn title(cause: &Cause, items: u64) -> String {
     match cause.kind {
         Kind::Refused => format!("{items} reading{s} refused by {place}"),
         Kind::Alert => format!("{items} alert event{s} refused by {place}"),
+        Kind::Notice => format!("{items} technical alert event{s} refused by {place}"),
         Kind::Undecodable => format!("{items} message{s} from {place} cannot be decoded"),
         Kind::Unassigned => {
             let slot = cause.slot().map_or_else(String::new, |n| format!(", user slot {n},"));
@@ -75,6 +77,11 @@ pub(super) fn fix(cause: &Cause, example: Option<&str>) -> Fix {
         Kind::Alert => {
             let words = "Tell the care team by another way now: this alert did not reach the destination. Then see what it \
                          refuses (does it take DetectedIssue and Task?) and correct it there, or add a webhook.";
+            (words.to_owned(), vec!["wardline alerts --all".into()])
+        }
+        Kind::Notice => {
+            let words = "The destination does not take alerts about the gateway itself. See what it refuses (does it take \
+                         DetectedIssue and Task?) and correct it there, or discard these.";
             (words.to_owned(), vec!["wardline alerts --all".into()])
         }
         Kind::Refused => (refused(cause), explain.into_iter().collect()),
@@ -132,6 +139,7 @@ mod tests {
         for (cause, expected) in [
             (cause(Kind::Unassigned, "mqtt:cuff", "WL-O020", "user slot 2"), Owner::CareManager),
             (cause(Kind::Alert, "centre", "WL-F011", "refused (HTTP 422)"), Owner::Operator),
+            (cause(Kind::Notice, "centre", "WL-F011", "refused (HTTP 422)"), Owner::IntegrationEngineer),
             (cause(Kind::Refused, "centre", "WL-F011", "refused (HTTP 422)"), Owner::IntegrationEngineer),
             (
                 cause(Kind::Refused, "centre", "WL-F011", "refused (HTTP 422: not-found at Observation.subject)"),

@@ -249,7 +249,7 @@ impl Office {
         }
         let (cause, by, rows) = (cause.clone(), by.to_owned(), items.iter().map(|i| i.row).collect());
         match cause.kind {
-            Kind::Refused | Kind::Alert => self.act(Act::Replay { cause, by, rows }).await,
+            Kind::Refused | Kind::Alert | Kind::Notice => self.act(Act::Replay { cause, by, rows }).await,
             Kind::Unassigned => {
                 let about = cause.clone();
                 let patient = self.read(move |office| Ok(trial::holder(office, &about))).await?;

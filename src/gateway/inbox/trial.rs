@@ -35,7 +35,7 @@ pub(super) fn trials(office: &Office, cause: &Cause, items: &[Stuck]) -> Vec<Jud
 pub(super) fn asked(cause: &Cause, validates: bool) -> String {
     match cause.kind {
         Kind::Refused if validates => "our own checks and the destination's ($validate)".into(),
-        Kind::Refused | Kind::Alert => "our own checks only; the destination was not asked".into(),
+        Kind::Refused | Kind::Alert | Kind::Notice => "our own checks only; the destination was not asked".into(),
         Kind::Undecodable | Kind::Unassigned => "our own checks; no destination is concerned yet".into(),
     }
 }
@@ -57,7 +57,7 @@ pub(super) async fn with_opinion(surveys: &Surveys, cause: &Cause, item: &Stuck,
 
 /// What a person may insist on: the destination judges it.
 pub(super) fn can_be_forced(cause: &Cause, item: &Stuck) -> bool {
-    matches!(cause.kind, Kind::Refused | Kind::Alert) && !matches!(item.what, What::Unreadable)
+    matches!(cause.kind, Kind::Refused | Kind::Alert | Kind::Notice) && !matches!(item.what, What::Unreadable)
 }
 
 /// Who holds the device of an unassigned group now, if it is one of this box's patients.

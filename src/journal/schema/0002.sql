@@ -4,7 +4,7 @@
 -- One row for each cause that was ever seen.
 CREATE TABLE inbox (
     id TEXT PRIMARY KEY,                            -- first 8 hex digits of the hash of kind, place, code and reason
-    kind TEXT NOT NULL,                             -- refused, alert, undecodable, unassigned
+    kind TEXT NOT NULL,                             -- refused, alert, notice, undecodable, unassigned
     place TEXT NOT NULL,                            -- destination, source, or device
     code TEXT NOT NULL,                             -- WL-…
     reason TEXT NOT NULL,                           -- without numbers that differ from item to item
