@@ -3,7 +3,7 @@
 //! Promises: an entry that was made is durable when its folder is synced. SQLite's own calls do not come through here.
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -27,6 +27,10 @@ pub trait Disk: Send + Sync {
     fn exists(&self, file: &Path) -> bool;
     /// Gives a file another name in its folder.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// The bytes of a file; of none: none.
+    fn read(&self, file: &Path) -> io::Result<Vec<u8>>;
+    /// Writes a file of the gateway's alone, and syncs it.
+    fn write(&self, file: &Path, bytes: &[u8]) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, file: &Path) -> io::Result<()>;
     /// Names in the folder.
@@ -56,6 +60,20 @@ impl Disk for Machine {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         std::fs::rename(from, to)
+    }
+
+    fn read(&self, file: &Path) -> io::Result<Vec<u8>> {
+        match std::fs::read(file) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            read => read,
+        }
+    }
+
+    fn write(&self, file: &Path, bytes: &[u8]) -> io::Result<()> {
+        let mut file = private_file(file)?;
+        file.set_len(0)?;
+        file.write_all(bytes)?;
+        file.sync_all()
     }
 
     fn remove(&self, file: &Path) -> io::Result<()> {

@@ -32,6 +32,7 @@ mod spans;
 mod store;
 mod tally;
 mod verify;
+mod wal;
 mod writer;
 
 use std::fs::File;

@@ -13,7 +13,7 @@ use rusqlite::hooks::Wal;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::disk::{Disk, private_file};
-use super::{salvage, schema, seal};
+use super::{salvage, schema, seal, wal};
 use crate::clock::Clock;
 use crate::config::JournalSettings;
 use crate::fault::Explain;
@@ -154,6 +154,9 @@ pub(super) fn open(
         return Err(OpenError::Damaged("it was found while it was in use".into()));
     }
     let file = folder.join(FILE);
+    if wal::is_damaged(&disk.read(&salvage::wal_of(&file)).map_err(wrap)?) {
+        return Err(OpenError::Damaged("what was committed stands behind damage in the WAL".into()));
+    }
     disk.create(&file).map_err(wrap)?;
     let mut conn = connect(disk, &file)?;
     let version = schema::version(&conn)?;

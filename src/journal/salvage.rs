@@ -13,7 +13,7 @@ use rusqlite::{Connection, Row, params, params_from_iter};
 
 use super::disk::Disk;
 use super::open::{self, OpenError};
-use super::{outbox, row, schema, seal};
+use super::{outbox, row, schema, seal, wal};
 use crate::clock::{Clock, Stamp};
 use crate::custody::Creditor;
 use crate::limits;
@@ -59,7 +59,21 @@ pub(super) fn finish(disk: &dyn Disk, folder: &Path, now: Stamp) -> std::io::Res
         // It was not finished: made anew.
         return remove_with_wal(disk, &new);
     }
-    replace(disk, folder, now).map(drop)
+    replace(disk, folder, &format!("{KEPT}{}.sqlite3", now.wall_ms))
+}
+
+/// What stands behind damage in the WAL is to be read too: the WAL as it was is kept, and one that can be read takes its
+/// place. From here on there is word of the damage, as it cannot be seen any more.
+fn mend_wal(disk: &dyn Disk, folder: &Path, kept: &str) -> std::io::Result<()> {
+    let at = wal_of(&folder.join(open::FILE));
+    let damaged = disk.read(&at)?;
+    if !wal::is_damaged(&damaged) {
+        return Ok(());
+    }
+    let Some(mended) = wal::mended(&damaged) else { return Ok(()) };
+    disk.write(&wal_of(&folder.join(kept)), &damaged)?;
+    mark(disk, folder)?;
+    disk.write(&at, &mended)
 }
 
 /// Makes a new journal of what can be read, and puts it in the place of the damaged one.
@@ -73,7 +87,9 @@ pub(super) fn salvage(
     let wrap = |source| OpenError::Folder { path: folder.into(), source: Arc::new(source) };
     tracing::error!(code = "WL-J014", reason = why, "The journal is damaged: it is salvaged.");
     let new = folder.join(NEW);
+    let kept = format!("{KEPT}{}.sqlite3", clock.now().wall_ms);
     remove_with_wal(disk, &new).map_err(wrap)?;
+    mend_wal(disk, folder, &kept).map_err(wrap)?;
     disk.create(&new).map_err(wrap)?;
     let (readings, damaged) = {
         let target = open::connect(disk, &new)?;
@@ -96,27 +112,29 @@ pub(super) fn salvage(
     };
     let _ = disk.remove(&wal_of(&new));
     disk.sync_folder(folder).map_err(wrap)?;
-    let kept = replace(disk, folder, clock.now()).map_err(wrap)?;
+    replace(disk, folder, &kept).map_err(wrap)?;
     tracing::warn!(code = "WL-J014", readings, damaged, kept, "The journal was salvaged; recording goes on.");
     Ok(Salvaged { why, readings, damaged, kept })
 }
 
 /// The damaged files aside, the new one in their place. Each step is durable before the next.
-fn replace(disk: &dyn Disk, folder: &Path, now: Stamp) -> std::io::Result<String> {
-    let kept = format!("{KEPT}{}.sqlite3", now.wall_ms);
-    let (file, aside) = (folder.join(open::FILE), folder.join(&kept));
+fn replace(disk: &dyn Disk, folder: &Path, kept: &str) -> std::io::Result<()> {
+    let (file, aside) = (folder.join(open::FILE), folder.join(kept));
     if disk.exists(&file) {
         disk.rename(&file, &aside)?;
     }
-    if disk.exists(&wal_of(&file)) {
-        disk.rename(&wal_of(&file), &wal_of(&aside))?;
+    match disk.exists(&wal_of(&file)) {
+        // The one that was mended; it is kept as it was.
+        true if disk.exists(&wal_of(&aside)) => disk.remove(&wal_of(&file))?,
+        true => disk.rename(&wal_of(&file), &wal_of(&aside))?,
+        false => {}
     }
     disk.sync_folder(folder)?;
     disk.rename(&folder.join(NEW), &file)?;
     disk.sync_folder(folder)?;
     let _ = disk.remove(&folder.join(MARK));
     forget_old(disk, folder);
-    Ok(kept)
+    Ok(())
 }
 
 /// A bounded number of damaged files is kept: the newest.
@@ -130,7 +148,7 @@ fn forget_old(disk: &dyn Disk, folder: &Path) {
     }
 }
 
-fn wal_of(file: &Path) -> PathBuf {
+pub(super) fn wal_of(file: &Path) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push("-wal");
     name.into()

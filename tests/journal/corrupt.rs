@@ -216,3 +216,29 @@ async fn damage_is_salvaged_and_no_wrong_value_is_handed_out() {
     assert!(wrong.is_empty(), "{} wrong: {:#?}", wrong.len(), &wrong[..wrong.len().min(12)]);
     assert!(salvages > wanted as usize / 10, "{salvages} salvages");
 }
+
+/// SQLite drops what follows damage in the WAL, and says nothing.
+#[tokio::test]
+async fn what_stands_behind_damage_in_the_wal_is_read_and_somebody_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Disk::new(Image::new());
+    disk.mount(folder.path());
+    let under = Under { disk: disk.clone(), synchronous: "FULL" };
+    let mut work = Work::start(&under, folder.path(), &bare(), 1).unwrap();
+    work.journal.close().await;
+    work = Work::start(&under, folder.path(), &bare(), 1).unwrap();
+    for _ in 0..20 {
+        work.commit(&mut Random::new(1)).await.unwrap();
+    }
+    let image = disk.image();
+    work.journal.close().await;
+    let frames = (image[WAL].len() - 32) / (24 + PAGE);
+    for frame in (frames / 4..frames / 2).step_by(3) {
+        let mut image = image.clone();
+        image.get_mut(WAL).unwrap()[32 + frame * (24 + PAGE) + 24 + 3_000] ^= 4;
+        let disk = Disk::new(image);
+        let found = use_it(&disk, folder.path(), &work.facts, &originals(&work.facts)).await.unwrap();
+        assert!(found.salvaged.is_some(), "frame {frame}: nobody is told");
+        assert!(found.missing <= 12, "frame {frame}: {} of {} missing", found.missing, work.facts.kept.len());
+    }
+}

@@ -103,7 +103,7 @@ async fn power_cuts_lose_nothing_acknowledged() {
 async fn power_cuts_without_syncs_are_seen_to_lose_readings() {
     let made = times("JOURNAL_CUTS", 10_000) / 20;
     let wrong = cuts("NORMAL", made, seed()).await;
-    assert!(wrong.len() as u64 > made / 10, "{wrong:?}");
+    assert!(wrong.len() as u64 > made / 50, "{wrong:?}");
     let other: Vec<_> = wrong.iter().filter(|w| w.starts_with("corrupt")).collect();
     assert!(other.is_empty(), "{other:#?}");
 }

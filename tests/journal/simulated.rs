@@ -50,6 +50,15 @@ impl disk::Disk for Under {
     fn remove(&self, file: &Path) -> io::Result<()> {
         self.disk.remove(name(file))
     }
+    fn read(&self, file: &Path) -> io::Result<Vec<u8>> {
+        Ok(self.disk.image().remove(name(file)).unwrap_or_default())
+    }
+    fn write(&self, file: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.disk.create(name(file))?;
+        self.disk.empty(name(file));
+        self.disk.write(name(file), 0, bytes);
+        self.disk.sync(name(file))
+    }
     fn names(&self, _: &Path) -> io::Result<Vec<String>> {
         Ok(self.disk.names())
     }
@@ -209,7 +218,11 @@ pub async fn verify(under: &Under, folder: &Path, facts: &Facts) -> Result<(), S
     let clock = Clock::manual(Stamp::at_ms(NOW_MS));
     let started = Clock::system();
     let from = started.now();
-    let journal = open_on(under, folder, &bare(), &clock).map_err(|e| format!("corrupt: it does not open: {e}"))?;
+    let opened = open_with_past(under, folder, &bare(), &clock);
+    let (journal, recovered) = opened.map_err(|e| format!("corrupt: it does not open: {e}"))?;
+    if let Some(salvaged) = recovered.salvaged.filter(|_| under.synchronous == "FULL") {
+        return Err(format!("corrupt: what a power cut leaves was taken for damage: {salvaged:?}"));
+    }
     let took = started.now().since(from);
     if took > Duration::from_secs(5) {
         return Err(format!("recovery took {took:?}"));

@@ -208,6 +208,14 @@ impl Disk {
         state.write(file, at, data);
     }
 
+    /// Cuts a file that is there to nothing.
+    pub fn empty(&self, name: &str) {
+        let mut state = self.state();
+        let file = state.names[name];
+        state.files[file].clear();
+        state.log.push(Op::Truncate { file, len: 0 });
+    }
+
     /// Syncs a file that is there.
     pub fn sync(&self, name: &str) -> std::io::Result<()> {
         let mut state = self.state();
