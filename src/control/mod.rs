@@ -87,6 +87,8 @@ pub trait Records: Send + Sync {
     fn outbox(&self, destination: Option<&str>) -> Result<Vec<view::Outbox>, Unreadable>;
     /// The account of each day from this instant on, newest first.
     fn custody(&self, since_ms: i64) -> Result<Vec<view::Day>, Unreadable>;
+    /// Seal of the newest entry of the chain of custody, hex.
+    fn seal(&self) -> Result<Option<String>, Unreadable>;
     /// The chain of custody, checked against what is there.
     fn verify(&self) -> Result<view::Verified, Unreadable>;
     /// What the journal takes of the disk.

@@ -100,6 +100,10 @@ impl Records for Book {
         Ok(self.reader.days(since_ms)?.into_iter().map(day).collect())
     }
 
+    fn seal(&self) -> Result<Option<String>, Unreadable> {
+        Ok(self.reader.seal()?)
+    }
+
     fn verify(&self) -> Result<view::Verified, Unreadable> {
         let Verified { entries, readings, removed, head, faults } = self.reader.verify()?;
         Ok(view::Verified { intact: faults.is_empty(), entries, readings, removed, head, faults })

@@ -425,8 +425,8 @@ impl Around {
 
 async fn beat(desk: &Arc<Desk>) -> Beat {
     let (records, now) = (desk.records.clone(), desk.clock.now());
-    let boxes = tokio::task::spawn_blocking(move || records.outbox(None)).await;
-    let boxes = boxes.ok().and_then(Result::ok).unwrap_or_default();
+    let asked = tokio::task::spawn_blocking(move || (records.outbox(None), records.seal())).await.ok();
+    let (boxes, custody) = asked.map_or_else(Default::default, |(b, s)| (b.unwrap_or_default(), s.ok().flatten()));
     let oldest_ms = boxes.iter().filter_map(|o| o.oldest_ms).min().unwrap_or(now.wall_ms);
     let links = desk.sources.iter().chain(&desk.destinations).map(|probe| probe());
     Beat {
@@ -439,6 +439,7 @@ async fn beat(desk: &Arc<Desk>) -> Beat {
         oldest_s: u64::try_from(now.wall_ms.saturating_sub(oldest_ms) / 1_000).unwrap_or(0),
         rejected: boxes.iter().map(|o| o.rejected).sum(),
         inbox: desk.inbox.groups(false).await.map_or(0, |groups| groups.len()),
+        custody,
         open_alerts: desk.alerts.borrow().len(),
         down: links.filter(|l| l.state == LinkState::Down).map(|l| l.name).collect(),
         stalled: desk.watchdog.stalled(),

@@ -6,7 +6,7 @@
 use ring::digest::{Context, SHA256};
 use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
 
-use super::chain::{self, Entry, Head};
+use super::chain::{self, Chain, Entry, Head};
 use super::reader::{ReadError, Reader};
 use super::row;
 use super::spans::Spans;
@@ -41,6 +41,11 @@ struct Stored {
 }
 
 impl Reader {
+    /// Seal of the newest entry, hex. `None`: nothing has happened yet.
+    pub fn seal(&self) -> Result<Option<String>, ReadError> {
+        self.with(|conn| Ok(Chain::head(conn)?).map(|head| (head.id > 0).then(|| hex(&head.seal))))
+    }
+
     /// Checks all of it. Takes some seconds for a million readings.
     pub fn verify(&self) -> Result<Verified, ReadError> {
         self.with(|conn| {
@@ -80,7 +85,7 @@ pub(super) fn verify(conn: &Connection) -> rusqlite::Result<Verified> {
         }
         Ok(())
     })?;
-    found.head = head.map(|h| h.seal.iter().map(|octet| format!("{octet:02x}")).collect());
+    found.head = head.map(|h| hex(&h.seal));
     check_strangers(conn, covered, &mut found)?;
     Ok(found)
 }
@@ -212,4 +217,8 @@ fn check_strangers(conn: &Connection, covered: Option<i64>, found: &mut Verified
         found.fault(format!("readings that no entry speaks of: {strangers}"));
     }
     Ok(())
+}
+
+fn hex(seal: &chain::Seal) -> String {
+    seal.iter().map(|octet| format!("{octet:02x}")).collect()
 }

@@ -31,6 +31,8 @@ pub struct Beat {
     pub rejected: u64,
     /// Causes for which something is stuck, by count only.
     pub inbox: usize,
+    /// Seal of the newest entry of the chain of custody: kept outside the box, it shows whether the past was rewritten.
+    pub custody: Option<String>,
     /// Open alerts, by count only.
     pub open_alerts: usize,
     /// Sources and destinations that are down, by name.
@@ -94,6 +96,7 @@ mod tests {
             oldest_s: 4,
             rejected: 5,
             inbox: 1,
+            custody: None,
             open_alerts: 6,
             down: vec!["centre".into()],
             stalled: vec![],
