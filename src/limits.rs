@@ -32,6 +32,8 @@ pub const CLOCK_LOOK_EVERY: Duration = Duration::from_secs(1);
 pub const CLOCK_WRONG_ALERT: Duration = Duration::from_secs(300);
 /// Faults of the chain of custody that are listed: enough to see what happened.
 pub const FAULTS_LISTED_MAX: usize = 100;
+/// A night's questions to one destination, at most.
+pub const RECONCILIATION_MAX: Duration = Duration::from_secs(3_600);
 /// Days that an account of custody goes back at most.
 pub const CUSTODY_DAYS_MAX: u32 = 400;
 /// Integrity check at start after a crash: recording again comes first.

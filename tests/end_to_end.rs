@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use wardline::lab::endpoint::{Endpoint, Settings};
+use wardline::lab::endpoint::{Endpoint, Manners, Settings};
 
 mod support;
 
@@ -134,6 +134,34 @@ async fn an_outage_loses_nothing() {
     assert_eq!(endpoint.counts().duplicates, 0);
 }
 
+/// A server that answers 201 and keeps nothing: found, sent again, and when it stays so, said to people.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_forgets_is_found_out() {
+    let Some(broker) = Broker::start(&Door::Open, "") else { return };
+    let manners = Manners { forget: 2, ..Manners::default() };
+    let endpoint = Endpoint::start(Settings { manners, ..Settings::default() }).unwrap();
+    let mut gateway = Gateway::new(&settings(&broker, &endpoint.url()));
+    gateway.start();
+    let device = Device::connect(broker.device_port);
+    publish(&device, 0..50).await;
+    let settled = |gateway: &Gateway| {
+        let outbox = gateway.json(&["outbox"]);
+        outbox[0]["delivered"].as_u64().unwrap() >= 50 && outbox[0]["waiting"] == 0
+    };
+    until("the receipts", || settled(&gateway)).await;
+    assert_eq!(endpoint.counts().observations, 48);
+    let reconcile = ["custody", "reconcile", "centre"];
+    let found = gateway.json_of(&reconcile, 1);
+    assert_eq!((&found["checked"], &found["missing"], &found["stays"]), (&50.into(), &2.into(), &0.into()), "{found}");
+    until("the receipts", || settled(&gateway)).await;
+    let found = gateway.json_of(&reconcile, 1);
+    assert_eq!((&found["missing"], &found["stays"]), (&2.into(), &2.into()), "{found}");
+    until("the alert", || gateway.cli(&["alerts"]).0.contains("does not hold 2 readings")).await;
+    until("the receipts", || settled(&gateway)).await;
+    assert_eq!(gateway.json(&["custody", "verify"])["intact"], true);
+    assert_eq!(gateway.stop(), Some(0), "{}", gateway.log());
+}
+
 async fn until_found(server: &FhirServer, n: usize) {
     let since = Instant::now();
     loop {
@@ -167,6 +195,24 @@ async fn through_a_real_server(kind: Kind) {
     publish(&device, 0..60).await;
     publish(&device, 60..61).await;
     until_found(&server, 61).await;
+    until("the receipts", || gateway.json(&["outbox"])[0]["waiting"] == 0).await;
+
+    // Somebody deletes one there: it is missed, sent again, and found.
+    let reconcile = ["custody", "reconcile", "centre"];
+    let found = gateway.json(&reconcile);
+    assert_eq!((&found["checked"], &found["missing"]), (&61.into(), &0.into()), "{found}");
+    let one = server.search("Observation?_count=1").await[0]["id"].as_str().unwrap().to_owned();
+    server.delete(&format!("Observation/{one}")).await;
+    let found = gateway.json_of(&reconcile, 1);
+    assert_eq!((&found["missing"], &found["stays"]), (&1.into(), &0.into()), "{found}");
+    until_found(&server, 61).await;
+    until("the receipt", || gateway.json(&["outbox"])[0]["waiting"] == 0).await;
+    let found = gateway.json(&reconcile);
+    assert_eq!(
+        (&found["checked"], &found["missing"], &found["doubled"]),
+        (&61.into(), &0.into(), &0.into()),
+        "{found}"
+    );
     assert_eq!(gateway.stop(), Some(0), "{}", gateway.log());
 }
 

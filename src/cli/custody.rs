@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use super::remote::Remote;
 use super::text::{self, Table};
 use crate::clock::{Clock, Stamp};
+use crate::control::probe::Reconciled;
 use crate::control::view::{Day, Verified};
 
 /// Arguments of `wardline custody`.
@@ -27,12 +28,26 @@ pub struct Args {
 enum Command {
     /// Check that everything is there that was acknowledged, as it was. Exit code 1 if not.
     Verify(Remote),
+    /// Ask a FHIR destination whether it holds what it took; what is missing is sent again. Exit code 1 if something was.
+    Reconcile(Reconcile),
+}
+
+#[derive(clap::Args)]
+struct Reconcile {
+    /// Its name in the configuration.
+    destination: String,
+    /// So many days back, today included. Each night looks back over two.
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    days: u32,
+    #[command(flatten)]
+    remote: Remote,
 }
 
 /// Prints it.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.command {
         Some(Command::Verify(remote)) => verify(remote),
+        Some(Command::Reconcile(args)) => reconcile(args),
         None => days(args),
     }
 }
@@ -58,6 +73,24 @@ fn verify(remote: &Remote) -> anyhow::Result<ExitCode> {
         print!("{}", sentences(&found));
     }
     Ok(if found.intact { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn reconcile(args: &Reconcile) -> anyhow::Result<ExitCode> {
+    let path = format!("/v1/destinations/{}/reconcile", args.destination);
+    let body = serde_json::json!({ "days": args.days });
+    let raw: Box<RawValue> = args.remote.ask_patiently(async |client| client.post(&path, &body).await)?;
+    let found: Reconciled = serde_json::from_str(raw.get())?;
+    if args.remote.json {
+        println!("{raw}");
+    } else {
+        let Reconciled { checked, missing, stays, doubled, .. } = found;
+        println!("{} was asked for {checked} readings that it took.", args.destination);
+        match (missing, doubled) {
+            (0, 0) => println!("It holds each of them, once."),
+            _ => println!("Missing: {missing}, sent again (for a second time: {stays}). More than once: {doubled}."),
+        }
+    }
+    Ok(if found.missing + found.doubled == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// One line for each day, patient and destination.

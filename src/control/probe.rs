@@ -55,10 +55,29 @@ pub trait Probes: Send + Sync {
     fn show(&self, _name: String) -> BoxFuture<'_, Result<Shown, Fault>> {
         Box::pin(async { Err(Fault::Missing("FHIR destination")) })
     }
+    /// Asks it whether it holds what it took in these days; sends again what is missing.
+    fn reconcile(&self, _name: String, _days: u32) -> BoxFuture<'_, Result<Reconciled, Fault>> {
+        Box::pin(async { Err(Fault::Missing("FHIR destination")) })
+    }
     /// Asks it; with consent, writes test resources.
     fn probe(&self, _name: String, _consent: Option<String>) -> BoxFuture<'_, Result<Shown, Fault>> {
         Box::pin(async { Err(Fault::Missing("FHIR destination")) })
     }
+}
+
+/// What a destination was found to hold of what it took.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reconciled {
+    /// When it was asked.
+    pub at_ms: i64,
+    /// Readings that were asked for.
+    pub checked: u64,
+    /// Of these not there: they are sent again.
+    pub missing: u64,
+    /// Of the missing: sent again before, and still not there.
+    pub stays: u64,
+    /// There more than once.
+    pub doubled: u64,
 }
 
 /// Nothing is known, and nothing can be asked.
@@ -68,7 +87,10 @@ impl Probes for Unknown {}
 
 /// The routes of probes.
 pub(super) fn routes() -> Router<Arc<Desk>> {
-    Router::new().route("/v1/destinations/{name}", get(show)).route("/v1/destinations/{name}/probe", post(probe))
+    Router::new()
+        .route("/v1/destinations/{name}", get(show))
+        .route("/v1/destinations/{name}/probe", post(probe))
+        .route("/v1/destinations/{name}/reconcile", post(reconcile))
 }
 
 async fn show(
@@ -77,6 +99,24 @@ async fn show(
     Path(destination): Path<String>,
 ) -> Result<Json<Shown>, Fault> {
     desk.probes.show(destination).await.map(Json)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Span {
+    days: u32,
+}
+
+async fn reconcile(
+    State(desk): State<Arc<Desk>>,
+    _role: Extension<Role>,
+    Path(destination): Path<String>,
+    body: Result<Json<Span>, JsonRejection>,
+) -> Result<Json<Reconciled>, Fault> {
+    let Json(Span { days }) = body.map_err(|e| Fault::Malformed(e.body_text()))?;
+    let days = days.clamp(1, limits::CUSTODY_DAYS_MAX);
+    let found = tokio::time::timeout(limits::PROBE_MAX, desk.probes.reconcile(destination, days)).await;
+    found.map_err(|_| Fault::Busy)?.map(Json)
 }
 
 #[derive(Deserialize)]

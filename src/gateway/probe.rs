@@ -13,11 +13,12 @@ use jiff::tz::TimeZone;
 use tokio::sync::mpsc;
 
 use super::pipeline::Technical;
+use super::reconcile::NIGHT_MAX;
 use crate::alarm::Priority;
 use crate::clock::Clock;
 use crate::config::{BundleKind, Config, DestinationSettings, FhirSettings, Idempotency};
 use crate::control::Fault;
-use crate::control::probe::{Conflict, Probes, Shown};
+use crate::control::probe::{Conflict, Probes, Reconciled, Shown};
 use crate::custody::Why;
 use crate::journal::{Act, Journal, Reader};
 use crate::limits;
@@ -35,7 +36,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(600);
 const FRESH_MS: i64 = 20 * 3_600 * 1_000;
 
 /// One FHIR destination.
-struct Survey {
+pub(super) struct Survey {
     settings: FhirSettings,
     prober: Prober,
     habits: Arc<Habits>,
@@ -45,10 +46,11 @@ struct Survey {
 /// All FHIR destinations.
 pub(super) struct Surveys {
     all: HashMap<Arc<str>, Survey>,
-    journal: Journal,
-    clock: Clock,
+    pub(super) journal: Journal,
+    pub(super) reader: Arc<Reader>,
+    pub(super) clock: Clock,
     zone: TimeZone,
-    told: mpsc::Sender<Technical>,
+    pub(super) told: mpsc::Sender<Technical>,
 }
 
 impl Surveys {
@@ -74,7 +76,7 @@ impl Surveys {
             all.insert(name.clone(), Survey { settings: settings.clone(), prober, habits, known: Mutex::new(known) });
         }
         let zone = TimeZone::get(&config.gateway.time_zone).unwrap_or(TimeZone::UTC);
-        Arc::new(Self { all, journal: journal.clone(), clock: clock.clone(), zone, told })
+        Arc::new(Self { all, journal: journal.clone(), reader: Arc::new(reader), clock: clock.clone(), zone, told })
     }
 
     /// What a destination thinks of a reading, where it can be asked.
@@ -107,6 +109,10 @@ impl Surveys {
                 if now.wall_ms - stated > FRESH_MS {
                     // A destination that is away is the delivery's trouble; it is asked again at the next look.
                     let _ = self.ask(name, survey, None).await;
+                }
+                if self.reconciled_before(name, now.wall_ms - FRESH_MS).await {
+                    // What could not be asked tonight is asked tomorrow: each night looks back over two days.
+                    let _ = tokio::time::timeout(NIGHT_MAX, self.reconcile(name, survey, None)).await;
                 }
             }
         }
@@ -181,6 +187,10 @@ impl Surveys {
 }
 
 impl Survey {
+    pub(super) fn prober(&self) -> &Prober {
+        &self.prober
+    }
+
     fn known(&self) -> Known {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -256,6 +266,15 @@ impl Probes for Desk {
         async move {
             let found = self.0.all.get_key_value(&*name);
             found.map(|(name, survey)| self.0.shown(name, survey)).ok_or(Fault::Missing("FHIR destination"))
+        }
+        .boxed()
+    }
+
+    fn reconcile(&self, name: String, days: u32) -> BoxFuture<'_, Result<Reconciled, Fault>> {
+        async move {
+            let found = self.0.all.get_key_value(&*name);
+            let (name, survey) = found.ok_or(Fault::Missing("FHIR destination"))?;
+            self.0.reconcile(name, survey, Some(days)).await
         }
         .boxed()
     }

@@ -43,14 +43,22 @@ pub struct DayCounts {
 }
 
 /// One destination, as the walk needs it.
-struct Desk {
-    name: Arc<str>,
+pub(super) struct Desk {
+    pub(super) name: Arc<str>,
     owed_below: i64,
     settled: Spans,
     refused: Spans,
     discarded: Spans,
     /// What it was never owed: it came before the destination.
     never: Spans,
+}
+
+impl Desk {
+    /// It is there, with a receipt.
+    pub(super) fn delivered(&self, id: i64) -> bool {
+        let gone = self.never.contains(id) || self.refused.contains(id) || self.discarded.contains(id);
+        id < self.owed_below && self.settled.contains(id) && !gone
+    }
 }
 
 impl Reader {
@@ -101,7 +109,7 @@ fn days(conn: &Connection, since_ms: i64) -> rusqlite::Result<Vec<Day>> {
     Ok(all.into_iter().rev().map(day).collect())
 }
 
-fn desks(conn: &Connection) -> rusqlite::Result<Vec<Desk>> {
+pub(super) fn desks(conn: &Connection) -> rusqlite::Result<Vec<Desk>> {
     let mut select = conn.prepare("SELECT id, name, coalesce(absent_from_reading, ?1) FROM destination ORDER BY id")?;
     let mut rows = select.query([i64::MAX])?;
     let mut desks = Vec::new();

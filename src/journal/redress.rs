@@ -10,6 +10,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::chain::{self, Entry};
 use super::inbox::{Cause, Kind, normalised};
 use super::outbox::{self, Recent};
+use super::recount::{self, Recount};
 use super::row;
 use super::spans::Spans;
 use super::store::New;
@@ -80,6 +81,20 @@ pub enum Act {
         /// What.
         items: Vec<(i64, String)>,
     },
+    /// A destination does not hold these readings, which it took: owed again.
+    Missing {
+        /// The destination's name.
+        destination: String,
+        /// Their rows.
+        rows: Vec<i64>,
+    },
+    /// What a destination was found to hold.
+    Recounted {
+        /// The destination's name.
+        destination: String,
+        /// What was found.
+        found: Recount,
+    },
     /// What a probe of a destination found.
     Probed {
         /// The destination's name.
@@ -119,6 +134,12 @@ impl Writer<'_> {
                 let put = "INSERT OR REPLACE INTO probe VALUES (?1, ?2, ?3, ?4)";
                 conn.execute(put, params![destination, wrote, at_ms, body])?;
             }
+            Act::Missing { destination, rows } => {
+                let again = self.owe_missing(destination, rows, tally)?;
+                self.seal("missing", rows, destination, now, tally)?;
+                return Ok(again);
+            }
+            Act::Recounted { destination, found } => recount::record(conn, destination, found, at_ms)?,
             Act::Replay { cause, by, rows } => {
                 let n = self.replay(cause, rows, tally)?;
                 if cause.kind == Kind::Refused {
@@ -220,7 +241,8 @@ impl Act {
         let n = match self {
             Self::Open(causes) => causes.len(),
             Self::Clear(ids) => ids.len(),
-            Self::Change { .. } | Self::Probed { .. } => 1,
+            Self::Change { .. } | Self::Probed { .. } | Self::Recounted { .. } => 1,
+            Self::Missing { rows, .. } => rows.len(),
             Self::Replay { rows, .. } | Self::Assign { rows, .. } => rows.len(),
             Self::Redo { arrivals, .. } => arrivals.len(),
             Self::Discard { items, .. } => items.len(),

@@ -95,6 +95,12 @@ impl FhirServer {
         assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
     }
 
+    /// Deletes a resource, as somebody there might.
+    pub async fn delete(&self, path: &str) {
+        let answer = self.client.delete(format!("{}/{path}", self.url)).send().await.unwrap();
+        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+    }
+
     /// All resources that a search finds, page by page.
     pub async fn search(&self, query: &str) -> Vec<Value> {
         let mut found = Vec::new();

@@ -156,7 +156,7 @@ CREATE TABLE attempt (
 
 -- The chain of custody: what happened to the readings, each entry sealed with the one before it.
 -- what: committed, dated (its time was found later), attempted (failed for the first time), delivered, rejected,
--- removed (by retention), and what people decided: replayed, assigned, discarded. detail: JSON, first and last reading
+-- removed (by retention), and what was found missing at a destination, and what people decided: replayed, assigned, discarded. detail: JSON, first and last reading
 -- of each span, where not all between first_reading and last_reading are meant.
 CREATE TABLE custody (
     id INTEGER PRIMARY KEY,                         -- counts from 1; the oldest go together with all their readings
