@@ -36,6 +36,10 @@ pub const FAULTS_LISTED_MAX: usize = 100;
 pub const RECONCILIATION_MAX: Duration = Duration::from_secs(3_600);
 /// Days that an account of custody goes back at most.
 pub const CUSTODY_DAYS_MAX: u32 = 400;
+/// A lock that is held is tried so often, half a second in all.
+pub const JOURNAL_LOCK_TRIES: u32 = 20;
+/// Pause between two of them.
+pub const JOURNAL_LOCK_PAUSE: Duration = Duration::from_millis(25);
 /// Integrity check at start after a crash: recording again comes first.
 pub const JOURNAL_CHECK_MAX: Duration = Duration::from_secs(2);
 /// Integrity check at start after an orderly end.

@@ -197,11 +197,15 @@ pub(super) fn claim(folder: &Path) -> Result<File, OpenError> {
         std::fs::set_permissions(folder, Permissions::from_mode(0o700)).map_err(wrap)?;
     }
     let lock = private_file(&folder.join(LOCK)).map_err(wrap)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(folder.into())),
-        Err(TryLockError::Error(e)) => Err(wrap(e)),
+    // A gateway that ends, or a child that was just forked and holds what its parent held, is soon gone.
+    for _ in 0..limits::JOURNAL_LOCK_TRIES {
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(limits::JOURNAL_LOCK_PAUSE),
+            Err(TryLockError::Error(e)) => return Err(wrap(e)),
+        }
     }
+    Err(OpenError::InUse(folder.into()))
 }
 
 #[allow(clippy::disallowed_methods, reason = "journal/ is the one home of connections")]

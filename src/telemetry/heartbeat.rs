@@ -115,6 +115,7 @@ mod tests {
             "rejected",
             "inbox",
             "open_alerts",
+            "custody",
             "down",
             "stalled",
         ];
