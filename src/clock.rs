@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 /// 2026-01-01T00:00:00Z: a wall clock before this build's time is not a clock that was set.
 const WALL_FLOOR_MS: i64 = 1_767_225_600_000;
 
+/// Milliseconds of a day.
+pub const DAY_MS: i64 = 86_400_000;
+
 /// One moment, three ways.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamp {

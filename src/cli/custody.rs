@@ -1,5 +1,4 @@
 //! `wardline custody`: what was taken in on each day, and where it stands; the chain of custody, checked.
-#![allow(clippy::print_stdout)]
 
 use std::process::ExitCode;
 
@@ -55,23 +54,13 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 fn days(args: &Args) -> anyhow::Result<ExitCode> {
     let query = [("days", args.days.to_string())];
     let raw: Box<RawValue> = args.remote.ask(async |client| client.get("/v1/custody", &query).await)?;
-    if args.remote.json {
-        println!("{raw}");
-    } else {
-        let days: Vec<Day> = serde_json::from_str(raw.get())?;
-        print!("{}", table(&days, Clock::system().now()));
-    }
+    args.remote.print(&raw, |days: &Vec<Day>| table(days, Clock::system().now()))?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn verify(remote: &Remote) -> anyhow::Result<ExitCode> {
     let raw: Box<RawValue> = remote.ask_patiently(async |client| client.get("/v1/custody/verify", &[]).await)?;
-    let found: Verified = serde_json::from_str(raw.get())?;
-    if remote.json {
-        println!("{raw}");
-    } else {
-        print!("{}", sentences(&found));
-    }
+    let found = remote.print(&raw, sentences)?;
     Ok(if found.intact { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -79,17 +68,14 @@ fn reconcile(args: &Reconcile) -> anyhow::Result<ExitCode> {
     let path = format!("/v1/destinations/{}/reconcile", args.destination);
     let body = serde_json::json!({ "days": args.days });
     let raw: Box<RawValue> = args.remote.ask_patiently(async |client| client.post(&path, &body).await)?;
-    let found: Reconciled = serde_json::from_str(raw.get())?;
-    if args.remote.json {
-        println!("{raw}");
-    } else {
-        let Reconciled { checked, missing, stays, doubled, .. } = found;
-        println!("{} was asked for {checked} readings that it took.", args.destination);
-        match (missing, doubled) {
-            (0, 0) => println!("It holds each of them, once."),
-            _ => println!("Missing: {missing}, sent again (for a second time: {stays}). More than once: {doubled}."),
-        }
-    }
+    let found = args.remote.print(&raw, |found: &Reconciled| {
+        let Reconciled { checked, missing, stays, doubled, .. } = *found;
+        let held = match (missing, doubled) {
+            (0, 0) => "It holds each of them, once.".into(),
+            _ => format!("Missing: {missing}, sent again (for a second time: {stays}). More than once: {doubled}."),
+        };
+        format!("{} was asked for {checked} readings that it took.\n{held}\n", args.destination)
+    })?;
     Ok(if found.missing + found.doubled == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

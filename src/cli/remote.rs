@@ -1,6 +1,11 @@
 //! What the commands that ask a running gateway share: its socket, and a small runtime.
 
+#![allow(clippy::print_stdout)]
+
 use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 
 use crate::config::{Config, ControlSettings};
 use crate::control::client::{Client, ClientError};
@@ -35,6 +40,17 @@ impl Remote {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let client = Client::patient(&self.socket()).map_err(|e| anyhow::anyhow!(e.sentence()))?;
         runtime.block_on(question(client)).map_err(|e| anyhow::anyhow!(e.sentence()))
+    }
+
+    /// Prints what the gateway said, as it said it or for people.
+    pub fn print<T: DeserializeOwned>(&self, raw: &RawValue, render: impl FnOnce(&T) -> String) -> anyhow::Result<T> {
+        let said = serde_json::from_str(raw.get())?;
+        if self.json {
+            println!("{raw}");
+        } else {
+            print!("{}", render(&said));
+        }
+        Ok(said)
     }
 
     /// A member of the socket's group need not be able to read the configuration: then it is the packaged socket.

@@ -1,5 +1,4 @@
 //! `wardline status`: what the gateway is doing now.
-#![allow(clippy::print_stdout)]
 
 use std::process::ExitCode;
 
@@ -20,12 +19,7 @@ pub struct Args {
 /// Prints it; exit code 1 when a part of the gateway makes no progress.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let raw: Box<RawValue> = args.remote.ask(async |client| client.get("/v1/status", &[]).await)?;
-    let status: Status = serde_json::from_str(raw.get())?;
-    if args.remote.json {
-        println!("{raw}");
-    } else {
-        print!("{}", render(&status, Clock::system().now()));
-    }
+    let status = args.remote.print(&raw, |s: &Status| render(s, Clock::system().now()))?;
     Ok(if status.stalled.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

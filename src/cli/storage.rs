@@ -1,5 +1,4 @@
 //! `wardline storage`: what the journal takes of the disk, and how long there is room.
-#![allow(clippy::print_stdout)]
 
 use std::process::ExitCode;
 
@@ -20,12 +19,7 @@ pub struct Args {
 /// Prints it; exit code 1 when nothing new is taken in, as the disk is full.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let raw: Box<RawValue> = args.remote.ask(async |client| client.get("/v1/storage", &[]).await)?;
-    let storage: Storage = serde_json::from_str(raw.get())?;
-    if args.remote.json {
-        println!("{raw}");
-    } else {
-        print!("{}", render(&storage, Clock::system().now()));
-    }
+    let storage = args.remote.print(&raw, |s: &Storage| render(s, Clock::system().now()))?;
     Ok(if is_full(&storage) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 

@@ -126,11 +126,13 @@ impl Client {
         let fail = |e: std::io::Error| ClientError::File(to.into(), e.to_string());
         let mut response = self.http.get("http://wardline/v1/backup").send().await.map_err(|e| self.unreachable(&e))?;
         let held = response.headers().get(COPY).and_then(|h| serde_json::from_slice::<Copy>(h.as_bytes()).ok());
-        let Some(held) = held else { return self.refused(response).await };
+        let Some(held) = held else { return understood(response).await };
         let mut file = std::fs::File::options().write(true).create_new(true).mode(0o600).open(to).map_err(fail)?;
-        let mut all = Context::new(&SHA256);
+        let (mut all, mut left) = (Context::new(&SHA256), held.bytes);
         let written = async {
             while let Some(piece) = response.chunk().await.map_err(|e| ClientError::NotUnderstood(e.to_string()))? {
+                let more = || ClientError::NotUnderstood("the copy does not end".into());
+                left = left.checked_sub(piece.len() as u64).ok_or_else(more)?;
                 all.update(&piece);
                 file.write_all(&piece).map_err(fail)?;
             }
@@ -149,32 +151,8 @@ impl Client {
         }
     }
 
-    async fn refused<T>(&self, response: reqwest::Response) -> Result<T, ClientError> {
-        let status = response.status().as_u16();
-        let body = response.bytes().await.unwrap_or_default();
-        Err(match serde_json::from_slice::<Problem>(&body) {
-            Ok(problem) => ClientError::Refused(problem),
-            Err(_) => ClientError::NotUnderstood(format!("HTTP status {status}")),
-        })
-    }
-
     async fn answer<T: DeserializeOwned>(&self, request: reqwest::RequestBuilder) -> Result<T, ClientError> {
-        let not_understood = |e: String| ClientError::NotUnderstood(e);
-        let mut response = request.send().await.map_err(|e| self.unreachable(&e))?;
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|e| not_understood(e.to_string()))? {
-            body.extend_from_slice(&chunk);
-            if body.len() > limits::CONTROL_ANSWER_BYTES_MAX {
-                return Err(not_understood("it is too long".into()));
-            }
-        }
-        if response.status().is_success() {
-            return serde_json::from_slice(&body).map_err(|e| not_understood(e.to_string()));
-        }
-        Err(match serde_json::from_slice::<Problem>(&body) {
-            Ok(problem) => ClientError::Refused(problem),
-            Err(_) => not_understood(format!("HTTP status {}", response.status().as_u16())),
-        })
+        understood(request.send().await.map_err(|e| self.unreachable(&e))?).await
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> ClientError {
@@ -191,4 +169,23 @@ impl Client {
         }
         ClientError::NotRunning(self.socket.clone())
     }
+}
+
+/// The answer, or what the gateway says is wrong.
+async fn understood<T: DeserializeOwned>(mut response: reqwest::Response) -> Result<T, ClientError> {
+    let not_understood = |e: String| ClientError::NotUnderstood(e);
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|e| not_understood(e.to_string()))? {
+        body.extend_from_slice(&chunk);
+        if body.len() > limits::CONTROL_ANSWER_BYTES_MAX {
+            return Err(not_understood("it is too long".into()));
+        }
+    }
+    if response.status().is_success() {
+        return serde_json::from_slice(&body).map_err(|e| not_understood(e.to_string()));
+    }
+    Err(match serde_json::from_slice::<Problem>(&body) {
+        Ok(problem) => ClientError::Refused(problem),
+        Err(_) => not_understood(format!("HTTP status {}", response.status().as_u16())),
+    })
 }

@@ -15,6 +15,7 @@ use tokio::io::AsyncReadExt;
 use super::client::COPY;
 use super::{Desk, Fault, Records, Role, Unreadable, view};
 use crate::alarm::{Alert, AlertId, Priority};
+use crate::clock::DAY_MS;
 use crate::config::{DeviceSettings, check_device};
 use crate::limits;
 
@@ -136,10 +137,7 @@ async fn acknowledge(
     body: Result<Json<Acknowledge>, JsonRejection>,
 ) -> Answer<Done> {
     let Json(Acknowledge { by }) = body.map_err(|e| Fault::Malformed(e.body_text()))?;
-    let by = by.trim().to_owned();
-    if by.is_empty() || by.chars().count() > limits::TEXT_CHARS_MAX || by.chars().any(char::is_control) {
-        return Err(Fault::Refused("a name has 1 to 128 printable characters".into()));
-    }
+    let by = super::inbox::name(&by)?;
     in_time(desk.orders.acknowledge(AlertId(id.into()), by)).await
 }
 
@@ -172,7 +170,6 @@ async fn custody(
     _role: Extension<Role>,
     query: Result<Query<CustodyQuery>, QueryRejection>,
 ) -> Answer<Vec<view::Day>> {
-    const DAY_MS: i64 = 86_400_000;
     let Query(CustodyQuery { days }) = query.map_err(|e| Fault::Malformed(e.body_text()))?;
     let days = days.unwrap_or(7).clamp(1, limits::CUSTODY_DAYS_MAX);
     let now_ms = desk.clock.now().wall_ms;
@@ -234,8 +231,8 @@ async fn add_device(
 
 /// An order was carried out.
 #[derive(serde::Serialize)]
-struct Done {
-    done: bool,
+pub(super) struct Done {
+    pub(super) done: bool,
 }
 
 /// Waits for an order's answer as long as a person would.

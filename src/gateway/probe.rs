@@ -13,7 +13,6 @@ use jiff::tz::TimeZone;
 use tokio::sync::mpsc;
 
 use super::pipeline::Technical;
-use super::reconcile::NIGHT_MAX;
 use crate::alarm::Priority;
 use crate::clock::Clock;
 use crate::config::{BundleKind, Config, DestinationSettings, FhirSettings, Idempotency};
@@ -104,16 +103,23 @@ impl Surveys {
             if !now.trusted || now.timestamp().to_zoned(self.zone.clone()).hour() != NIGHT_HOUR {
                 continue;
             }
-            for (name, survey) in &self.all {
-                let stated = survey.known().stated.map_or(0, |(at_ms, _)| at_ms);
-                if now.wall_ms - stated > FRESH_MS {
-                    // A destination that is away is the delivery's trouble; it is asked again at the next look.
-                    let _ = self.ask(name, survey, None).await;
-                }
-                if self.reconciled_before(name, now.wall_ms - FRESH_MS).await {
-                    // What could not be asked tonight is asked tomorrow: each night looks back over two days.
-                    let _ = tokio::time::timeout(NIGHT_MAX, self.reconcile(name, survey, None)).await;
-                }
+            // A night's questions take long: they end when nobody listens any more.
+            tokio::select! {
+                () = self.night(now.wall_ms - FRESH_MS) => {}
+                () = self.told.closed() => return,
+            }
+        }
+    }
+
+    /// Asks each destination what was not asked since then. One that is away is the delivery's trouble; it is asked again
+    /// at the next look, or the next night.
+    async fn night(&self, before_ms: i64) {
+        for (name, survey) in &self.all {
+            if survey.known().stated.is_none_or(|(at_ms, _)| at_ms < before_ms) {
+                let _ = self.ask(name, survey, None).await;
+            }
+            if self.reconciled_before(name, before_ms).await {
+                let _ = tokio::time::timeout(limits::RECONCILIATION_MAX, self.reconcile(name, survey, None)).await;
             }
         }
     }

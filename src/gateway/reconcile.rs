@@ -9,19 +9,21 @@ use std::time::Duration;
 use super::pipeline::Technical;
 use super::probe::{Survey, Surveys};
 use crate::alarm::Priority;
+use crate::clock::DAY_MS;
 use crate::control::Fault;
 use crate::control::probe::Reconciled;
 use crate::custody::Why;
 use crate::journal::{Act, JournalError, Recount};
-use crate::limits;
 use crate::reading::Reading;
 
 /// Each night looks back over two days, so that what one night could not ask the next one does.
-const BACK_MS: i64 = 48 * 3_600 * 1_000;
+const BACK_MS: i64 = 2 * DAY_MS;
 /// What was taken in just now may still be on its way into the destination's index.
 const SETTLING_MS: i64 = 60 * 1_000;
 /// Readings asked for with one request: their identifiers must fit into a URL.
 const ASKED_AT_ONCE: usize = 20;
+/// Readings read from the journal at once.
+const READ_AT_ONCE: usize = 500;
 /// Pause between requests, beside the destination's stated rate.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -34,33 +36,46 @@ impl Surveys {
         days: Option<u32>,
     ) -> Result<Reconciled, Fault> {
         let now_ms = self.clock.now().wall_ms;
-        let back_ms = days.map_or(BACK_MS, |days| i64::from(days) * 86_400_000);
+        let back_ms = days.map_or(BACK_MS, |days| i64::from(days) * DAY_MS);
         let span = (now_ms - back_ms, now_ms - if days.is_some() { 0 } else { SETTLING_MS });
         let mut found = Recount::default();
         let mut above = 0;
         loop {
-            let (reader, name_of, most) = (self.reader.clone(), name.clone(), ASKED_AT_ONCE);
-            let taken = tokio::task::spawn_blocking(move || reader.taken(&name_of, span, above, most)).await;
+            let (reader, name_of) = (self.reader.clone(), name.clone());
+            let taken = tokio::task::spawn_blocking(move || reader.taken(&name_of, span, above, READ_AT_ONCE)).await;
             let taken = taken.map_err(|_| Fault::Busy)?.map_err(|e| unwell(&e.to_string()))?;
             let Some((last, _)) = taken.last() else { break };
             above = *last;
-            let (rows, readings): (Vec<i64>, Vec<Reading>) = taken.into_iter().unzip();
-            let counts = survey.prober().holds(&readings).await.map_err(|t| said(&t.why()))?;
-            found.checked += rows.len() as u64;
-            found.doubled += counts.iter().filter(|n| **n > 1).count() as u64;
-            let missing: Vec<i64> = rows.iter().zip(&counts).filter(|(_, n)| **n == 0).map(|(row, _)| *row).collect();
-            if !missing.is_empty() {
-                found.missing += missing.len() as u64;
-                let act = Act::Missing { destination: name.to_string(), rows: missing };
-                found.stays += self.journal.redress(act).await.map_err(kept)?;
+            for part in taken.chunks(ASKED_AT_ONCE) {
+                self.ask_for(name, survey, part, &mut found).await?;
+                tokio::time::sleep(PAUSE).await;
             }
-            tokio::time::sleep(PAUSE).await;
         }
         self.journal.redress(Act::Recounted { destination: name.to_string(), found }).await.map_err(kept)?;
         self.tell_of(name, &found).await;
         let Recount { checked, missing, stays, doubled } = found;
         tracing::info!(destination = %name, checked, missing, stays, doubled, "The destination was asked what it holds.");
         Ok(Reconciled { at_ms: now_ms, checked, missing, stays, doubled })
+    }
+
+    async fn ask_for(
+        &self,
+        name: &Arc<str>,
+        survey: &Survey,
+        part: &[(i64, Reading)],
+        found: &mut Recount,
+    ) -> Result<(), Fault> {
+        let (rows, readings): (Vec<i64>, Vec<Reading>) = part.iter().cloned().unzip();
+        let counts = survey.prober().holds(&readings).await.map_err(|t| said(&t.why()))?;
+        found.checked += rows.len() as u64;
+        found.doubled += counts.iter().filter(|n| **n > 1).count() as u64;
+        let missing: Vec<i64> = rows.iter().zip(&counts).filter(|(_, n)| **n == 0).map(|(row, _)| *row).collect();
+        if !missing.is_empty() {
+            found.missing += missing.len() as u64;
+            let act = Act::Missing { destination: name.to_string(), rows: missing };
+            found.stays += self.journal.redress(act).await.map_err(kept)?;
+        }
+        Ok(())
     }
 
     async fn tell_of(&self, destination: &Arc<str>, found: &Recount) {
@@ -95,6 +110,3 @@ fn said(why: &Why) -> Fault {
 fn kept(e: JournalError) -> Fault {
     Fault::Refused(e.to_string())
 }
-
-/// Long enough for a night; a person waits less.
-pub(super) const NIGHT_MAX: Duration = limits::RECONCILIATION_MAX;

@@ -105,7 +105,7 @@ impl Records for Book {
     }
 
     fn verify(&self) -> Result<view::Verified, Unreadable> {
-        let Verified { entries, readings, removed, head, faults } = self.reader.verify()?;
+        let Verified { entries, readings, removed, head, faults } = Reader::new(&self.folder).verify()?;
         Ok(view::Verified { intact: faults.is_empty(), entries, readings, removed, head, faults })
     }
 
@@ -136,11 +136,18 @@ impl Records for Book {
     }
 
     fn copy(&self) -> Result<(view::Copy, PathBuf), Unreadable> {
+        // A sight of its own: others need not wait until every page is read.
+        let reader = Reader::new(&self.folder);
         let file = self.folder.join("backup.sqlite3");
+        // The reserve is for alerts and for what is owed, not for copies.
+        let Room { used, free, .. } = reader.room(&self.folder, 0)?;
+        if free.is_some_and(|free| free < used + (self.journal.reserve_mib << 20)) {
+            return Err(Unreadable("there is no room for a copy beside the journal and its reserve".into()));
+        }
         // Of a backup that was broken off.
         let _ = std::fs::remove_file(&file);
         let unreadable = |e: std::io::Error| Unreadable(e.to_string());
-        let copied = self.reader.copy_to(&file).map_err(Unreadable::from).and_then(|copy| {
+        let copied = reader.copy_to(&file).map_err(Unreadable::from).and_then(|copy| {
             let sha256 = sha256(&file).map_err(unreadable)?;
             let backup::Copy { readings, newest_ms, bytes, head } = copy;
             Ok(view::Copy { readings, newest_ms, bytes, sha256, head })

@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -38,8 +39,8 @@ pub enum RestoreError {
     #[error("the copy does not hold what was acknowledged: {0}")]
     NotIntact(String),
     /// Say that it may be put aside.
-    #[error("there is a journal with {0} readings that are owed")]
-    InTheWay(u64),
+    #[error("there is a journal, {0}")]
+    InTheWay(String),
     /// See the cause.
     #[error("{0}: {1}")]
     Disk(PathBuf, io::Error),
@@ -68,6 +69,9 @@ impl Reader {
     /// Writes a copy to a new file, and checks it.
     pub fn copy_to(&self, file: &Path) -> Result<Copy, ReadError> {
         let path = file.to_str().ok_or_else(|| ReadError::new("its path is not text"))?;
+        // For its owner alone from the first octet on; SQLite fills an empty file.
+        let made = File::options().write(true).create_new(true).mode(0o600).open(file);
+        made.map_err(|e| ReadError::new(&e.to_string()))?;
         self.with(|conn| conn.execute("VACUUM INTO ?1", [path]).map(drop))?;
         let synced = File::open(file).and_then(|f| f.sync_all());
         synced.map_err(|e| ReadError::new(&e.to_string()))?;
@@ -114,8 +118,11 @@ pub fn restore(
     let disk = |e| RestoreError::Disk(folder.into(), e);
     let there = folder.join(open::FILE);
     if there.exists() && !replace {
-        let owed = Reader::new(folder).custody().map_or(0, |c| c.waiting);
-        return Err(RestoreError::InTheWay(owed));
+        let owes = match Reader::new(folder).custody() {
+            Ok(custody) => format!("with {} readings that are owed", custody.waiting),
+            Err(_) => "which cannot be read: what it owes is not known".into(),
+        };
+        return Err(RestoreError::InTheWay(owes));
     }
     let new = folder.join(format!("{}.restored", open::FILE));
     let _ = std::fs::remove_file(&new);

@@ -8,9 +8,8 @@ use rusqlite::Connection;
 use super::outbox;
 use super::reader::{ReadError, Reader};
 use super::spans::Spans;
+use crate::clock::DAY_MS;
 use crate::reading::PatientId;
-
-const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 
 /// One day, one patient, one destination: `committed = delivered + waiting + refused + discarded`.
 #[derive(Clone, Debug, PartialEq, Eq)]

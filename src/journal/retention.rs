@@ -9,11 +9,9 @@ use super::chain::{self, Entry};
 use super::redress;
 use super::spans::Spans;
 use super::writer::Writer;
-use crate::clock::Stamp;
+use crate::clock::{DAY_MS, Stamp};
 use crate::config::JournalSettings;
 use crate::limits;
-
-const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 
 /// When and where to go on.
 pub(super) struct Retention {

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::disk::{Disk, Machine};
 use super::open;
 use super::reader::{ReadError, Reader};
+use crate::clock::DAY_MS;
 
 /// Room, octets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,10 +47,7 @@ impl Reader {
                 waiting,
                 with_bytes: number("SELECT count(*) FROM reading WHERE bytes IS NOT NULL OR frame IS NOT NULL")?,
                 oldest_ms: conn.query_row("SELECT min(committed_ms) FROM reading", [], |r| r.get(0))?,
-                last_day: number(&format!(
-                    "SELECT count(*) FROM reading WHERE committed_ms > {}",
-                    now_ms - 86_400_000
-                ))?,
+                last_day: number(&format!("SELECT count(*) FROM reading WHERE committed_ms > {}", now_ms - DAY_MS))?,
             })
         })
     }

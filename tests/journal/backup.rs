@@ -48,7 +48,7 @@ async fn a_restore_moves_nothing_aside_unless_it_is_told_and_nothing_while_the_g
     journal.close().await;
     drop(journal);
     let refused = backup::restore(&file, folder.path(), false, NOW_MS);
-    assert!(matches!(refused, Err(RestoreError::InTheWay(3))), "{refused:?}");
+    assert!(matches!(&refused, Err(RestoreError::InTheWay(owes)) if owes.contains(" 3 ")), "{refused:?}");
     let (_, aside) = backup::restore(&file, folder.path(), true, NOW_MS).unwrap();
     assert_eq!(Reader::new(folder.path()).custody().unwrap().committed, 2);
     assert_eq!(Reader::new(&aside.unwrap()).custody().unwrap().committed, 3);

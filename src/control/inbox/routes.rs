@@ -11,6 +11,7 @@ use axum::{Extension, Json, Router};
 use serde::Deserialize;
 
 use super::{Change, Details, DryRun, Group, Settled};
+use crate::control::routes::Done;
 use crate::control::{Desk, Fault, Role};
 use crate::limits;
 
@@ -131,12 +132,6 @@ async fn change(
         return Err(Fault::Refused("a group is cleared when nothing is stuck any more: replay or discard it".into()));
     }
     within(DECISION_MAX, desk.inbox.change(id, change)).await.map(|Json(())| Json(Done { done: true }))
-}
-
-/// An order was carried out.
-#[derive(serde::Serialize)]
-struct Done {
-    done: bool,
 }
 
 async fn within<T>(most: Duration, order: impl Future<Output = Result<T, Fault>>) -> Answer<T> {

@@ -8,7 +8,7 @@ use crate::control::inbox::Verdict;
 use crate::fhir;
 use crate::journal::inbox::{Cause, Kind, Stuck, What};
 use crate::profile::{Catalogue, Decoder};
-use crate::reading::{Frame, PatientId, Reading};
+use crate::reading::{Frame, PatientId, Reading, TimeMethod};
 use crate::sink::probe::Opinion;
 
 /// A verdict with its reason.
@@ -94,7 +94,10 @@ fn owned(office: &Office, reading: &Reading, holder: Option<&PatientId>) -> Judg
     let theirs = Reading { patient: Some(holder.clone()), ..reading.clone() };
     match fhir::single(&theirs, &office.scope, fhir::Write::ConditionalCreate) {
         Ok(_) => (Verdict::Passes, "it gets its patient and is sent to every destination".into()),
-        Err(fhir::Unmappable::Undated) => unknown("it gets its patient, and waits for its time"),
+        Err(fhir::Unmappable::Undated) if reading.taken.method == TimeMethod::Pending => {
+            unknown("it gets its patient, and waits for its time")
+        }
+        Err(fhir::Unmappable::Undated) => unknown("it gets its patient, but nobody knows when it was taken"),
         Err(e) => fails(e.to_string()),
     }
 }
