@@ -23,6 +23,7 @@ pub mod fhir_server;
 pub mod gateway;
 pub mod readings;
 pub mod scripted;
+pub mod source;
 
 /// How long anything may take before a test calls it hung. Generous: the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(60);
