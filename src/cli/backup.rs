@@ -4,12 +4,10 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
-
+use super::offline;
 use super::remote::Remote;
 use super::text;
 use crate::clock::Clock;
-use crate::config::Config;
 use crate::fault::sentence;
 use crate::journal::backup::{self, Copy};
 
@@ -30,6 +28,9 @@ pub struct RestoreArgs {
     /// Configuration file of the gateway, which must not run.
     #[arg(long, value_name = "FILE", default_value = super::remote::CONFIG)]
     config: PathBuf,
+    /// File with the key that the copy was made with, if it is not this gateway's.
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
     /// Put aside the journal that is there. What it owes is not delivered.
     #[arg(long)]
     replace: bool,
@@ -50,11 +51,11 @@ pub fn backup(args: &BackupArgs) -> anyhow::Result<ExitCode> {
 
 /// Puts a copy back.
 pub fn restore(args: &RestoreArgs) -> anyhow::Result<ExitCode> {
-    let file = std::fs::read_to_string(&args.config).with_context(|| args.config.display().to_string())?;
-    let config = Config::parse(&file, &args.config)
-        .map_err(|_| anyhow::anyhow!("{} is not valid: run `wardline check {0}`", args.config.display()))?;
+    let (config, vault) = offline::vault(&args.config)?;
+    let key_file = args.key_file.as_ref().or(config.journal.key_file.as_ref());
+    let key = key_file.map(|file| offline::key(file)).transpose()?;
     let now_ms = Clock::system().now().wall_ms;
-    let restored = backup::restore(&args.file, &config.gateway.state, args.replace, now_ms);
+    let restored = backup::restore(&args.file, key.as_ref(), &vault, args.replace, now_ms);
     let (copy, aside) = restored.map_err(|e| anyhow::anyhow!(sentence(&e)))?;
     print!("{}", sentences(&copy));
     if let Some(aside) = aside {

@@ -13,9 +13,12 @@ mod demo;
 mod destination;
 mod devices;
 mod explain;
+mod factory_reset;
 mod generate;
 mod inbox;
+mod key;
 mod lab;
+mod offline;
 mod outbox;
 mod profile;
 mod readings;
@@ -57,6 +60,10 @@ enum Command {
     Backup(backup::BackupArgs),
     /// Put a copy back; the gateway must not run.
     Restore(backup::RestoreArgs),
+    /// The key that encrypts the journal: make one, change it.
+    Key(key::Args),
+    /// Destroy the key and all that the gateway keeps.
+    FactoryReset(factory_reset::Args),
     /// What is stuck, by cause: try a fix on all of it, send it again, or give it up.
     Inbox(inbox::Args),
     /// What a FHIR destination can, and finding out.
@@ -89,6 +96,8 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Storage(args) => storage::run(&args),
         Command::Backup(args) => backup::backup(&args),
         Command::Restore(args) => backup::restore(&args),
+        Command::Key(args) => key::run(&args),
+        Command::FactoryReset(args) => factory_reset::run(&args),
         Command::Inbox(args) => inbox::run(&args),
         Command::Destination(args) => destination::run(&args),
         Command::Devices(args) => devices::run(&args),

@@ -196,6 +196,14 @@ impl Config {
             let reason = format!("{} cannot be read: {e}", folder.display());
             f.add("WL-C007", "gateway.profiles", reason, "Create the folder, or let the gateway's user read it.");
         }
+        match (&self.journal.key_file, self.journal.unencrypted) {
+            (Some(file), false) => f.secret("journal.key_file".into(), file),
+            (None, true) => {}
+            (key, _) => {
+                let said = if key.is_some() { "a key, and `unencrypted` as well" } else { "no key for the journal" };
+                f.add("WL-C015", "journal.key_file", said, "Name the key's file, or say `unencrypted = true`; not both.");
+            }
+        }
         for SourceSettings::Mqtt(m) in &self.sources {
             let key = |field| format!("source {}, {field}", m.name);
             let open = [(&m.ca_file, "ca_file"), (&m.client_certificate_file, "client_certificate_file")];

@@ -104,6 +104,7 @@ impl Config {
         let join = |path: &mut PathBuf| *path = folder.join(&*path);
         join(&mut self.gateway.state);
         self.gateway.profiles.as_mut().map(join);
+        self.journal.key_file.as_mut().map(join);
         join(&mut self.control.socket);
         join(&mut self.control.status_socket);
         self.alerts.rules.iter_mut().for_each(join);

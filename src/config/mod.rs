@@ -93,11 +93,22 @@ pub struct JournalSettings {
     pub budget_mib: u64,
     /// Free space that must remain, MiB; below it nothing new is acknowledged.
     pub reserve_mib: u64,
+    /// File with the key that encrypts the journal (`wardline key new`); nobody but the gateway's user can read it.
+    pub key_file: Option<PathBuf>,
+    /// The journal is not encrypted, on purpose: only where nobody can take the disk.
+    pub unencrypted: bool,
 }
 
 impl Default for JournalSettings {
     fn default() -> Self {
-        Self { commit_linger_ms: 100, keep_settled_days: 30, budget_mib: 512, reserve_mib: 32 }
+        Self {
+            commit_linger_ms: 100,
+            keep_settled_days: 30,
+            budget_mib: 512,
+            reserve_mib: 32,
+            key_file: None,
+            unencrypted: false,
+        }
     }
 }
 

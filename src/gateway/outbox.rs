@@ -1,6 +1,5 @@
 //! What is owed to one destination: the journal as that destination's loop sees it.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -19,8 +18,9 @@ pub(super) struct Debts {
 }
 
 impl Debts {
-    pub(super) fn new(journal: Journal, destination: Arc<str>, folder: &Path) -> Self {
-        Self { journal, destination, reader: Arc::new(Reader::new(folder)) }
+    pub(super) fn new(journal: Journal, destination: Arc<str>) -> Self {
+        let reader = Arc::new(journal.reader());
+        Self { journal, destination, reader }
     }
 }
 

@@ -61,7 +61,7 @@ impl Surveys {
         journal: &Journal,
         told: mpsc::Sender<Technical>,
     ) -> Arc<Self> {
-        let (reader, gateway) = (Reader::new(&config.gateway.state), Arc::from(config.gateway.id.as_str()));
+        let (reader, gateway) = (journal.reader(), Arc::from(config.gateway.id.as_str()));
         let mut all = HashMap::new();
         for settings in &config.destinations {
             let DestinationSettings::Fhir(settings) = settings else { continue };

@@ -11,7 +11,7 @@ use crate::control::{Records, Unreadable, view};
 use crate::custody::Why;
 use crate::fhir::{Identity, Scope, write_observation};
 use crate::journal::reader::{Attempt, Entry, Of, ReadError, Reader, Standing};
-use crate::journal::{Day, DayCounts, Room, Verified, backup};
+use crate::journal::{Day, DayCounts, Journal, Room, Verified, backup};
 use crate::limits;
 use crate::reading::{Reading, ReadingKey};
 
@@ -20,16 +20,21 @@ struct Book {
     reader: Reader,
     devices: Vec<DeviceSettings>,
     scope: Scope,
+    journal: Journal,
     folder: PathBuf,
-    journal: JournalSettings,
+    settings: JournalSettings,
 }
 
 /// For the gateway of this configuration.
-pub(super) fn of(config: &Config) -> Arc<dyn Records> {
-    let scope = scope(config);
-    let folder = config.gateway.state.clone();
-    let (reader, journal) = (Reader::new(&folder), config.journal.clone());
-    Arc::new(Book { reader, devices: config.devices.clone(), scope, folder, journal })
+pub(super) fn of(config: &Config, journal: &Journal) -> Arc<dyn Records> {
+    Arc::new(Book {
+        reader: journal.reader(),
+        devices: config.devices.clone(),
+        scope: scope(config),
+        journal: journal.clone(),
+        folder: config.gateway.state.clone(),
+        settings: config.journal.clone(),
+    })
 }
 
 /// Who we are and what we claim, in a resource that is only looked at.
@@ -105,13 +110,13 @@ impl Records for Book {
     }
 
     fn verify(&self) -> Result<view::Verified, Unreadable> {
-        let Verified { entries, readings, removed, head, faults } = Reader::new(&self.folder).verify()?;
+        let Verified { entries, readings, removed, head, faults } = self.journal.reader().verify()?;
         Ok(view::Verified { intact: faults.is_empty(), entries, readings, removed, head, faults })
     }
 
     fn storage(&self, now_ms: i64) -> Result<view::Storage, Unreadable> {
         let room = self.reader.room(&self.folder, now_ms)?;
-        let JournalSettings { keep_settled_days, budget_mib, reserve_mib, commit_linger_ms: _ } = self.journal;
+        let JournalSettings { keep_settled_days, budget_mib, reserve_mib, .. } = self.settings;
         let Room { used, file, wal, free, readings, waiting, with_bytes, oldest_ms, last_day } = room;
         let (budget, reserve) = (budget_mib << 20, reserve_mib << 20);
         // The file gives free pages to new readings first.
@@ -137,11 +142,11 @@ impl Records for Book {
 
     fn copy(&self) -> Result<(view::Copy, PathBuf), Unreadable> {
         // A sight of its own: others need not wait until every page is read.
-        let reader = Reader::new(&self.folder);
+        let reader = self.journal.reader();
         let file = self.folder.join("backup.sqlite3");
         // The reserve is for alerts and for what is owed, not for copies.
         let Room { used, free, .. } = reader.room(&self.folder, 0)?;
-        if free.is_some_and(|free| free < used + (self.journal.reserve_mib << 20)) {
+        if free.is_some_and(|free| free < used + (self.settings.reserve_mib << 20)) {
             return Err(Unreadable("there is no room for a copy beside the journal and its reserve".into()));
         }
         // Of a backup that was broken off.

@@ -27,7 +27,7 @@ use crate::control::serve::{ServeError, Sockets};
 use crate::control::view::{Link, LinkState};
 use crate::custody::{Creditor, Why};
 use crate::intake::Intake;
-use crate::journal::{Journal, JournalError, OpenError, Salvaged};
+use crate::journal::{Journal, JournalError, KeyError, OpenError, Salvaged, Vault};
 use crate::limits;
 use crate::page::{Page, PageError};
 use crate::profile::{Catalogue, Decoder, ProfileError};
@@ -58,6 +58,9 @@ pub enum StartError {
     /// Correct the rules.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Rules(Vec<RuleError>),
+    /// Give the gateway its key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// See the journal's own remedy.
     #[error(transparent)]
     Journal(#[from] OpenError),
@@ -83,6 +86,7 @@ impl crate::fault::Explain for StartError {
         match self {
             Self::Profile(e) => e.code(),
             Self::Rules(_) => "WL-A001",
+            Self::Key(e) => e.code(),
             Self::Journal(e) => e.code(),
             Self::Sink(_, e) => e.code(),
             Self::Source(_, e) => e.code(),
@@ -95,6 +99,7 @@ impl crate::fault::Explain for StartError {
         match self {
             Self::Profile(e) => e.remedy(),
             Self::Rules(_) => "Correct the rules and run `wardline check`.",
+            Self::Key(e) => e.remedy(),
             Self::Journal(e) => e.remedy(),
             Self::Sink(_, e) => e.remedy(),
             Self::Source(_, e) => e.remedy(),
@@ -205,14 +210,14 @@ impl Parts {
         });
         for (name, sink) in sinks {
             let status = links.destination(name.clone(), sink.kind(), inflow);
-            let outbox = Debts::new(journal.clone(), name.clone(), &config.gateway.state);
+            let outbox = Debts::new(journal.clone(), name.clone());
             let (clock, stop) = (clock.clone(), outflow_stop.clone());
             outflow.spawn(async move {
                 deliver::run(name, sink, outbox, clock, stop, status).await;
                 Ok(())
             });
         }
-        let records = records::of(&config);
+        let records = records::of(&config, &journal);
         let office =
             Office::new(&config, &clock, &journal, records.clone(), catalogue, orders.clone(), surveys.clone());
         let (watched, found) = (office.clone(), links.found.clone());
@@ -279,7 +284,8 @@ fn recover(
     catalogue: &Arc<Catalogue>,
     mut engine: Engine,
 ) -> Result<(Journal, Core, Vec<AlertEvent>), StartError> {
-    let (journal, before) = Journal::open(&config.gateway.state, &config.journal, creditors, clock.clone())?;
+    let vault = Vault::of(&config.gateway.state, &config.journal)?;
+    let (journal, before) = Journal::open(&vault, &config.journal, creditors, clock.clone())?;
     let mut intake = Intake::new(config, before.run);
     before.devices.iter().for_each(|d| intake.register(d));
     let mut first = engine.restore(clock.now(), before.open_alerts, &before.recent);

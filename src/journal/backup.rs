@@ -9,12 +9,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rusqlite::{Connection, OpenFlags};
 
-use super::disk::private_file;
+use super::disk::{Machine, private_file};
 use super::open::{self, OpenError};
-use super::reader::{ReadError, Reader};
-use super::{schema, verify};
+use super::reader::{self, ReadError, Reader};
+use super::vault::{self, Key, Vault};
+use super::{rekey, schema, verify};
 
 /// What a copy holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,13 +75,13 @@ impl Reader {
         self.with(|conn| conn.execute("VACUUM INTO ?1", [path]).map(drop))?;
         let synced = File::open(file).and_then(|f| f.sync_all());
         synced.map_err(|e| ReadError::new(&e.to_string()))?;
-        check(file).map_err(|e| ReadError::new(&e.to_string()))
+        check(file, self.key()).map_err(|e| ReadError::new(&e.to_string()))
     }
 }
 
-/// Opens a copy, reads every page and follows the chain.
-pub fn check(file: &Path) -> Result<Copy, RestoreError> {
-    let conn = open_copy(file).map_err(OpenError::from)?;
+/// Opens a copy with its key, reads every page and follows the chain.
+pub fn check(file: &Path, key: Option<&Key>) -> Result<Copy, RestoreError> {
+    let conn = reader::connect(file, key).map_err(OpenError::from)?;
     schema::version(&conn)?;
     let found = (|| {
         let verdict: String = conn.query_row("PRAGMA integrity_check(1)", [], |r| r.get(0))?;
@@ -99,26 +99,26 @@ pub fn check(file: &Path) -> Result<Copy, RestoreError> {
     Ok(Copy { readings: verified.readings, newest_ms, bytes, head: verified.head })
 }
 
-#[allow(clippy::disallowed_methods, reason = "inside the journal")]
-fn open_copy(file: &Path) -> rusqlite::Result<Connection> {
-    Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
-}
-
-/// Puts a copy back into a folder whose gateway does not run. `replace`: a journal that is there and owes is put aside.
-/// Answers what the copy holds, and where the journal is that was there.
+/// Puts a copy back into a vault whose gateway does not run: under the vault's key, whatever its own (`key`) was.
+/// `replace`: a journal that is there and owes is put aside. Answers what the copy holds, and where the journal is that
+/// was there.
 pub fn restore(
     copy: &Path,
-    folder: &Path,
+    key: Option<&Key>,
+    vault: impl Into<Vault>,
     replace: bool,
     now_ms: i64,
 ) -> Result<(Copy, Option<PathBuf>), RestoreError> {
-    let found = check(copy)?;
+    let vault = &vault.into();
+    let folder = vault.folder.as_path();
+    let key = vault::key_of(copy, key).map_err(|e| RestoreError::Disk(copy.into(), e))?.ok_or(OpenError::WrongKey)?;
+    let found = check(copy, key)?;
     // Held to the end: no gateway starts meanwhile.
     let _lock = open::claim(folder)?;
     let disk = |e| RestoreError::Disk(folder.into(), e);
     let there = folder.join(open::FILE);
     if there.exists() && !replace {
-        let owes = match Reader::new(folder).custody() {
+        let owes = match Reader::new(vault).custody() {
             Ok(custody) => format!("with {} readings that are owed", custody.waiting),
             Err(_) => "which cannot be read: what it owes is not known".into(),
         };
@@ -126,13 +126,18 @@ pub fn restore(
     }
     let new = folder.join(format!("{}.restored", open::FILE));
     let _ = std::fs::remove_file(&new);
-    let mut to = private_file(&new).map_err(disk)?;
-    let mut from = File::open(copy).map_err(|e| RestoreError::Disk(copy.into(), e))?;
-    io::copy(&mut from, &mut to).and_then(|_| to.sync_all()).map_err(disk)?;
+    if key == vault.key() {
+        let mut to = private_file(&new).map_err(disk)?;
+        let mut from = File::open(copy).map_err(|e| RestoreError::Disk(copy.into(), e))?;
+        io::copy(&mut from, &mut to).and_then(|_| to.sync_all()).map_err(disk)?;
+    } else {
+        rekey::export(&Machine, (copy, key), (&new, vault.key()))?;
+    }
     let owner = folder.metadata().map_err(disk)?;
     own(&new, &owner).map_err(disk)?;
     let aside = put_aside(folder, now_ms).map_err(disk)?;
     std::fs::rename(&new, &there).and_then(|()| File::open(folder)?.sync_all()).map_err(disk)?;
+    vault.mark_made(&Machine, &[vault.key()]).and_then(|()| own(&vault.mark(), &owner)).map_err(disk)?;
     Ok((found, aside))
 }
 

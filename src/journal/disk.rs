@@ -3,7 +3,7 @@
 //! Promises: an entry that was made is durable when its folder is synced. SQLite's own calls do not come through here.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -29,6 +29,12 @@ pub trait Disk: Send + Sync {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// The bytes of a file; of none: none.
     fn read(&self, file: &Path) -> io::Result<Vec<u8>>;
+    /// The first bytes of a file, as far as there are any.
+    fn head(&self, file: &Path, length: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = self.read(file)?;
+        bytes.truncate(length);
+        Ok(bytes)
+    }
     /// Writes a file of the gateway's alone, and syncs it.
     fn write(&self, file: &Path, bytes: &[u8]) -> io::Result<()>;
     /// Removes a file.
@@ -67,6 +73,15 @@ impl Disk for Machine {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
             read => read,
         }
+    }
+
+    fn head(&self, file: &Path, length: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(length);
+        match File::open(file) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            opened => drop(opened?.take(length as u64).read_to_end(&mut bytes)?),
+        }
+        Ok(bytes)
     }
 
     fn write(&self, file: &Path, bytes: &[u8]) -> io::Result<()> {

@@ -22,6 +22,8 @@ mod recount;
 mod recover;
 mod redelivery;
 mod redress;
+pub mod rekey;
+pub mod reset;
 mod retention;
 mod room;
 mod row;
@@ -32,12 +34,12 @@ mod space;
 mod spans;
 mod store;
 mod tally;
+mod vault;
 mod verify;
 mod wal;
 mod writer;
 
 use std::fs::File;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
@@ -62,6 +64,7 @@ pub use recount::Recount;
 pub use redress::Act;
 pub use room::Room;
 pub use salvage::Salvaged;
+pub use vault::{Key, KeyError, Vault};
 pub use verify::Verified;
 use writer::{Command, Envelope, Setup, Writer};
 
@@ -72,6 +75,7 @@ pub struct Journal {
     /// One permit for each place in the queue of commands, so that sending never blocks the caller's thread.
     places: Arc<Semaphore>,
     creditors: Arc<[Creditor]>,
+    vault: Arc<Vault>,
     changed: watch::Receiver<u64>,
 }
 
@@ -141,34 +145,35 @@ impl Explain for JournalError {
 }
 
 impl Journal {
-    /// Opens or creates the journal in this folder; checks version, integrity and free space; starts the writer's thread.
+    /// Opens or creates the journal in this vault; checks version, integrity and free space; starts the writer's thread.
     /// `creditors` are the configured destinations with what each of them is owed.
     pub fn open(
-        folder: &Path,
+        vault: impl Into<Vault>,
         settings: &JournalSettings,
         creditors: &[Creditor],
         clock: Clock,
     ) -> Result<(Self, Recovered), OpenError> {
-        Self::open_on(Arc::new(disk::Machine), folder, settings, creditors, clock)
+        Self::open_on(Arc::new(disk::Machine), vault, settings, creditors, clock)
     }
 
     /// The same on another disk than the machine's.
     #[doc(hidden)]
     pub fn open_on(
         disk: Arc<dyn Disk>,
-        folder: &Path,
+        vault: impl Into<Vault>,
         settings: &JournalSettings,
         creditors: &[Creditor],
         clock: Clock,
     ) -> Result<(Self, Recovered), OpenError> {
-        let open = || Self::open_as_it_is(disk.clone(), folder, settings, creditors, clock.clone());
+        let vault = &vault.into();
+        let open = || Self::open_as_it_is(disk.clone(), vault, settings, creditors, clock.clone());
         let why = match open() {
             Err(OpenError::Damaged(why)) => why,
             opened_or_refused => return opened_or_refused,
         };
         let salvaged = {
-            let _lock = open::claim(folder)?;
-            salvage::salvage(&*disk, folder, creditors, &clock, why)?
+            let _lock = open::claim(&vault.folder)?;
+            salvage::salvage(&*disk, vault, creditors, &clock, why)?
         };
         let (journal, recovered) = open()?;
         Ok((journal, Recovered { salvaged: Some(salvaged), ..recovered }))
@@ -176,12 +181,13 @@ impl Journal {
 
     fn open_as_it_is(
         disk: Arc<dyn Disk>,
-        folder: &Path,
+        vault: &Vault,
         settings: &JournalSettings,
         creditors: &[Creditor],
         clock: Clock,
     ) -> Result<(Self, Recovered), OpenError> {
-        let opened = open::open(&*disk, folder, settings, &clock)?;
+        let folder = vault.folder.as_path();
+        let opened = open::open(&*disk, vault, settings, &clock)?;
         let (start, tally) = recover::begin(&opened.conn, creditors, clock.now())?;
         let recovered = recover::past(&opened.conn, random())?;
         let alerts_to = creditors.iter().zip(&tally.accounts).filter(|(c, _)| c.alerts).map(|(_, a)| a.id).collect();
@@ -209,7 +215,7 @@ impl Journal {
             return Err(e.into());
         }
         let places = Arc::new(Semaphore::new(limits::JOURNAL_COMMANDS_MAX));
-        Ok((Self { commands, places, creditors: creditors.into(), changed }, recovered))
+        Ok((Self { commands, places, creditors: creditors.into(), vault: Arc::new(vault.clone()), changed }, recovered))
     }
 
     /// Stores a group in one synced transaction; answers for each arrival, in order, after the sync.
@@ -253,6 +259,11 @@ impl Journal {
     ) -> Result<(), JournalError> {
         let Some(desk) = self.desk(destination) else { return Ok(()) };
         self.ask(|reply| Command::SettleInCompany(desk, outcomes, reply)).await?
+    }
+
+    /// A read-only sight of it, with a connection of its own.
+    pub fn reader(&self) -> Reader {
+        Reader::new(&*self.vault)
     }
 
     /// Changes whenever something new may be due.

@@ -13,7 +13,8 @@ use rusqlite::hooks::Wal;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::disk::{Disk, private_file};
-use super::{salvage, schema, seal, wal};
+use super::vault::{Key, Vault};
+use super::{rekey, salvage, schema, seal, wal};
 use crate::clock::Clock;
 use crate::config::JournalSettings;
 use crate::fault::Explain;
@@ -22,8 +23,6 @@ use crate::limits;
 /// Name of the database in the journal's folder.
 pub(super) const FILE: &str = "journal.sqlite3";
 const LOCK: &str = "journal.lock";
-/// Says that a journal was made here: an empty one is damage then.
-const MADE: &str = "journal.made";
 /// SQLite 3.51.3: earlier versions have the WAL-reset bug.
 const SQLITE_MIN: i32 = 3_051_003;
 
@@ -55,6 +54,12 @@ pub enum OpenError {
     /// Name another folder.
     #[error("{FILE} is not a Wardline journal")]
     Foreign,
+    /// Give the gateway the key that wrote it.
+    #[error("the journal was encrypted with another key")]
+    WrongKey,
+    /// Give the gateway the key that wrote it.
+    #[error("the journal is encrypted, and there is no key")]
+    NoKey,
     /// Keep the file, restore or start anew.
     #[error("the journal is damaged: {0}")]
     Damaged(String),
@@ -82,6 +87,8 @@ impl Explain for OpenError {
             Self::Damaged(_) => "WL-J006",
             Self::NoSpace { .. } => "WL-J007",
             Self::Sqlite(_) => "WL-J008",
+            Self::WrongKey => "WL-J050",
+            Self::NoKey => "WL-J051",
         }
     }
     fn remedy(&self) -> &'static str {
@@ -93,6 +100,9 @@ impl Explain for OpenError {
             Self::Foreign => "Name the folder of a Wardline journal, or an empty one.",
             Self::Damaged(_) => "Look at the disk; keep the folder, move it aside, and start with an empty one.",
             Self::NoSpace { .. } => "Free disk space, or lower `journal.reserve_mib`.",
+            Self::WrongKey | Self::NoKey => {
+                "Name the key that wrote it in `journal.key_file`; without it nobody can read what is there."
+            }
             Self::Sqlite(_) => "See the cause; check the disk and the folder's permissions.",
         }
     }
@@ -133,16 +143,17 @@ pub(super) struct Opened {
     pub(super) wal_pages: Arc<AtomicU32>,
 }
 
-/// Checks everything, then opens or creates.
+/// Checks everything, then opens or creates. A journal that is not encrypted yet is, when there is a key.
 pub(super) fn open(
     disk: &dyn Disk,
-    folder: &Path,
+    vault: &Vault,
     settings: &JournalSettings,
     clock: &Clock,
 ) -> Result<Opened, OpenError> {
     if rusqlite::version_number() < SQLITE_MIN {
         return Err(OpenError::SqliteTooOld(rusqlite::version()));
     }
+    let folder = vault.folder.as_path();
     let lock = claim(folder)?;
     let wrap = |source| OpenError::Folder { path: folder.into(), source: Arc::new(source) };
     let free = disk.free_bytes(folder).map_err(wrap)?;
@@ -150,18 +161,23 @@ pub(super) fn open(
         return Err(OpenError::NoSpace { free_mib: free >> 20, reserve_mib: settings.reserve_mib });
     }
     salvage::finish(disk, folder, clock.now()).map_err(wrap)?;
+    rekey::finish(disk, vault).map_err(wrap)?;
+    let written_with = vault.written_with(disk)?;
     if salvage::is_marked(disk, folder) {
         return Err(OpenError::Damaged("it was found while it was in use".into()));
     }
-    let file = folder.join(FILE);
+    let file = vault.file();
     if wal::is_damaged(&disk.read(&salvage::wal_of(&file)).map_err(wrap)?) {
         return Err(OpenError::Damaged("what was committed stands behind damage in the WAL".into()));
     }
+    if written_with != vault.key() {
+        tracing::warn!("The journal is not encrypted yet: it is now.");
+        rekey::change(disk, vault, written_with, vault.key())?;
+    }
     disk.create(&file).map_err(wrap)?;
-    let mut conn = connect(disk, &file)?;
+    let mut conn = connect(disk, &file, vault.key())?;
     let version = schema::version(&conn)?;
-    let made = disk.exists(&folder.join(MADE));
-    if version == 0 && made {
+    if version == 0 && vault.is_made(disk) {
         return Err(OpenError::Damaged("it is empty, and was not".into()));
     }
     settle_in(&conn, version, disk.synchronous())?;
@@ -172,12 +188,11 @@ pub(super) fn open(
     if !seal::debts_are_intact(&conn)? {
         return Err(OpenError::Damaged("a record of what is settled is not what was written".into()));
     }
-    if !made {
+    if !vault.is_made(disk) {
         // When the file is there for sure.
         disk.sync_folder(folder).map_err(wrap)?;
-        disk.create(&folder.join(MADE)).map_err(wrap)?;
-        disk.sync_folder(folder).map_err(wrap)?;
     }
+    vault.mark_made(disk, &[vault.key()]).map_err(wrap)?;
     let wal_pages = Arc::new(AtomicU32::new(0));
     let pages = wal_pages.clone();
     // SQLite's own checkpoints swallow a failed sync; the writer makes them, and does not.
@@ -209,12 +224,13 @@ pub(super) fn claim(folder: &Path) -> Result<File, OpenError> {
 }
 
 #[allow(clippy::disallowed_methods, reason = "journal/ is the one home of connections")]
-pub(super) fn connect(disk: &dyn Disk, file: &Path) -> Result<Connection, OpenError> {
+pub(super) fn connect(disk: &dyn Disk, file: &Path, key: Option<&Key>) -> Result<Connection, OpenError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = match disk.vfs() {
         None => Connection::open_with_flags(file, flags)?,
         Some(vfs) => Connection::open_with_flags_and_vfs(file, flags, vfs)?,
     };
+    key.map_or(Ok(()), |key| key.unlock(&conn))?;
     conn.busy_timeout(limits::JOURNAL_BUSY_MAX)?;
     // The orderly end writes the WAL back; after a failed sync nothing may be tried again by closing.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;

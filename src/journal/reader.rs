@@ -3,12 +3,13 @@
 //! Promises: sees a committed state and says of each reading where it stands.
 //! Blocking; call it off the runtime's thread. Must never: write, or hold the writer up (WAL readers do not).
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params, params_from_iter};
 
-use super::{open, row};
+use super::row;
+use super::vault::{Key, Vault};
 use crate::alarm::Alert;
 use crate::config::DeviceSettings;
 use crate::fault::Explain;
@@ -17,7 +18,7 @@ use crate::reading::{Reading, ReadingKey};
 
 /// The journal in a folder, opened when it is first asked.
 pub struct Reader {
-    file: PathBuf,
+    vault: Vault,
     connection: Mutex<Option<Connection>>,
 }
 
@@ -116,15 +117,19 @@ pub struct Account {
 
 impl Reader {
     /// Opens nothing yet.
-    pub fn new(folder: &Path) -> Self {
-        Self { file: folder.join(open::FILE), connection: Mutex::new(None) }
+    pub fn new(vault: impl Into<Vault>) -> Self {
+        Self { vault: vault.into(), connection: Mutex::new(None) }
+    }
+
+    pub(super) fn key(&self) -> Option<&Key> {
+        self.vault.key()
     }
 
     pub(super) fn with<T>(&self, ask: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, ReadError> {
         let mut held = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         let conn = match held.take() {
             Some(conn) => conn,
-            None => connect(&self.file)?,
+            None => connect(&self.vault.file(), self.vault.key())?,
         };
         let answer = ask(&conn);
         *held = Some(conn);
@@ -297,8 +302,9 @@ pub enum Of<'a> {
 }
 
 #[allow(clippy::disallowed_methods, reason = "inside the journal")]
-fn connect(file: &Path) -> rusqlite::Result<Connection> {
+pub(super) fn connect(file: &Path, key: Option<&Key>) -> rusqlite::Result<Connection> {
     let conn = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    key.map_or(Ok(()), |key| key.unlock(&conn))?;
     // The writer never blocks readers in WAL; a checkpoint at its end may, for a moment.
     conn.busy_timeout(std::time::Duration::from_secs(2))?;
     conn.pragma_update(None, "cache_size", -256)?;

@@ -8,6 +8,7 @@ use rusqlite::{Connection, params};
 use super::chain::{self, Entry};
 use super::redress;
 use super::spans::Spans;
+use super::vault;
 use super::writer::Writer;
 use crate::clock::{DAY_MS, Stamp};
 use crate::config::JournalSettings;
@@ -121,7 +122,7 @@ impl Writer<'_> {
     fn used_bytes(&self) -> rusqlite::Result<u64> {
         let number = |pragma: &str| self.conn.query_row(pragma, [], |r| r.get::<_, i64>(0)).map(i64::unsigned_abs);
         let used = number("PRAGMA page_count")?.saturating_sub(number("PRAGMA freelist_count")?);
-        Ok(used * number("PRAGMA page_size")?)
+        Ok(used * vault::page_bytes(self.conn)?.unsigned_abs())
     }
 
     /// Free pages beyond what the next readings will fill go back to the disk. Answers whether there are more.

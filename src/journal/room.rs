@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::disk::{Disk, Machine};
-use super::open;
 use super::reader::{ReadError, Reader};
+use super::{open, vault};
 use crate::clock::DAY_MS;
 
 /// Room, octets.
@@ -39,7 +39,7 @@ impl Reader {
             let number = |sql: &str| conn.query_row(sql, [], |r| r.get::<_, i64>(0)).map(i64::unsigned_abs);
             let pages = number("PRAGMA page_count")?.saturating_sub(number("PRAGMA freelist_count")?);
             Ok(Room {
-                used: pages * number("PRAGMA page_size")?,
+                used: pages * vault::page_bytes(conn)?.unsigned_abs(),
                 file: size(open::FILE),
                 wal: size(&format!("{}-wal", open::FILE)),
                 free: Machine.free_bytes(folder).ok(),

@@ -13,6 +13,7 @@ use rusqlite::{Connection, Row, params, params_from_iter};
 
 use super::disk::Disk;
 use super::open::{self, OpenError};
+use super::vault::Vault;
 use super::{outbox, row, schema, seal, wal};
 use crate::clock::{Clock, Stamp};
 use crate::custody::Creditor;
@@ -79,38 +80,37 @@ fn mend_wal(disk: &dyn Disk, folder: &Path, kept: &str) -> std::io::Result<()> {
 /// Makes a new journal of what can be read, and puts it in the place of the damaged one.
 pub(super) fn salvage(
     disk: &dyn Disk,
-    folder: &Path,
+    vault: &Vault,
     creditors: &[Creditor],
     clock: &Clock,
     why: String,
 ) -> Result<Salvaged, OpenError> {
+    let folder = vault.folder.as_path();
     let wrap = |source| OpenError::Folder { path: folder.into(), source: Arc::new(source) };
     tracing::error!(code = "WL-J014", reason = why, "The journal is damaged: it is salvaged.");
+    let written_with = vault.written_with(disk)?;
     let new = folder.join(NEW);
     let kept = format!("{KEPT}{}.sqlite3", clock.now().wall_ms);
     remove_with_wal(disk, &new).map_err(wrap)?;
     mend_wal(disk, folder, &kept).map_err(wrap)?;
     disk.create(&new).map_err(wrap)?;
     let (readings, damaged) = {
-        let target = open::connect(disk, &new)?;
+        let target = open::connect(disk, &new, vault.key())?;
         open::settle_in(&target, 0, disk.synchronous())?;
         schema::migrate(&target, 0)?;
-        let source = open::connect(disk, &folder.join(open::FILE)).ok();
         target.execute_batch("BEGIN IMMEDIATE")?;
-        let torn = match &source {
-            Some(source) => {
-                let until = clock.now().plus(limits::SALVAGE_SEARCH_MAX);
-                Copy { source, target: &target, clock, until }.all()?
-            }
-            None => HashSet::new(),
-        };
+        let source = || open::connect(disk, &vault.file(), written_with).ok();
+        let until = clock.now().plus(limits::SALVAGE_SEARCH_MAX);
+        let torn = Copy { source: &source, target: &target, clock, until }.all()?;
         settle_accounts(&target, creditors, torn.contains("alert_delivery"))?;
         let counts = count(&target)?;
         target.execute_batch("COMMIT")?;
         target.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
         counts
     };
-    let _ = disk.remove(&wal_of(&new));
+    for end in ["-wal", "-shm"] {
+        let _ = disk.remove(&beside(&new, end));
+    }
     disk.sync_folder(folder).map_err(wrap)?;
     replace(disk, folder, &kept).map_err(wrap)?;
     tracing::warn!(code = "WL-J014", readings, damaged, kept, "The journal was salvaged; recording goes on.");
@@ -149,13 +149,19 @@ fn forget_old(disk: &dyn Disk, folder: &Path) {
 }
 
 pub(super) fn wal_of(file: &Path) -> PathBuf {
+    beside(file, "-wal")
+}
+
+/// A file that SQLite makes beside its own.
+pub(super) fn beside(file: &Path, end: &str) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
-    name.push("-wal");
+    name.push(end);
     name.into()
 }
 
-fn remove_with_wal(disk: &dyn Disk, file: &Path) -> std::io::Result<()> {
-    for path in [wal_of(file), file.to_owned()] {
+pub(super) fn remove_with_wal(disk: &dyn Disk, file: &Path) -> std::io::Result<()> {
+    let index = beside(file, "-shm");
+    for path in [index, wal_of(file), file.to_owned()] {
         if disk.exists(&path) {
             disk.remove(&path)?;
         }
@@ -165,7 +171,8 @@ fn remove_with_wal(disk: &dyn Disk, file: &Path) -> std::io::Result<()> {
 
 /// From one file to the other, as far as it can be read.
 struct Copy<'a> {
-    source: &'a Connection,
+    /// Opens it. A page that does not decrypt ends its connection: each search has one of its own.
+    source: &'a dyn Fn() -> Option<Connection>,
     target: &'a Connection,
     clock: &'a Clock,
     until: Stamp,
@@ -186,7 +193,8 @@ impl Copy<'_> {
         let tables = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY rowid";
         let tables: Vec<String> =
             self.target.prepare(tables)?.query_map([], |r| r.get(0))?.collect::<rusqlite::Result<_>>()?;
-        let seals = self.columns(self.source, "reading").iter().any(|c| c == "seal");
+        let Some(source) = (self.source)() else { return Ok(tables.into_iter().collect()) };
+        let seals = self.columns(&source, "reading").iter().any(|c| c == "seal");
         let mut torn = HashSet::new();
         for table in tables {
             if !self.table(&table, seals)? {
@@ -215,7 +223,7 @@ impl Copy<'_> {
     }
 
     fn table(&self, table: &str, seals: bool) -> rusqlite::Result<bool> {
-        let theirs = self.columns(self.source, table);
+        let theirs = (self.source)().map_or_else(Vec::new, |source| self.columns(&source, table));
         let ours: Vec<String> = self.columns(self.target, table).into_iter().filter(|c| theirs.contains(c)).collect();
         if ours.is_empty() {
             return Ok(false);
@@ -282,40 +290,57 @@ impl Copy<'_> {
         table: &str,
         take: &mut dyn FnMut(&Row<'_>) -> rusqlite::Result<()>,
     ) -> rusqlite::Result<bool> {
-        let by_number = self.source.prepare(&format!("SELECT rowid FROM {table} LIMIT 0")).is_ok();
+        let Some(source) = (self.source)() else { return Ok(false) };
+        let by_number = source.prepare(&format!("SELECT rowid FROM {table} LIMIT 0")).is_ok();
         let key = if by_number { format!("{table}.rowid") } else { String::from("1, 2") };
-        let (ended, low) = self.scan(&format!("{select} ORDER BY {key}"), take)?;
+        let (ended, low) = Self::scan(&source, &format!("{select} ORDER BY {key}"), take)?;
         if ended {
             return Ok(true);
         }
+        let Some(source) = (self.source)() else { return Ok(false) };
         let back = if by_number { format!("{key} DESC") } else { "1 DESC, 2 DESC".into() };
-        let (_, high) = self.scan(&format!("{select} ORDER BY {back}"), take)?;
+        let (_, high) = Self::scan(&source, &format!("{select} ORDER BY {back}"), take)?;
         let (Some(low), Some(high), true) = (low.or(Some(0)), high.or(Some(limits::SALVAGE_PROBES_MAX)), by_number)
         else {
             return Ok(false);
         };
-        let Ok(mut one) = self.source.prepare(&format!("{select} WHERE {table}.rowid = ?1")) else { return Ok(false) };
-        for id in low.saturating_add(1)..high.min(low.saturating_add(limits::SALVAGE_PROBES_MAX)) {
-            if self.clock.now().mono_us > self.until.mono_us {
-                break;
-            }
-            if let Ok(mut rows) = one.query([id])
-                && let Ok(Some(row)) = rows.next()
-            {
-                take(row)?;
+        let end = high.min(low.saturating_add(limits::SALVAGE_PROBES_MAX));
+        self.one_by_one(&format!("{select} WHERE {table}.rowid = ?1"), low.saturating_add(1)..end, take)?;
+        Ok(false)
+    }
+
+    fn one_by_one(
+        &self,
+        select: &str,
+        mut ids: std::ops::Range<i64>,
+        take: &mut dyn FnMut(&Row<'_>) -> rusqlite::Result<()>,
+    ) -> rusqlite::Result<()> {
+        while !ids.is_empty() {
+            let Some(source) = (self.source)() else { return Ok(()) };
+            let Ok(mut one) = source.prepare(select) else { return Ok(()) };
+            for id in ids.by_ref() {
+                if self.clock.now().mono_us > self.until.mono_us {
+                    return Ok(());
+                }
+                let Ok(mut rows) = one.query([id]) else { break };
+                match rows.next() {
+                    Ok(Some(row)) => take(row)?,
+                    Ok(None) => {}
+                    Err(_) => break,
+                }
             }
         }
-        Ok(false)
+        Ok(())
     }
 
     /// Until the end or the damage. Answers whether it was the end, and the first number of the last row.
     fn scan(
-        &self,
+        source: &Connection,
         sql: &str,
         take: &mut dyn FnMut(&Row<'_>) -> rusqlite::Result<()>,
     ) -> rusqlite::Result<(bool, Option<i64>)> {
         let mut at = None;
-        let Ok(mut scan) = self.source.prepare(sql) else { return Ok((false, None)) };
+        let Ok(mut scan) = source.prepare(sql) else { return Ok((false, None)) };
         let Ok(mut rows) = scan.query([]) else { return Ok((false, None)) };
         loop {
             match rows.next() {

@@ -30,7 +30,7 @@ async fn a_copy_of_a_journal_in_use_is_put_back_and_owes_what_it_owed() {
 
     // The box is swapped.
     let fresh = tempfile::tempdir().unwrap();
-    assert_eq!(backup::restore(&file, fresh.path(), false, NOW_MS).unwrap(), (copy, None));
+    assert_eq!(backup::restore(&file, None, fresh.path(), false, NOW_MS).unwrap(), (copy, None));
     let (journal, _) = open(fresh.path());
     assert_eq!(numbers(&lease(&journal, Lane::Backlog, 10).await), [3, 4, 5]);
     journal.close().await;
@@ -42,16 +42,16 @@ async fn a_restore_moves_nothing_aside_unless_it_is_told_and_nothing_while_the_g
     let file = other.path().join("copy");
     let journal = fill(folder.path(), 1..=2).await;
     Reader::new(folder.path()).copy_to(&file).unwrap();
-    let in_use = backup::restore(&file, folder.path(), true, NOW_MS);
+    let in_use = backup::restore(&file, None, folder.path(), true, NOW_MS);
     assert!(matches!(in_use, Err(RestoreError::Unusable(_))), "{in_use:?}");
     journal.commit(group([reading(3, "d")])).await.unwrap();
     journal.close().await;
     drop(journal);
-    let refused = backup::restore(&file, folder.path(), false, NOW_MS);
+    let refused = backup::restore(&file, None, folder.path(), false, NOW_MS);
     assert!(matches!(&refused, Err(RestoreError::InTheWay(owes)) if owes.contains(" 3 ")), "{refused:?}");
-    let (_, aside) = backup::restore(&file, folder.path(), true, NOW_MS).unwrap();
+    let (_, aside) = backup::restore(&file, None, folder.path(), true, NOW_MS).unwrap();
     assert_eq!(Reader::new(folder.path()).custody().unwrap().committed, 2);
-    assert_eq!(Reader::new(&aside.unwrap()).custody().unwrap().committed, 3);
+    assert_eq!(Reader::new(&*aside.unwrap()).custody().unwrap().committed, 3);
 }
 
 #[tokio::test]
@@ -66,7 +66,7 @@ async fn a_copy_that_is_damaged_or_was_touched_is_refused_and_nothing_changes() 
     let refused = |why: &str, bytes: &[u8]| {
         let bad = other.path().join("bad");
         std::fs::write(&bad, bytes).unwrap();
-        let answer = backup::restore(&bad, &fresh, false, NOW_MS);
+        let answer = backup::restore(&bad, None, &*fresh, false, NOW_MS);
         assert!(answer.is_err(), "{why}: {answer:?}");
         assert!(!fresh.join("journal.sqlite3").exists());
     };

@@ -153,6 +153,7 @@ async fn refused(journal: &Journal, folder: &Path) -> usize {
     let file = folder.join(FILE);
     let look = || -> rusqlite::Result<i64> {
         let conn = rusqlite::Connection::open_with_flags_and_vfs(file, flags, wardline_disk::VFS)?;
+        unlock(&conn);
         conn.query_row("SELECT count(*) FROM rejected WHERE code = 'WL-J030'", [], |r| r.get(0))
     };
     look().map_or(0, |n| usize::try_from(n).unwrap_or(0))

@@ -20,6 +20,7 @@ mod power;
 mod reading;
 mod released;
 mod retention;
+mod sealed;
 mod simulated;
 mod support;
 mod sweep;

@@ -111,7 +111,7 @@ pub fn open_with_past(
 ) -> Result<(Journal, Recovered), OpenError> {
     loop {
         let disk = Arc::new(under.clone());
-        match Journal::open_on(disk, folder, settings, &creditors(&["centre"]), clock.clone()) {
+        match Journal::open_on(disk, &vault(folder), settings, &creditors(&["centre"]), clock.clone()) {
             // Between the fork and the exec of another test's child, its copy of the lock is held.
             Err(OpenError::InUse(_)) => std::thread::yield_now(),
             opened => return opened,
@@ -251,6 +251,7 @@ fn look_inside(folder: &Path) -> Result<BTreeSet<u64>, String> {
     let look = || -> rusqlite::Result<_> {
         let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE;
         let conn = rusqlite::Connection::open_with_flags_and_vfs(folder.join("journal.sqlite3"), flags, VFS)?;
+        unlock(&conn);
         let verdict: String = conn.query_row("PRAGMA integrity_check", [], |r| r.get(0))?;
         let mut keys = conn.prepare("SELECT key FROM reading")?;
         let keys: Result<Vec<u64>, _> =

@@ -8,13 +8,25 @@ use wardline::alarm::{Alert, AlertEvent, AlertId, Condition, Happened, Priority}
 use wardline::clock::{Clock, Stamp};
 use wardline::config::JournalSettings;
 use wardline::custody::{Creditor, Item, ItemId, Lane, Outcome, Payload, Receipt, Why};
-use wardline::journal::{Group, Journal, Kept, Recovered};
+use wardline::journal::{Group, Journal, Kept, Key, Recovered, Vault};
 use wardline::reading::{
     Arrival, DeviceId, Frame, Part, Path as Channel, PatientId, Reading, ReadingKey, Redelivery, Reject, Taken,
     TimeMethod, Value,
 };
 use wardline::unit::Unit;
 use wardline::vital::{Role, Vital};
+
+/// Of the journals that are encrypted, as those of boxes are.
+pub const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+
+pub fn vault(folder: &Path) -> Vault {
+    Vault::new(folder, Key::parse(KEY.as_bytes()))
+}
+
+/// As any SQLCipher shell opens it.
+pub fn unlock(conn: &rusqlite::Connection) {
+    conn.execute_batch(&format!("PRAGMA key = \"x'{KEY}'\"")).unwrap();
+}
 
 pub const NOW_MS: i64 = 1_795_341_600_000;
 

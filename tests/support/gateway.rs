@@ -1,10 +1,14 @@
 //! The built binary, running with a configuration and a folder of its own.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::PATIENCE;
+
+/// The key of every test's journal.
+pub const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
 /// A gateway's folder and, while it runs, its process; both end with this handle.
 pub struct Gateway {
@@ -17,6 +21,16 @@ impl Gateway {
     pub fn new(settings: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let at = folder.path().display();
+        // Encrypted, as boxes are.
+        let key = folder.path().join("journal-key");
+        std::fs::write(&key, KEY).unwrap();
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let journal = format!("[journal]\nkey_file = \"{at}/journal-key\"");
+        let settings = if settings.contains("[journal]") {
+            settings.replace("[journal]", &journal)
+        } else {
+            format!("{journal}\n{settings}")
+        };
         let text = format!(
             "[gateway]\nid = \"test-box\"\nstate = \"{at}/state\"\n\
              [control]\nsocket = \"{at}/control.sock\"\nstatus_socket = \"{at}/status.sock\"\n{settings}"

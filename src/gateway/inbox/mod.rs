@@ -63,7 +63,7 @@ impl Office {
         surveys: Arc<Surveys>,
     ) -> Arc<Self> {
         Arc::new(Self {
-            reader: Reader::new(&config.gateway.state),
+            reader: journal.reader(),
             journal: journal.clone(),
             records,
             clock: clock.clone(),

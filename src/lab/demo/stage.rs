@@ -1,12 +1,14 @@
 //! The stage of the demonstration: a folder that goes away, a ward with a script, and a configuration for both.
 
+use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Settings;
 use crate::config::Config;
+use crate::journal::Key;
 use crate::lab::patient::{Episode, HOUR, Kind};
 use crate::lab::ward::{Tempo, Ward};
 
@@ -44,6 +46,7 @@ impl Stage {
         let text = format!(
             include_str!("demo.toml"),
             state = quoted(&folder.0),
+            key = quoted(&key_file(&folder.0)?),
             control = quoted(&folder.0.join("control.sock")),
             status = quoted(&folder.0.join("status.sock")),
             zone = zone,
@@ -61,6 +64,15 @@ impl Stage {
     pub(super) fn page(&self) -> String {
         format!("http://127.0.0.1:{}/", self.port)
     }
+}
+
+/// A key of its own, gone with the folder.
+fn key_file(folder: &Path) -> std::io::Result<PathBuf> {
+    let file = folder.join("journal-key");
+    let key = Key::generate().map_err(std::io::Error::other)?;
+    let mut open = std::fs::File::options().write(true).create_new(true).mode(0o600).open(&file)?;
+    open.write_all(key.reveal().as_bytes())?;
+    Ok(file)
 }
 
 /// As a TOML string: a folder may have any name.

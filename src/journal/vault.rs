@@ -1,0 +1,250 @@
+//! The journal's folder, and the key to what is in it. SQLCipher encrypts each page (AES-256, HMAC-SHA-512) and the WAL.
+//!
+//! Promises: a key that is not the one in use is refused before anything is changed; what is damaged is told from what
+//! another key wrote. Must never: show a key, or take a journal for damaged because the key is wrong.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use ring::hmac;
+use rusqlite::Connection;
+use rusqlite::types::ValueRef;
+use zeroize::Zeroizing;
+
+use super::disk::{Disk, Machine};
+use super::open::{self, OpenError};
+use crate::config::JournalSettings;
+use crate::fault::Explain;
+use crate::secret::{self, SecretError};
+
+/// Says that a journal was made here, and with which key: `plain`, or the ids of keys, one a line. Two: a change of keys
+/// was interrupted.
+const MADE: &str = "journal.made";
+const PLAIN: &str = "plain";
+/// How every SQLite file begins that is not encrypted.
+const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+
+/// 256 random bits. Redacts itself, and is wiped when dropped.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Key(Zeroizing<[u8; 32]>);
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key(…)")
+    }
+}
+
+/// Why a key is not used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// Name a file that the gateway's user can read, and nobody else.
+    #[error(transparent)]
+    File(#[from] SecretError),
+    /// Make one with `wardline key new`.
+    #[error("{0}: a key has 64 hexadecimal digits")]
+    Form(PathBuf),
+    /// The machine gives no random numbers.
+    #[error("the machine gives no random numbers")]
+    Random,
+}
+
+impl Explain for KeyError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::File(_) => "WL-J052",
+            Self::Form(_) => "WL-J053",
+            Self::Random => "WL-J054",
+        }
+    }
+    fn remedy(&self) -> &'static str {
+        match self {
+            Self::File(_) => "Name a file in `journal.key_file` that the gateway's user can read, and nobody else.",
+            Self::Form(_) => "Make a key with `wardline key new`.",
+            Self::Random => "Check the machine's random number source.",
+        }
+    }
+}
+
+impl Key {
+    /// A new one.
+    pub fn generate() -> Result<Self, KeyError> {
+        let mut octets = Zeroizing::new([0; 32]);
+        let random = ring::rand::SystemRandom::new();
+        ring::rand::SecureRandom::fill(&random, &mut *octets).map_err(|_| KeyError::Random)?;
+        Ok(Self(octets))
+    }
+
+    /// Of 64 hexadecimal digits.
+    pub fn parse(hex: &[u8]) -> Option<Self> {
+        let mut octets = Zeroizing::new([0; 32]);
+        let (pairs, rest) = hex.as_chunks::<2>();
+        if pairs.len() != octets.len() || !rest.is_empty() {
+            return None;
+        }
+        let digit = |d: u8| char::from(d).to_digit(16).and_then(|d| u8::try_from(d).ok());
+        for (octet, [high, low]) in octets.iter_mut().zip(pairs) {
+            *octet = digit(*high)? << 4 | digit(*low)?;
+        }
+        Some(Self(octets))
+    }
+
+    /// From a file that nobody else can read.
+    pub fn read(file: &Path) -> Result<Self, KeyError> {
+        let held = secret::read(file)?;
+        Self::parse(held.line()).ok_or_else(|| KeyError::Form(file.into()))
+    }
+
+    /// 64 hexadecimal digits, for whoever keeps it.
+    pub fn reveal(&self) -> Zeroizing<String> {
+        hex(&*self.0)
+    }
+
+    fn derive<const N: usize>(&self, purpose: &str) -> [u8; N] {
+        let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &*self.0), purpose.as_bytes());
+        let mut derived = [0; N];
+        derived.iter_mut().zip(tag.as_ref()).for_each(|(to, from)| *to = *from);
+        derived
+    }
+
+    /// Which key it is: tells nothing about it.
+    pub fn id(&self) -> String {
+        hex(&self.derive::<8>("wardline journal id")).to_string()
+    }
+
+    /// The first octets of the file. Derived from the key, so that damage there costs nothing, and the file tells its key.
+    fn salt(&self) -> [u8; 16] {
+        self.derive("wardline journal salt")
+    }
+
+    /// As SQLCipher takes it: key and salt, nothing to be derived at start.
+    pub(super) fn spec(&self) -> Zeroizing<String> {
+        Zeroizing::new(format!("x'{}{}'", *self.reveal(), *hex(&self.salt())))
+    }
+
+    /// The first statement on a connection.
+    pub(super) fn unlock(&self, conn: &Connection) -> rusqlite::Result<()> {
+        // What goes wrong is said by us, with a code.
+        conn.execute_batch(&Zeroizing::new(format!("PRAGMA key = \"{}\"; PRAGMA cipher_log_level = NONE", *self.spec())))
+    }
+}
+
+fn hex(octets: &[u8]) -> Zeroizing<String> {
+    let digits = octets.iter().flat_map(|o| [o >> 4, o & 15]).filter_map(|d| char::from_digit(u32::from(d), 16));
+    Zeroizing::new(digits.collect())
+}
+
+/// Where a journal is, and its key. `None`: it is not encrypted.
+#[derive(Clone, Debug)]
+pub struct Vault {
+    pub(super) folder: PathBuf,
+    pub(super) key: Option<Key>,
+}
+
+impl Vault {
+    /// Looks at nothing yet.
+    pub fn new(folder: &Path, key: Option<Key>) -> Self {
+        Self { folder: folder.into(), key }
+    }
+
+    /// Of a gateway's settings: reads its key.
+    pub fn of(folder: &Path, settings: &JournalSettings) -> Result<Self, KeyError> {
+        Ok(Self::new(folder, settings.key_file.as_deref().map(Key::read).transpose()?))
+    }
+
+    pub(super) fn key(&self) -> Option<&Key> {
+        self.key.as_ref()
+    }
+
+    pub(super) fn file(&self) -> PathBuf {
+        self.folder.join(open::FILE)
+    }
+
+    /// Where it says with which keys the journal was made.
+    pub(super) fn mark(&self) -> PathBuf {
+        self.folder.join(MADE)
+    }
+
+    /// Whether a journal was made here before: an empty one is damage then.
+    pub(super) fn is_made(&self, disk: &dyn Disk) -> bool {
+        disk.exists(&self.mark())
+    }
+
+    /// Leaves word with which keys the journal is made. Durable when it returns.
+    pub(super) fn mark_made(&self, disk: &dyn Disk, keys: &[Option<&Key>]) -> std::io::Result<()> {
+        let ids: Vec<_> = keys.iter().map(|key| key.map_or_else(|| PLAIN.into(), Key::id)).collect();
+        if disk.read(&self.mark())? != ids.join("\n").as_bytes() || !disk.exists(&self.mark()) {
+            disk.write(&self.mark(), ids.join("\n").as_bytes())?;
+            disk.sync_folder(&self.folder)?;
+        }
+        Ok(())
+    }
+
+    /// The key that the file was written with: ours, or none. Refuses when it was another, or when that is not known.
+    pub(super) fn written_with(&self, disk: &dyn Disk) -> Result<Option<&Key>, OpenError> {
+        let wrap = |source| OpenError::Folder { path: self.folder.clone(), source: std::sync::Arc::new(source) };
+        let head = disk.head(&self.file(), MAGIC.len()).map_err(wrap)?;
+        let word = String::from_utf8_lossy(&disk.read(&self.mark()).map_err(wrap)?).into_owned();
+        let says = |key: Option<&Key>| match key {
+            // A journal from before there were keys left an empty word.
+            None => self.is_made(disk) && (word.is_empty() || word == PLAIN),
+            Some(key) => word == key.id(),
+        };
+        match self.key() {
+            _ if head == MAGIC => Ok(None),
+            // Its beginning is damaged, or it is empty: the word decides.
+            _ if says(None) => Ok(None),
+            Some(key) if head == key.salt() || says(Some(key)) => Ok(Some(key)),
+            // It was being made when the power went: nothing was acknowledged yet.
+            key if !self.is_made(disk) && head.iter().all(|octet| *octet == 0) => Ok(key),
+            Some(_) => Err(OpenError::WrongKey),
+            None => Err(OpenError::NoKey),
+        }
+    }
+}
+
+/// Octets of a page. SQLCipher answers in text, SQLite with a number.
+pub(super) fn page_bytes(conn: &Connection) -> rusqlite::Result<i64> {
+    conn.query_row("PRAGMA page_size", [], |row| match row.get_ref(0)? {
+        ValueRef::Text(text) => Ok(std::str::from_utf8(text).ok().and_then(|t| t.parse().ok()).unwrap_or(0)),
+        number => number.as_i64().map_err(Into::into),
+    })
+}
+
+/// Which key a copy was written with: this one or none. `None`: another.
+pub(super) fn key_of<'k>(copy: &Path, key: Option<&'k Key>) -> std::io::Result<Option<Option<&'k Key>>> {
+    let head = Machine.head(copy, MAGIC.len())?;
+    Ok(match key {
+        _ if head == MAGIC => Some(None),
+        Some(key) if head == key.salt() => Some(Some(key)),
+        _ => None,
+    })
+}
+
+/// Without a key.
+impl From<&Path> for Vault {
+    fn from(folder: &Path) -> Self {
+        Self::new(folder, None)
+    }
+}
+
+impl From<&Vault> for Vault {
+    fn from(vault: &Vault) -> Self {
+        vault.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_64_hexadecimal_digits_and_shows_itself_to_nobody() {
+        let key = Key::generate().unwrap();
+        assert_eq!(Key::parse(key.reveal().as_bytes()).unwrap(), key);
+        assert_eq!(format!("{key:?}"), "Key(…)");
+        assert!(!key.reveal().contains(&key.id()));
+        for bad in ["", "00", &"0".repeat(63), &"0".repeat(66), &"g".repeat(64)] {
+            assert!(Key::parse(bad.as_bytes()).is_none(), "{bad}");
+        }
+    }
+}
