@@ -62,10 +62,8 @@ pub const RETENTION_STEP_EVERY: Duration = Duration::from_millis(100);
 pub const RETENTION_STEP_ROWS: u32 = READINGS_PER_FRAME_MAX as u32 + 100;
 /// Free pages that stay in the file for the next readings.
 pub const JOURNAL_FREE_PAGES_KEPT: u32 = 1_024;
-/// Salvage looks for rows between two damaged places, one by one, at most so long and so many: recording again comes first.
+/// Salvage looks for rows in pages that nothing leads to, at most so long: recording again comes first.
 pub const SALVAGE_SEARCH_MAX: Duration = Duration::from_secs(2);
-/// See `SALVAGE_SEARCH_MAX`.
-pub const SALVAGE_PROBES_MAX: i64 = 2_000_000;
 /// Damaged rows taken over, to be set aside one by one; more are in the file that is kept.
 pub const SALVAGED_DAMAGED_MAX: usize = 10_000;
 /// Damaged files kept for inspection.

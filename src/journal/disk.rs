@@ -3,7 +3,7 @@
 //! Promises: an entry that was made is durable when its folder is synced. SQLite's own calls do not come through here.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -34,6 +34,16 @@ pub trait Disk: Send + Sync {
         let mut bytes = self.read(file)?;
         bytes.truncate(length);
         Ok(bytes)
+    }
+    /// Octets of a file.
+    fn length(&self, file: &Path) -> io::Result<u64> {
+        Ok(self.read(file)?.len() as u64)
+    }
+    /// So many bytes of a file from here on, as far as there are any.
+    fn read_at(&self, file: &Path, at: u64, length: usize) -> io::Result<Vec<u8>> {
+        let bytes = self.read(file)?;
+        let rest = usize::try_from(at).ok().and_then(|at| bytes.get(at..)).unwrap_or_default();
+        Ok(rest.iter().copied().take(length).collect())
     }
     /// Writes a file of the gateway's alone, and syncs it.
     fn write(&self, file: &Path, bytes: &[u8]) -> io::Result<()>;
@@ -81,6 +91,21 @@ impl Disk for Machine {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             opened => drop(opened?.take(length as u64).read_to_end(&mut bytes)?),
         }
+        Ok(bytes)
+    }
+
+    fn length(&self, file: &Path) -> io::Result<u64> {
+        match file.metadata() {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(0),
+            found => Ok(found?.len()),
+        }
+    }
+
+    fn read_at(&self, file: &Path, at: u64, length: usize) -> io::Result<Vec<u8>> {
+        let mut open = File::open(file)?;
+        open.seek(io::SeekFrom::Start(at))?;
+        let mut bytes = Vec::with_capacity(length);
+        open.take(length as u64).read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 

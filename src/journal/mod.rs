@@ -9,12 +9,15 @@ mod counts;
 mod days;
 #[doc(hidden)]
 pub mod disk;
+mod glean;
 pub mod inbox;
+mod leaves;
 mod lease;
 mod ledger;
 mod life;
 mod open;
 mod outbox;
+mod page;
 mod pending;
 mod queue;
 pub mod reader;

@@ -12,7 +12,9 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params, params_from_iter};
 
 use super::disk::Disk;
+use super::glean::glean;
 use super::open::{self, OpenError};
+use super::page::Pages;
 use super::vault::Vault;
 use super::{outbox, row, schema, seal, wal};
 use crate::clock::{Clock, Stamp};
@@ -100,8 +102,13 @@ pub(super) fn salvage(
         schema::migrate(&target, 0)?;
         target.execute_batch("BEGIN IMMEDIATE")?;
         let source = || open::connect(disk, &vault.file(), written_with).ok();
-        let until = clock.now().plus(limits::SALVAGE_SEARCH_MAX);
-        let torn = Copy { source: &source, target: &target, clock, until }.all()?;
+        let torn = Copy { source: &source, target: &target }.all()?;
+        if !torn.is_empty() {
+            let file = vault.file();
+            let pages = Pages::of(disk, &file, written_with).map_err(wrap)?;
+            let gleaned = glean(&target, &pages, clock, clock.now().plus(limits::SALVAGE_SEARCH_MAX))?;
+            tracing::info!(readings = gleaned, "Readings were found in parts of the file that nothing leads to.");
+        }
         settle_accounts(&target, creditors, torn.contains("alert_delivery"))?;
         let counts = count(&target)?;
         target.execute_batch("COMMIT")?;
@@ -174,8 +181,6 @@ struct Copy<'a> {
     /// Opens it. A page that does not decrypt ends its connection: each search has one of its own.
     source: &'a dyn Fn() -> Option<Connection>,
     target: &'a Connection,
-    clock: &'a Clock,
-    until: Stamp,
 }
 
 /// What is done with a row.
@@ -283,7 +288,7 @@ impl Copy<'_> {
         Ok(whole)
     }
 
-    /// All rows that can be reached: forwards to the damage, backwards to it, and between them one by one.
+    /// All rows that can be reached: forwards to the damage, and backwards to it. See `glean.rs` for what is between.
     fn rows(
         &self,
         select: &str,
@@ -292,70 +297,39 @@ impl Copy<'_> {
     ) -> rusqlite::Result<bool> {
         let Some(source) = (self.source)() else { return Ok(false) };
         let by_number = source.prepare(&format!("SELECT rowid FROM {table} LIMIT 0")).is_ok();
-        let key = if by_number { format!("{table}.rowid") } else { String::from("1, 2") };
-        let (ended, low) = Self::scan(&source, &format!("{select} ORDER BY {key}"), take)?;
-        if ended {
+        let (key, back) = if by_number {
+            (format!("{table}.rowid"), format!("{table}.rowid DESC"))
+        } else {
+            ("1, 2".into(), "1 DESC, 2 DESC".into())
+        };
+        if Self::scan(&source, &format!("{select} ORDER BY {key}"), take)? {
             return Ok(true);
         }
-        let Some(source) = (self.source)() else { return Ok(false) };
-        let back = if by_number { format!("{key} DESC") } else { "1 DESC, 2 DESC".into() };
-        let (_, high) = Self::scan(&source, &format!("{select} ORDER BY {back}"), take)?;
-        let (Some(low), Some(high), true) = (low.or(Some(0)), high.or(Some(limits::SALVAGE_PROBES_MAX)), by_number)
-        else {
-            return Ok(false);
-        };
-        let end = high.min(low.saturating_add(limits::SALVAGE_PROBES_MAX));
-        self.one_by_one(&format!("{select} WHERE {table}.rowid = ?1"), low.saturating_add(1)..end, take)?;
+        if let Some(source) = (self.source)() {
+            Self::scan(&source, &format!("{select} ORDER BY {back}"), take)?;
+        }
         Ok(false)
     }
 
-    fn one_by_one(
-        &self,
-        select: &str,
-        mut ids: std::ops::Range<i64>,
-        take: &mut dyn FnMut(&Row<'_>) -> rusqlite::Result<()>,
-    ) -> rusqlite::Result<()> {
-        while !ids.is_empty() {
-            let Some(source) = (self.source)() else { return Ok(()) };
-            let Ok(mut one) = source.prepare(select) else { return Ok(()) };
-            for id in ids.by_ref() {
-                if self.clock.now().mono_us > self.until.mono_us {
-                    return Ok(());
-                }
-                let Ok(mut rows) = one.query([id]) else { break };
-                match rows.next() {
-                    Ok(Some(row)) => take(row)?,
-                    Ok(None) => {}
-                    Err(_) => break,
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Until the end or the damage. Answers whether it was the end, and the first number of the last row.
+    /// Until the end or the damage. Answers whether it was the end.
     fn scan(
         source: &Connection,
         sql: &str,
         take: &mut dyn FnMut(&Row<'_>) -> rusqlite::Result<()>,
-    ) -> rusqlite::Result<(bool, Option<i64>)> {
-        let mut at = None;
-        let Ok(mut scan) = source.prepare(sql) else { return Ok((false, None)) };
-        let Ok(mut rows) = scan.query([]) else { return Ok((false, None)) };
+    ) -> rusqlite::Result<bool> {
+        let Ok(mut scan) = source.prepare(sql) else { return Ok(false) };
+        let Ok(mut rows) = scan.query([]) else { return Ok(false) };
         loop {
             match rows.next() {
-                Ok(Some(row)) => {
-                    at = row.get(0).ok().or(at);
-                    take(row)?;
-                }
-                Ok(None) => return Ok((true, at)),
-                Err(_) => return Ok((false, at)),
+                Ok(Some(row)) => take(row)?,
+                Ok(None) => return Ok(true),
+                Err(_) => return Ok(false),
             }
         }
     }
 }
 
-fn fits(value: &Value, declared: &str) -> bool {
+pub(super) fn fits(value: &Value, declared: &str) -> bool {
     match value {
         Value::Null => true,
         Value::Integer(_) => declared == "INTEGER",

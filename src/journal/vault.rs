@@ -111,8 +111,12 @@ impl Key {
         hex(&self.derive::<8>("wardline journal id")).to_string()
     }
 
+    pub(super) fn octets(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// The first octets of the file. Derived from the key, so that damage there costs nothing, and the file tells its key.
-    fn salt(&self) -> [u8; 16] {
+    pub(super) fn salt(&self) -> [u8; 16] {
         self.derive("wardline journal salt")
     }
 

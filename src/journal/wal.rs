@@ -3,6 +3,8 @@
 //! A transaction's frames are written when the one before it is synced. So a power cut leaves at most one commit that is
 //! not whole; SQLite drops it, and rightly. More than one behind a bad frame is damage: SQLite would drop them silently.
 
+use std::collections::HashMap;
+
 const HEADER: usize = 32;
 const FRAME: usize = 24;
 /// Words of the checksum in the machine's order of this magic number: little-endian; with the last bit: big-endian.
@@ -72,6 +74,15 @@ pub(super) fn is_damaged(bytes: &[u8]) -> bool {
         commits += usize::from(!whole && wal.is_ours(frame) && Wal::is_commit(frame));
     }
     commits > 1
+}
+
+/// The newest of each page, up to the last commit.
+pub(super) fn pages(bytes: &[u8]) -> HashMap<u32, Vec<u8>> {
+    let Some(wal) = Wal::read(bytes) else { return HashMap::new() };
+    let is_commit = |frame: &[u8]| wal.is_ours(frame) && Wal::is_commit(frame);
+    let commits = wal.frames.clone().rposition(is_commit).map_or(0, |last| last + 1);
+    let ours = wal.frames.clone().take(commits).filter(|frame| wal.is_ours(frame));
+    ours.filter_map(|frame| Some((word(frame, 0)?, frame.get(FRAME..)?.to_vec()))).collect()
 }
 
 /// The same WAL with checksums that fit, up to its last commit: the damage stays in its page, and what is behind it can

@@ -1,0 +1,105 @@
+//! Pages of the file as they lie on the disk, read without SQLite: for a salvage, which wants each page that is whole
+//! whatever became of the others.
+//!
+//! SQLCipher 4: AES-256-CBC, then 16 octets of IV and an HMAC-SHA-512 over both and the page's number.
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::path::Path;
+
+use aes::Aes256;
+use cbc::cipher::{BlockModeDecrypt, KeyIvInit};
+use ring::{hmac, pbkdf2};
+
+use super::disk::Disk;
+use super::salvage::wal_of;
+use super::vault::Key;
+use super::wal;
+
+/// Octets of a page: SQLite's default, which the journal never changes.
+pub(super) const PAGE: usize = 4_096;
+const IV: usize = 16;
+const HMAC: usize = 64;
+/// Of page 1, in place of the file's magic.
+const SALT: usize = 16;
+/// SQLCipher derives the key of the HMAC in so many rounds from its own key.
+const ROUNDS: NonZeroU32 = NonZeroU32::new(2).unwrap();
+
+/// How the pages are encrypted.
+pub(super) struct Cipher {
+    key: [u8; 32],
+    hmac: hmac::Key,
+}
+
+impl Cipher {
+    pub(super) fn new(key: &Key) -> Self {
+        let salt = key.salt().map(|octet| octet ^ 0x3A);
+        let mut derived = [0; 32];
+        pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA512, ROUNDS, &salt, key.octets(), &mut derived);
+        Self { key: *key.octets(), hmac: hmac::Key::new(hmac::HMAC_SHA512, &derived) }
+    }
+
+    /// `None`: it is not what was written as this page.
+    fn open(&self, number: u32, page: &[u8]) -> Option<Vec<u8>> {
+        let start = if number == 1 { SALT } else { 0 };
+        let (sealed, tag) = page.split_at_checked(page.len().checked_sub(HMAC)?)?;
+        let sealed = sealed.get(start..)?;
+        let mut signed = sealed.to_vec();
+        signed.extend_from_slice(&number.to_le_bytes());
+        hmac::verify(&self.hmac, &signed, tag).ok()?;
+        let (text, iv) = sealed.split_at_checked(sealed.len().checked_sub(IV)?)?;
+        let mut decrypt = cbc::Decryptor::<Aes256>::new(&self.key.into(), &<[u8; IV]>::try_from(iv).ok()?.into());
+        let mut plain = vec![0; start];
+        for block in text.as_chunks::<IV>().0 {
+            let mut block = (*block).into();
+            decrypt.decrypt_block(&mut block);
+            plain.extend_from_slice(&block);
+        }
+        Some(plain)
+    }
+}
+
+/// The pages of a journal: those of the WAL before those of the file.
+pub(super) struct Pages<'a> {
+    disk: &'a dyn Disk,
+    file: &'a Path,
+    cipher: Option<Cipher>,
+    wal: HashMap<u32, Vec<u8>>,
+    /// How many the file has.
+    in_file: u32,
+}
+
+impl<'a> Pages<'a> {
+    pub(super) fn of(disk: &'a dyn Disk, file: &'a Path, key: Option<&Key>) -> std::io::Result<Self> {
+        let wal = wal::pages(&disk.read(&wal_of(file))?);
+        let in_file = u32::try_from(disk.length(file)? / PAGE as u64).unwrap_or(u32::MAX);
+        Ok(Self { disk, file, cipher: key.map(Cipher::new), wal, in_file })
+    }
+
+    /// The numbers of all pages that there are, but for the first.
+    pub(super) fn numbers(&self) -> impl Iterator<Item = u32> {
+        let mut more: Vec<_> = self.wal.keys().copied().filter(|number| *number > self.in_file).collect();
+        more.sort_unstable();
+        (2..=self.in_file).chain(more)
+    }
+
+    /// Whether a page that is changed is told from one that was written.
+    pub(super) fn are_sealed(&self) -> bool {
+        self.cipher.is_some()
+    }
+
+    /// What SQLite may use of the page. `None`: it is not there, or not what was written.
+    pub(super) fn get(&self, number: u32) -> Option<Vec<u8>> {
+        let page = match self.wal.get(&number) {
+            Some(page) => page.clone(),
+            None => {
+                let at = u64::from(number.checked_sub(1)?) * PAGE as u64;
+                self.disk.read_at(self.file, at, PAGE).ok().filter(|page| page.len() == PAGE)?
+            }
+        };
+        match &self.cipher {
+            Some(cipher) => cipher.open(number, &page),
+            None => Some(page),
+        }
+    }
+}
