@@ -29,12 +29,6 @@ pub trait Disk: Send + Sync {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// The bytes of a file; of none: none.
     fn read(&self, file: &Path) -> io::Result<Vec<u8>>;
-    /// The first bytes of a file, as far as there are any.
-    fn head(&self, file: &Path, length: usize) -> io::Result<Vec<u8>> {
-        let mut bytes = self.read(file)?;
-        bytes.truncate(length);
-        Ok(bytes)
-    }
     /// Octets of a file.
     fn length(&self, file: &Path) -> io::Result<u64> {
         Ok(self.read(file)?.len() as u64)
@@ -45,6 +39,8 @@ pub trait Disk: Send + Sync {
         let rest = usize::try_from(at).ok().and_then(|at| bytes.get(at..)).unwrap_or_default();
         Ok(rest.iter().copied().take(length).collect())
     }
+    /// Writes into a file that is there, and syncs it.
+    fn write_at(&self, file: &Path, at: u64, bytes: &[u8]) -> io::Result<()>;
     /// Writes a file of the gateway's alone, and syncs it.
     fn write(&self, file: &Path, bytes: &[u8]) -> io::Result<()>;
     /// Removes a file.
@@ -85,15 +81,6 @@ impl Disk for Machine {
         }
     }
 
-    fn head(&self, file: &Path, length: usize) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::with_capacity(length);
-        match File::open(file) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            opened => drop(opened?.take(length as u64).read_to_end(&mut bytes)?),
-        }
-        Ok(bytes)
-    }
-
     fn length(&self, file: &Path) -> io::Result<u64> {
         match file.metadata() {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(0),
@@ -102,11 +89,23 @@ impl Disk for Machine {
     }
 
     fn read_at(&self, file: &Path, at: u64, length: usize) -> io::Result<Vec<u8>> {
-        let mut open = File::open(file)?;
-        open.seek(io::SeekFrom::Start(at))?;
         let mut bytes = Vec::with_capacity(length);
-        open.take(length as u64).read_to_end(&mut bytes)?;
+        match File::open(file) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            opened => {
+                let mut open = opened?;
+                open.seek(io::SeekFrom::Start(at))?;
+                open.take(length as u64).read_to_end(&mut bytes)?;
+            }
+        }
         Ok(bytes)
+    }
+
+    fn write_at(&self, file: &Path, at: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut open = OpenOptions::new().write(true).open(file)?;
+        open.seek(io::SeekFrom::Start(at))?;
+        open.write_all(bytes)?;
+        open.sync_all()
     }
 
     fn write(&self, file: &Path, bytes: &[u8]) -> io::Result<()> {

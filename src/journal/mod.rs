@@ -174,12 +174,15 @@ impl Journal {
             Err(OpenError::Damaged(why)) => why,
             opened_or_refused => return opened_or_refused,
         };
+        let made = vault.is_made(&*disk);
         let salvaged = {
             let _lock = open::claim(&vault.folder)?;
             salvage::salvage(&*disk, vault, creditors, &clock, why)?
         };
         let (journal, recovered) = open()?;
-        Ok((journal, Recovered { salvaged: Some(salvaged), ..recovered }))
+        // Power was lost while it was first made: nothing had been acknowledged, and nothing was found.
+        let salvaged = Some(salvaged).filter(|salvaged| made || salvaged.readings > 0);
+        Ok((journal, Recovered { salvaged, ..recovered }))
     }
 
     fn open_as_it_is(

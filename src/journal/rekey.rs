@@ -60,7 +60,7 @@ pub(super) fn change(
 ) -> Result<(), OpenError> {
     let wrap = |source| OpenError::Folder { path: vault.folder.clone(), source: Arc::new(source) };
     let (file, new, old) = (vault.file(), vault.folder.join(NEW), vault.folder.join(OLD));
-    if disk.head(&file, 1).map_err(wrap)?.is_empty() && disk.read(&wal_of(&file)).map_err(wrap)?.is_empty() {
+    if disk.read_at(&file, 0, 1).map_err(wrap)?.is_empty() && disk.read(&wal_of(&file)).map_err(wrap)?.is_empty() {
         return Ok(());
     }
     remove_with_wal(disk, &new).map_err(wrap)?;

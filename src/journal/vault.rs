@@ -168,9 +168,10 @@ impl Vault {
         self.folder.join(MADE)
     }
 
-    /// Whether a journal was made here before: an empty one is damage then.
+    /// Whether a journal was made here before: an empty one is damage then. A word that a power cut tore is none; a
+    /// journal from before there were keys left an empty one.
     pub(super) fn is_made(&self, disk: &dyn Disk) -> bool {
-        disk.exists(&self.mark())
+        disk.exists(&self.mark()) && (self.key.is_none() || disk.read(&self.mark()).is_ok_and(|word| !word.is_empty()))
     }
 
     /// Leaves word with which keys the journal is made. Durable when it returns.
@@ -186,18 +187,13 @@ impl Vault {
     /// The key that the file was written with: ours, or none. Refuses when it was another, or when that is not known.
     pub(super) fn written_with(&self, disk: &dyn Disk) -> Result<Option<&Key>, OpenError> {
         let wrap = |source| OpenError::Folder { path: self.folder.clone(), source: std::sync::Arc::new(source) };
-        let head = disk.head(&self.file(), MAGIC.len()).map_err(wrap)?;
+        let head = disk.read_at(&self.file(), 0, MAGIC.len()).map_err(wrap)?;
         let word = String::from_utf8_lossy(&disk.read(&self.mark()).map_err(wrap)?).into_owned();
-        let says = |key: Option<&Key>| match key {
-            // A journal from before there were keys left an empty word.
-            None => self.is_made(disk) && (word.is_empty() || word == PLAIN),
-            Some(key) => word == key.id(),
-        };
         match self.key() {
             _ if head == MAGIC => Ok(None),
-            // Its beginning is damaged, or it is empty: the word decides.
-            _ if says(None) => Ok(None),
-            Some(key) if head == key.salt() || says(Some(key)) => Ok(Some(key)),
+            // Where its beginning is damaged the word decides.
+            Some(key) if head == key.salt() || word == key.id() => Ok(Some(key)),
+            key if word == PLAIN || key.is_none() && self.is_made(disk) && word.is_empty() => Ok(None),
             // It was being made when the power went: nothing was acknowledged yet.
             key if !self.is_made(disk) && head.iter().all(|octet| *octet == 0) => Ok(key),
             Some(_) => Err(OpenError::WrongKey),
@@ -216,7 +212,7 @@ pub(super) fn page_bytes(conn: &Connection) -> rusqlite::Result<i64> {
 
 /// Which key a copy was written with: this one or none. `None`: another.
 pub(super) fn key_of<'k>(copy: &Path, key: Option<&'k Key>) -> std::io::Result<Option<Option<&'k Key>>> {
-    let head = Machine.head(copy, MAGIC.len())?;
+    let head = Machine.read_at(copy, 0, MAGIC.len())?;
     Ok(match key {
         _ if head == MAGIC => Some(None),
         Some(key) if head == key.salt() => Some(Some(key)),
