@@ -62,18 +62,26 @@ impl<'a> Wal<'a> {
     }
 }
 
-/// Whether acknowledged transactions stand behind a frame that is not what was written.
+/// Whether acknowledged transactions stand behind a frame that is not what was written. They follow each other by their
+/// checksums; what an earlier power cut left of a commit that never was does not follow what was written over it.
 pub(super) fn is_damaged(bytes: &[u8]) -> bool {
     let Some(wal) = Wal::read(bytes) else { return false };
     let (mut sum, mut whole, mut commits) = (wal.start, true, 0);
     for frame in wal.frames.clone() {
-        if whole {
-            sum = wal.next(sum, frame);
-            whole = wal.is_ours(frame) && (word(frame, 16), word(frame, 20)) == (Some(sum.0), Some(sum.1));
+        let follows = wal.next(sum, frame);
+        let stored = (word(frame, 16).unwrap_or(0), word(frame, 20).unwrap_or(0));
+        let is_next = wal.is_ours(frame) && stored == follows;
+        whole &= is_next;
+        if !whole {
+            commits = if is_next { commits } else { 0 };
+            commits += usize::from(wal.is_ours(frame) && Wal::is_commit(frame));
         }
-        commits += usize::from(!whole && wal.is_ours(frame) && Wal::is_commit(frame));
+        if commits > 1 {
+            return true;
+        }
+        sum = stored;
     }
-    commits > 1
+    false
 }
 
 /// The newest of each page, up to the last commit.
