@@ -14,12 +14,14 @@
 mod support;
 
 mod kills;
+mod tls;
 
 use std::time::{Duration, Instant};
 
 use wardline::lab::endpoint::Endpoint;
 
 use support::PATIENCE;
+use support::gateway::Gateway;
 use support::obligations::{Book, Verdict};
 
 /// A gateway between a broker and a FHIR endpoint, and the patients of a book.
@@ -63,4 +65,13 @@ fn seed() -> u64 {
 /// A number from the environment: the long runs ask for more.
 fn asked(name: &str, usual: u64) -> u64 {
     std::env::var(name).map_or(usual, |n| n.parse().unwrap())
+}
+
+/// Code and sentence of what is wrong with the first source or destination, as `wardline status` has it.
+fn why(gateway: &Gateway, links: &str) -> Option<(String, String)> {
+    // It may not answer yet.
+    let status: serde_json::Value = serde_json::from_str(&gateway.cli(&["status", "--json"]).0).ok()?;
+    let why = &status[links][0]["why"];
+    let text = |key: &str| why[key].as_str().map(str::to_owned);
+    Some((text("code")?, text("text")?))
 }

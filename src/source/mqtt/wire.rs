@@ -63,8 +63,8 @@ async fn open(target: &Target) -> io::Result<Stream> {
     tcp.set_nodelay(true)?;
     Ok(match &target.tls {
         None => Stream::Plain(tcp),
-        Some((config, name)) => {
-            let tls = TlsConnector::from(Arc::clone(config)).connect(name.clone(), tcp).await?;
+        Some(trust) => {
+            let tls = TlsConnector::from(trust.config()).connect(trust.server.clone(), tcp).await?;
             Stream::Tls(Box::new(tls))
         }
     })
