@@ -100,8 +100,9 @@ pub const TEXT_CHARS_MAX: usize = 128;
 pub const MQTT_IN_FLIGHT_MAX: u16 = 1_000;
 /// An MQTT message is taken up to this size with its topic and properties; of a larger one, this beginning.
 pub const MQTT_PACKET_BYTES_MAX: u32 = 1024 * 1024;
-/// Silence after which the broker is asked whether it is there. It gives us up after one and a half times this.
-pub const MQTT_KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// Silence after which the broker is asked whether it is there; as long again without an answer, and the link counts as
+/// dead, within a minute in all. The broker gives us up after one and a half times this.
+pub const MQTT_KEEP_ALIVE: Duration = Duration::from_secs(25);
 /// Connecting, TLS and the broker's welcome together.
 pub const MQTT_CONNECT_MAX: Duration = Duration::from_secs(15);
 /// Reconnecting waits a random time below a bound that doubles from the first to the second of these.

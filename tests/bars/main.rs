@@ -14,6 +14,7 @@
 mod support;
 
 mod kills;
+mod links;
 mod tls;
 
 use std::time::{Duration, Instant};
@@ -74,4 +75,8 @@ fn why(gateway: &Gateway, links: &str) -> Option<(String, String)> {
     let why = &status[links][0]["why"];
     let text = |key: &str| why[key].as_str().map(str::to_owned);
     Some((text("code")?, text("text")?))
+}
+
+fn port_of(url: &str) -> u16 {
+    url.rsplit(':').next().unwrap().split('/').next().unwrap().parse().unwrap()
 }

@@ -18,7 +18,7 @@ use super::support::gateway::Gateway;
 use super::support::obligations::Book;
 use super::support::scripted::{Reply, Scripted};
 use super::support::toxic::Toxic;
-use super::{PATIENCE, all_is_well, settings, until_within, why};
+use super::{PATIENCE, all_is_well, port_of, settings, until_within, why};
 
 /// A server that should get nothing: its port, and what it got.
 struct Impostor {
@@ -28,7 +28,7 @@ struct Impostor {
 
 async fn impostor(config: Option<Arc<rustls::ServerConfig>>) -> Impostor {
     let server = Scripted::serve(config.map(|c| (c, "127.0.0.1")), |_| Reply::status(200)).await;
-    let port = server.url.rsplit(':').next().unwrap().split('/').next().unwrap().parse().unwrap();
+    let port = port_of(&server.url);
     Impostor { port, payload: Box::new(move || server.requests().len()) }
 }
 
@@ -54,7 +54,8 @@ async fn of_yesterday() -> Impostor {
 }
 
 /// One gateway that meets this server first, and the right one afterwards.
-async fn meets(broker: &Broker, n: u64, what: &str, server: Impostor, code: &str, reason: &str, ca: &Authority) {
+async fn meets(what: &str, server: Impostor, code: &str, reason: &str, ca: &Authority) {
+    let Some(broker) = Broker::start(&Door::Open, "") else { return };
     let folder = tempfile::tempdir().unwrap();
     let ca_file = folder.path().join("ca.pem");
     let tls = Settings { keep: true, tls: true, ca_file: Some(ca_file.clone()), ..Settings::default() };
@@ -62,15 +63,11 @@ async fn meets(broker: &Broker, n: u64, what: &str, server: Impostor, code: &str
     std::fs::File::options().append(true).open(&ca_file).unwrap().write_all(ca.pem().as_bytes()).unwrap();
     let proxy = Toxic::start(server.port).await;
     let mut book = Book::new(2);
-    // TOML: within the destination's table. A client id of its own at the common broker.
     let url = format!("https://127.0.0.1:{}/fhir", proxy.port);
     let text = settings(&book, broker.port, &url, &format!("ca_file = \"{}\"", ca_file.display()));
-    let text = text.replace("kind = \"mqtt\"\n", &format!("kind = \"mqtt\"\nclient_id = \"box-{n}\"\n"));
     let mut gateway = Gateway::new(&text);
     gateway.start();
-    let device = Device::with(broker.device_port, |o| {
-        o.set_client_id(format!("device-{n}"));
-    });
+    let device = Device::connect(broker.device_port);
     assert!(book.publish(&device, 0..20).await);
     until_within(PATIENCE, what, || why(&gateway, "destinations").is_some()).await;
     let said = why(&gateway, "destinations").unwrap();
@@ -83,7 +80,7 @@ async fn meets(broker: &Broker, n: u64, what: &str, server: Impostor, code: &str
     assert!((1..=20).contains(&tries), "{what}: {tries} tries in four seconds");
     assert_eq!((server.payload)(), 0, "{what}");
     assert!(book.publish(&device, 20..25).await);
-    proxy.aim(good.url().rsplit(':').next().unwrap().split('/').next().unwrap().parse().unwrap());
+    proxy.aim(port_of(&good.url()));
     all_is_well(&book, &good, PATIENCE).await;
     println!("N2 {what}: {code} {}, {tries} tries in 4 s", said.1);
     assert_eq!(gateway.stop(), Some(0), "{}", gateway.log());
@@ -91,7 +88,6 @@ async fn meets(broker: &Broker, n: u64, what: &str, server: Impostor, code: &str
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_destination_whose_tls_is_wrong_gets_nothing_until_it_is_right() {
-    let Some(broker) = Broker::start(&Door::Open, "") else { return };
     let (ours, theirs) = (authority("Ours"), authority("Theirs"));
     let here = &["127.0.0.1"][..];
     let with = |ca, names, years| Some(Identity::new(ca, names, years).server());
@@ -102,15 +98,15 @@ async fn a_destination_whose_tls_is_wrong_gets_nothing_until_it_is_right() {
     let itself = impostor(with(None, here, ALWAYS)).await;
     let plain = impostor(None).await;
     let old = of_yesterday().await;
-    let meets = |n, what, server, code, reason| meets(&broker, n, what, server, code, reason, &ours);
+    let meets = |what, server, code, reason| meets(what, server, code, reason, &ours);
     tokio::join!(
-        meets(1, "expired", expired, "WL-F003", "expired"),
-        meets(2, "not yet valid", early, "WL-F003", "not valid yet"),
-        meets(3, "wrong host", elsewhere, "WL-F003", "not valid for"),
-        meets(4, "unknown CA", unknown, "WL-F003", "UnknownIssuer"),
-        meets(5, "self-signed", itself, "WL-F003", "UnknownIssuer"),
-        meets(6, "plain HTTP", plain, "WL-F001", "breaks off at once"),
-        meets(7, "TLS 1.1", old, "WL-F001", "unsafe versions"),
+        meets("expired", expired, "WL-F003", "expired"),
+        meets("not yet valid", early, "WL-F003", "not valid yet"),
+        meets("wrong host", elsewhere, "WL-F003", "not valid for"),
+        meets("unknown CA", unknown, "WL-F003", "UnknownIssuer"),
+        meets("self-signed", itself, "WL-F003", "UnknownIssuer"),
+        meets("plain HTTP", plain, "WL-F001", "breaks off at once"),
+        meets("TLS 1.1", old, "WL-F001", "unsafe versions"),
     );
 }
 

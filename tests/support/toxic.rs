@@ -40,6 +40,8 @@ pub struct Toxic {
     pub port: u16,
     luck: watch::Sender<Luck>,
     target: Arc<AtomicU16>,
+    /// Cancelled: the connections of its time are cut.
+    era: Arc<Mutex<CancellationToken>>,
     accepted: Arc<AtomicU64>,
     passed: Arc<AtomicU64>,
 }
@@ -69,7 +71,15 @@ impl Toxic {
         let port = listener.local_addr()?.port();
         let target = Arc::new(AtomicU16::new(target));
         let (accepted, passed) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
-        let proxy = Self { port, luck, target: target.clone(), accepted: accepted.clone(), passed: passed.clone() };
+        let era = Arc::new(Mutex::new(CancellationToken::new()));
+        let proxy = Self {
+            port,
+            luck,
+            target: target.clone(),
+            era: era.clone(),
+            accepted: accepted.clone(),
+            passed: passed.clone(),
+        };
         tokio::spawn(async move {
             let mut dice = Rng::new(u64::from(port));
             while let Ok((client, _)) = listener.accept().await {
@@ -81,7 +91,7 @@ impl Toxic {
                 };
                 let line = Line {
                     luck: seen.clone(),
-                    cut: CancellationToken::new(),
+                    cut: era.lock().unwrap().child_token(),
                     doom,
                     moved: Default::default(),
                     last: Mutex::new(Instant::now()),
@@ -97,6 +107,11 @@ impl Toxic {
     /// From now on, for open connections too.
     pub fn order(&self, luck: Luck) {
         self.luck.send_replace(luck);
+    }
+
+    /// Resets the open connections.
+    pub fn cut(&self) {
+        std::mem::take(&mut *self.era.lock().unwrap()).cancel();
     }
 
     /// New connections go to another port.
