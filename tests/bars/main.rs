@@ -13,6 +13,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod hostile;
 mod kills;
 mod links;
 mod tls;

@@ -68,10 +68,10 @@ impl Gateway {
     /// CPU time so far, of which the kernel counts hundredths of a second.
     pub fn cpu(&self) -> Duration {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
-        // The name before it may hold spaces.
-        let fields: Vec<u64> = stat.rsplit(')').next().unwrap().split(' ').filter_map(|f| f.parse().ok()).collect();
-        // The state is no number: user and system time are the 14th and 15th of all.
-        Duration::from_millis((fields[10] + fields[11]) * 10)
+        // The name before it may hold spaces. User and system time are the 14th and 15th field of all.
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        let ticks: u64 = fields[11..13].iter().map(|f| f.parse::<u64>().unwrap()).sum();
+        Duration::from_millis(ticks * 10)
     }
 
     /// Resident memory, KiB.
