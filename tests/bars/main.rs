@@ -13,6 +13,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod flaps;
 mod hostile;
 mod kills;
 mod links;
