@@ -17,6 +17,7 @@ mod flaps;
 mod hostile;
 mod kills;
 mod links;
+mod outage;
 mod tls;
 
 use std::time::{Duration, Instant};

@@ -6,6 +6,9 @@ use std::fmt::Write as _;
 use std::ops::Range;
 use std::sync::Arc;
 
+use wardline::decimal::Decimal;
+use wardline::lab::tally::Tally;
+
 use super::device::Device;
 
 /// Reading 0 was taken then; each further one a second later. 2026-11-01T00:00:00Z.
@@ -66,6 +69,18 @@ impl Book {
     /// How many are owed.
     pub fn owed(&self) -> u64 {
         self.owed.len() as u64
+    }
+
+    /// What is owed, as the lab's endpoint counts what it holds.
+    pub fn tally(&self) -> Tally {
+        let mut tally = Tally::default();
+        for n in &self.owed {
+            let value = Decimal::from(i64::try_from(rate(*n)).unwrap());
+            let patient = format!("Patient/p{}", n % self.patients);
+            let mark = tally.mark(&patient, "8867-4", [Some((value, "/min"))].into_iter());
+            tally.add(mark);
+        }
+        tally
     }
 
     /// Compares with the Observations of the destination.
