@@ -18,6 +18,7 @@ mod hostile;
 mod kills;
 mod links;
 mod outage;
+mod soak;
 mod tls;
 
 use std::time::{Duration, Instant};
