@@ -208,7 +208,7 @@ fn what_creeps_is_seen() {
     };
     let found = |grows, wal| creeps(&calm(grows), wal, 3_600).1;
     assert_eq!(found(|_, _| {}, WAL_MAX), [""; 0]);
-    // Two kilobytes a reading at ten a second would be 72 MB in an hour; this is a megabyte.
+    // 20 KiB a minute.
     assert_eq!(found(|n, s| s.resident += n * 20, 0), ["memory"]);
     assert_eq!(found(|n, s| s.descriptors += n as usize / 10, 0), ["file descriptors"]);
     assert_eq!(found(|n, s| s.p99 = Some(100 + n as u32 * 20), 0), ["time"]);
