@@ -189,6 +189,9 @@ fn broken(error: &reqwest::Error) -> Trouble {
     while let Some(cause) = source {
         if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
             return match tls {
+                rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer) => {
+                    Trouble::Certificate("signed by nobody we trust (UnknownIssuer)".into())
+                }
                 rustls::Error::InvalidCertificate(reason) => Trouble::Certificate(reason.to_string()),
                 rustls::Error::PeerIncompatible(_) => {
                     Trouble::Unreachable("TLS failed: it offers only unsafe versions")
