@@ -9,6 +9,7 @@ mod orders;
 mod outbox;
 mod pipeline;
 mod probe;
+mod quota;
 mod reconcile;
 mod records;
 mod start;

@@ -98,8 +98,9 @@ pub const TEXT_CHARS_MAX: usize = 128;
 pub const MQTT_IN_FLIGHT_MAX: u16 = 1_000;
 /// An MQTT message is taken up to this size with its topic and properties; of a larger one, this beginning.
 pub const MQTT_PACKET_BYTES_MAX: u32 = 1024 * 1024;
-/// Silence after which the broker is asked whether it is there. It gives us up after one and a half times this.
-pub const MQTT_KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// Silence after which the broker is asked whether it is there; as long again without an answer, and the link counts as
+/// dead, within a minute in all. The broker gives us up after one and a half times this.
+pub const MQTT_KEEP_ALIVE: Duration = Duration::from_secs(25);
 /// Connecting, TLS and the broker's welcome together.
 pub const MQTT_CONNECT_MAX: Duration = Duration::from_secs(15);
 /// Reconnecting waits a random time below a bound that doubles from the first to the second of these.
@@ -203,6 +204,17 @@ pub const DEVICES_REMEMBERED_MAX: usize = 256;
 pub const RECORD_SEGMENTS_MAX: usize = 16;
 /// Glucose records of one meter that wait for their context: a meter sends it right after each record.
 pub const RECORDS_HELD_MAX: usize = 64;
+/// Frames that one device may bring in a second for long: ten sensors of ten values a second. A frame of `n` KiB counts
+/// for `n + 1`.
+pub const DEVICE_FRAMES_PER_SECOND: u32 = 100;
+/// And at once, after a pause: a month of one a minute, sent again after an outage.
+pub const DEVICE_FRAMES_BURST: u32 = 50_000;
+/// Devices whose rates are remembered; of them, those that were quiet are forgotten first.
+pub const DEVICE_RATES_MAX: usize = 4_096;
+/// Of the frames of a flood, so many are kept as evidence; the rest is counted.
+pub const FLOOD_FRAMES_KEPT: u32 = 100;
+/// A flood is over when nothing was refused for so long.
+pub const FLOOD_QUIET: Duration = Duration::from_secs(60);
 /// How often rules that watch time are run.
 pub const ALERT_TICK: Duration = Duration::from_secs(1);
 /// A full disk is tried again after this; the sources wait meanwhile.

@@ -9,11 +9,11 @@ use wardline::lab::endpoint::{Endpoint, Manners, Settings};
 
 mod support;
 
+use support::PATIENCE;
 use support::broker::{Broker, Door};
 use support::device::Device;
 use support::fhir_server::{FhirServer, Kind};
 use support::gateway::Gateway;
-use support::{PATIENCE, within};
 
 const PATIENTS: u64 = 4;
 
@@ -88,32 +88,6 @@ async fn what_cannot_be_decoded_is_kept_with_its_reason_and_blocks_nobody() {
     assert!(unassigned.to_string().contains("unknown-device"), "{unassigned}");
     assert_eq!(gateway.stop(), Some(0), "{}", gateway.log());
     assert_eq!(endpoint.counts().observations, 1);
-}
-
-/// Fifty times: publish, `kill -9` in mid-flow, start again. What the broker was told is taken is there exactly once.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_acknowledged_reading_survives_kills_in_mid_flow_exactly_once() {
-    const ROUNDS: u64 = 50;
-    const EACH: u64 = 20;
-    let Some(broker) = Broker::start(&Door::Open, "max_queued_messages 0") else { return };
-    let endpoint = Endpoint::start(Settings::default()).unwrap();
-    let mut gateway = Gateway::new(&settings(&broker, &endpoint.url()));
-    gateway.start();
-    let device = Device::connect(broker.device_port);
-    for round in 0..ROUNDS {
-        let sending = publish(&device, round * EACH..(round + 1) * EACH);
-        let killing = async {
-            tokio::time::sleep(Duration::from_millis(round * 7 % 60)).await;
-            gateway.kill();
-            gateway.start();
-        };
-        within("a round", async { tokio::join!(sending, killing) }).await;
-    }
-    let all = ROUNDS * EACH;
-    until("delivery of everything", || endpoint.counts().observations == all).await;
-    assert_eq!(endpoint.counts().duplicates, 0);
-    assert_eq!(gateway.stop(), Some(0), "{}", gateway.log());
-    assert_eq!(endpoint.counts().observations, all);
 }
 
 /// The destination is away for a while; the gateway is stopped and started meanwhile.

@@ -532,6 +532,26 @@ async fn an_update_counts_only_under_our_own_id() {
     assert_eq!(deliver(&sink, &heart_rates(0..3)).await, ["known", "WL-F010", "known"]);
 }
 
+/// A cache, or another gateway's proxy, that answers with what it has.
+#[tokio::test]
+async fn an_answer_that_shows_another_resource_is_no_receipt() {
+    let theirs = "wl-00000000000000000000000000000000";
+    for (way, shown, expected) in [
+        (Idempotency::Update, json!({"resourceType": "Observation", "id": theirs}), "WL-F010!"),
+        (Idempotency::Update, json!({"resourceType": "Patient"}), "WL-F010!"),
+        (Idempotency::ConditionalCreate, json!({"resourceType": "Patient", "id": "p1"}), "WL-F010!"),
+        (Idempotency::ConditionalCreate, json!({"resourceType": "Observation", "id": "7"}), "known"),
+    ] {
+        let body = shown.clone();
+        let server = Scripted::start(move |_| Reply::json(200, &body)).await;
+        let settings = FhirSettings { idempotency: way, ..settings(&server.url) };
+        let sink = FhirSink::new(&settings, &"box-1".into()).unwrap();
+        let mut one = heart_rates(0..1);
+        one[0].attempts = 3;
+        assert_eq!(deliver(&sink, &one).await, [expected], "{shown}");
+    }
+}
+
 #[tokio::test]
 async fn a_stated_rate_is_kept_and_alerts_do_not_wait_for_it() {
     let server = Scripted::start(good).await;

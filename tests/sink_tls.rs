@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use support::certificates::{Authority, Identity, authority};
 use support::readings::heart_rates;
 use support::scripted::{Reply, Scripted};
 use wardline::config::{FhirSettings, Idempotency};
@@ -19,30 +19,9 @@ use wardline::sink::Destination;
 use wardline::sink::fhir::FhirSink;
 use wardline::sink::http::{HttpError, Peer};
 
-type Authority = CertifiedIssuer<'static, KeyPair>;
-
-fn authority(name: &str) -> Authority {
-    let mut params = CertificateParams::new(vec![]).unwrap();
-    params.distinguished_name.push(DnType::CommonName, name);
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
-}
-
-/// A server's configuration for these names, valid from and to the first days of these years.
+/// A server's configuration for this name, valid from and to the first days of these years.
 fn server(ca: &Authority, name: &str, years: (i32, i32)) -> Arc<rustls::ServerConfig> {
-    let key = KeyPair::generate().unwrap();
-    let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-    params.not_before = rcgen::date_time_ymd(years.0, 1, 1);
-    params.not_after = rcgen::date_time_ymd(years.1, 1, 1);
-    let certificate = params.signed_by(&key, ca).unwrap();
-    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(key.serialize_der());
-    let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], key.into())
-        .unwrap();
-    Arc::new(config)
+    Identity::new(Some(ca), &[name], years).server()
 }
 
 fn write(folder: &Path, ca: &Authority) -> PathBuf {

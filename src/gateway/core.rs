@@ -45,6 +45,14 @@ impl Core {
         Some(self.understood(frame, decoded, now))
     }
 
+    /// Whether an arrival is of no device that is known here, as far as can be said.
+    pub(super) fn is_strangers(&self, arrival: &Arrival) -> bool {
+        match &arrival.outcome {
+            Ok(readings) => readings.first().is_some_and(|r| !self.intake.knows(&r.device)),
+            Err(_) => true,
+        }
+    }
+
     fn understood(&mut self, frame: Frame, decoded: Decoded, now: Stamp) -> (Arrival, Vec<AlertEvent>) {
         let taken = self.intake.take(&frame, decoded);
         let mut events = Vec::new();

@@ -1,7 +1,8 @@
 //! Frames in, synced arrivals out: the one place that awaits between sources and journal.
 //!
 //! Promises: a source is told of a frame only after the journal answered for it; an alert is signalled before the disk
-//! is asked, and its commit never lingers; a full queue pushes back.
+//! is asked, and its commit never lingers; a full queue pushes back. What a device sends beyond its quota is told, and
+//! counted instead: unacknowledged, it would stop the others.
 //! Must never: drop a frame that it took, tell twice, or answer a person before the commit.
 
 use std::collections::HashMap;
@@ -16,18 +17,20 @@ use tokio_util::sync::CancellationToken;
 
 use super::core::Core;
 use super::orders::Order;
+use super::quota::{Admission, FLOOD, Quota};
 use crate::alarm::{AlertEvent, Priority};
 use crate::alert::Input;
 use crate::alert::notify::Signal;
 use crate::clock::Clock;
 use crate::journal::{Act, Group, Journal, JournalError, Kept};
 use crate::limits;
-use crate::reading::Frame;
+use crate::reading::{Arrival, Frame};
 use crate::telemetry::Pulse;
 
 /// The task between sources and journal.
 pub(super) struct Pipeline {
     pub(super) core: Core,
+    pub(super) quota: Quota,
     /// Alert events of the start itself, to be committed first.
     pub(super) ended: Vec<AlertEvent>,
     pub(super) journal: Journal,
@@ -117,13 +120,38 @@ impl Pipeline {
 
     fn frame(&mut self, frame: Frame, pending: &mut Pending) {
         pending.urgent |= frame.pressing;
-        let (arrival, events) = self.core.take(frame, self.clock.now());
+        let now = self.clock.now();
+        let admission = self.quota.admit(&frame, now);
+        if admission != Admission::Taken {
+            return self.refuse(frame, admission, pending);
+        }
+        let (arrival, events) = self.core.take(frame, now);
+        // An extreme value is signalled, whoever sent it and however often.
+        self.signal(events, pending);
+        if self.core.is_strangers(&arrival) {
+            let admission = self.quota.admit_stranger(&arrival.frame, now);
+            if admission != Admission::Taken {
+                return self.refuse(arrival.frame, admission, pending);
+            }
+        }
+        self.collect(arrival, pending);
+    }
+
+    /// Beyond what its device may send: kept with its reason, or told and counted.
+    fn refuse(&self, frame: Frame, admission: Admission, pending: &mut Pending) {
+        if admission == Admission::Kept {
+            return self.collect(Arrival { frame, undated: false, outcome: Err(FLOOD) }, pending);
+        }
+        metrics::counter!("wardline_frames_rejected_total", "code" => FLOOD.code).increment(1);
+        self.tell(&frame);
+    }
+
+    fn collect(&self, arrival: Arrival, pending: &mut Pending) {
         if let Err(reject) = &arrival.outcome {
             metrics::counter!("wardline_frames_rejected_total", "code" => reject.code).increment(1);
         }
         pending.group.arrivals.push(arrival);
         pending.since.get_or_insert_with(Instant::now);
-        self.signal(events, pending);
     }
 
     /// Local signal first, then the disk.
@@ -148,6 +176,10 @@ impl Pipeline {
         self.pulse.beat();
         let events = self.core.engine.step(self.clock.now(), Input::Tick);
         self.signal(events, pending);
+        if let Some((active, text)) = self.quota.news(self.clock.now()) {
+            let flood = Technical { name: "device-floods".into(), active, priority: Priority::Medium, text };
+            self.condition(&flood, pending);
+        }
     }
 
     fn condition(&mut self, condition: &Technical, pending: &mut Pending) {
@@ -215,15 +247,17 @@ impl Pipeline {
         let (new, known) = kept.iter().fold((0, 0), |(n, k), a| (n + u64::from(a.new), k + u64::from(a.known)));
         metrics::counter!("wardline_readings_committed_total").increment(new);
         metrics::counter!("wardline_readings_known_total").increment(known);
-        for arrival in &group.arrivals {
-            let frame = &arrival.frame;
-            // A source that does not listen any more gets the frame again from its broker, and the journal knows it.
-            if self.kept.get(&frame.source).is_none_or(|to| to.try_send(frame.ticket).is_err()) {
-                tracing::debug!(source = &*frame.source, "a source could not be told of a kept frame.");
-            }
-        }
+        group.arrivals.iter().for_each(|arrival| self.tell(&arrival.frame));
         answers.into_iter().for_each(|tell| tell());
         Ok(())
+    }
+
+    /// The source may forget it.
+    fn tell(&self, frame: &Frame) {
+        // A source that does not listen any more gets the frame again from its broker, and the journal knows it.
+        if self.kept.get(&frame.source).is_none_or(|to| to.try_send(frame.ticket).is_err()) {
+            tracing::debug!(source = &*frame.source, "a source could not be told of a kept frame.");
+        }
     }
 }
 

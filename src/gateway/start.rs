@@ -15,6 +15,7 @@ use super::orders::Window;
 use super::outbox::Debts;
 use super::pipeline::{Inbox, Pipeline, Technical};
 use super::probe::{self, Surveys};
+use super::quota::Quota;
 use super::{Extra, Failed, Tasks, records, watch};
 use crate::alarm::{AlertEvent, Priority};
 use crate::alert::notify::Signal;
@@ -242,6 +243,7 @@ impl Parts {
         });
         let pipeline = Pipeline {
             core,
+            quota: Quota::default(),
             ended,
             journal: journal.clone(),
             signal: signal.clone(),

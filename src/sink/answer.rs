@@ -162,7 +162,30 @@ pub(super) fn ours(outcome: Outcome, url: &str) -> Outcome {
         || location
             .strip_prefix(path)
             .is_some_and(|rest| rest.starts_with('/') || (rest.is_empty() && path.contains('/')));
-    if fits { outcome } else { Trouble::Unclear("its receipt is for another resource").item(limits::ITEM_RETRY.0) }
+    if fits { outcome } else { not_ours() }
+}
+
+/// Neither is an answer that shows another resource.
+pub(super) fn shown(outcome: Outcome, body: &[u8], url: &str) -> Outcome {
+    #[derive(Deserialize)]
+    struct Shown<'a> {
+        #[serde(rename = "resourceType", borrow)]
+        kind: Cow<'a, str>,
+        #[serde(borrow, default)]
+        id: Option<Cow<'a, str>>,
+    }
+    let Ok(shown) = serde_json::from_slice::<Shown<'_>>(body) else { return outcome };
+    let path = url.split('?').next().unwrap_or(url);
+    let (kind, id) = path.split_once('/').map_or((path, None), |(kind, id)| (kind, Some(id)));
+    let other = shown.kind != kind || id.zip(shown.id).is_some_and(|(ours, theirs)| ours != theirs);
+    if matches!(outcome, Outcome::Delivered(_)) && shown.kind != "OperationOutcome" && other {
+        return not_ours();
+    }
+    outcome
+}
+
+fn not_ours() -> Outcome {
+    Trouble::Unclear("its receipt is for another resource").item(limits::ITEM_RETRY.0)
 }
 
 fn entry(response: Option<&Response<'_>>) -> Outcome {

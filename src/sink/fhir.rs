@@ -234,7 +234,8 @@ impl FhirSink {
             Whole::MediaType => Err((Trouble::NotHere(415), None)),
             Whole::TooLarge => Ok(Trouble::TooLarge.reject()),
             Whole::Taken | Whole::Refused => {
-                answer::single(&answer).map(|outcome| answer::ours(outcome, &url)).map_err(|trouble| (trouble, None))
+                let outcome = answer::single(&answer).map_err(|trouble| (trouble, None))?;
+                Ok(answer::shown(answer::ours(outcome, &url), &answer.body, &url))
             }
         }
     }

@@ -185,15 +185,25 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 /// What a failed exchange says about who has seen the payload.
 fn broken(error: &reqwest::Error) -> Trouble {
     let mut source = error.source();
+    let mut refused = false;
     while let Some(cause) = source {
         if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
             return match tls {
+                rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer) => {
+                    Trouble::Certificate("signed by nobody we trust (UnknownIssuer)".into())
+                }
                 rustls::Error::InvalidCertificate(reason) => Trouble::Certificate(reason.to_string()),
-                _ => Trouble::Unreachable("TLS failed"),
+                rustls::Error::PeerIncompatible(_) => {
+                    Trouble::Unreachable("TLS failed: it offers only unsafe versions")
+                }
+                rustls::Error::AlertReceived(_) => Trouble::Unreachable("TLS failed: it refuses us"),
+                _ => Trouble::Unreachable("TLS failed: it does not speak it"),
             };
         }
+        let io = cause.downcast_ref::<std::io::Error>();
+        refused |= io.is_some_and(|e| e.kind() == std::io::ErrorKind::ConnectionRefused);
         // io::Error hides its cause from `source`.
-        let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        let inner = io.and_then(std::io::Error::get_ref);
         source = match inner {
             Some(inner) => Some(inner as &(dyn std::error::Error + 'static)),
             None => cause.source(),
@@ -202,7 +212,8 @@ fn broken(error: &reqwest::Error) -> Trouble {
     match (error.is_connect(), error.is_timeout()) {
         (true, true) => Trouble::Unreachable("connecting takes too long"),
         (true, false) if error.is_dns() => Trouble::Unreachable("the name is not found"),
-        (true, false) => Trouble::Unreachable("refused"),
+        (true, false) if refused => Trouble::Unreachable("refused"),
+        (true, false) => Trouble::Unreachable("it breaks off at once"),
         (false, true) => Trouble::NoAnswer("it takes too long"),
         (false, false) => Trouble::NoAnswer("the connection broke"),
     }

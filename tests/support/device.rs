@@ -33,6 +33,23 @@ impl Device {
         self.send(topic, payloads, PublishOptions::new(QoS::AtLeastOnce)).await;
     }
 
+    /// Publishes topics and payloads at QoS 1; for each, whether the broker acknowledged it before the connection ended.
+    pub async fn offer(&self, messages: Vec<(String, String)>) -> Vec<bool> {
+        let mut notices = vec![];
+        for (topic, payload) in messages {
+            let sent = self.client.publish_tracked(topic, payload.into_bytes(), PublishOptions::new(QoS::AtLeastOnce));
+            notices.push(within("publishing", sent).await.ok());
+        }
+        let mut taken = vec![];
+        for notice in notices {
+            taken.push(match notice {
+                Some(notice) => within("the broker's PUBACK", notice.wait_completion_async()).await.is_ok(),
+                None => false,
+            });
+        }
+        taken
+    }
+
     /// Publishes at QoS 0.
     pub async fn mention(&self, topic: &str, payload: &str) {
         self.send(topic, [payload], PublishOptions::new(QoS::AtMostOnce)).await;

@@ -14,6 +14,8 @@ pub const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbc
 pub struct Gateway {
     folder: tempfile::TempDir,
     child: Option<Child>,
+    /// Words before the program's name: it runs under another program, in the same process.
+    pub under: Vec<String>,
 }
 
 impl Gateway {
@@ -36,7 +38,7 @@ impl Gateway {
              [control]\nsocket = \"{at}/control.sock\"\nstatus_socket = \"{at}/status.sock\"\n{settings}"
         );
         std::fs::write(folder.path().join("wardline.toml"), text).unwrap();
-        Self { folder, child: None }
+        Self { folder, child: None, under: vec![] }
     }
 
     /// Path in its folder.
@@ -59,8 +61,10 @@ impl Gateway {
     /// Starts it and waits for nothing.
     pub fn spawn(&mut self) {
         let log = std::fs::File::options().create(true).append(true).open(self.path("log")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_wardline"))
-            .args(["run", "--config"])
+        let words = self.under.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_wardline"), "run", "--config"]);
+        let words: Vec<&str> = words.collect();
+        let child = Command::new(words[0])
+            .args(&words[1..])
             .arg(self.path("wardline.toml"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -73,6 +77,27 @@ impl Gateway {
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.as_ref().unwrap().id()
+    }
+
+    /// CPU time so far, of which the kernel counts hundredths of a second.
+    pub fn cpu(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        // The name before it may hold spaces. User and system time are the 14th and 15th field of all.
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        let ticks: u64 = fields[11..13].iter().map(|f| f.parse::<u64>().unwrap()).sum();
+        Duration::from_millis(ticks * 10)
+    }
+
+    /// Resident memory, KiB.
+    pub fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// Open file descriptors.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
     }
 
     /// `kill -9`.

@@ -21,9 +21,11 @@ pub mod certificates;
 pub mod device;
 pub mod fhir_server;
 pub mod gateway;
+pub mod obligations;
 pub mod readings;
 pub mod scripted;
 pub mod source;
+pub mod toxic;
 
 /// How long anything may take before a test calls it hung. Generous: the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(60);

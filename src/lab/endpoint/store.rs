@@ -46,6 +46,8 @@ pub struct Counts {
     pub lost_answers: u64,
     /// Observations answered 201 and not stored.
     pub forgotten: u64,
+    /// Steps back: new Observations older than the one of the same patient and code that came before them.
+    pub steps_back: u64,
     /// Bytes of request bodies, as they came over the wire.
     pub bytes: u64,
 }
@@ -90,6 +92,8 @@ pub(super) struct Store {
     forgotten: HashSet<u64>,
     issued: u64,
     ages_ms: Vec<u32>,
+    /// By patient and code: the time of the one that came last, milliseconds.
+    last_ms: HashMap<u64, i64>,
     pub tally: Tally,
     pub counts: Counts,
 }
@@ -292,13 +296,17 @@ impl Store {
         Done { status: 200, kind: plan.kind.to_string(), id, version }
     }
 
-    /// Notes how old a new Observation is.
+    /// Notes how old a new Observation is, and whether it comes in order.
     pub fn date(&mut self, plan: &Plan<'_>, now_ms: i64) {
-        let effective = plan.observation.as_ref().and_then(|o| o.effective_date_time.as_deref());
-        let taken = effective.and_then(|text| text.parse::<jiff::Timestamp>().ok());
-        if let Some(taken) = taken.filter(|_| self.ages_ms.len() < LAB_BODIES_MAX) {
-            let age = now_ms.saturating_sub(taken.as_millisecond());
-            self.ages_ms.push(u32::try_from(age).unwrap_or(0));
+        let Some(o) = &plan.observation else { return };
+        let Some(taken) = o.effective_date_time.as_deref().and_then(|t| t.parse::<jiff::Timestamp>().ok()) else {
+            return;
+        };
+        let taken_ms = taken.as_millisecond();
+        let before = self.last_ms.insert(hash(o.group()), taken_ms);
+        self.counts.steps_back += u64::from(before.is_some_and(|before| taken_ms < before));
+        if self.ages_ms.len() < LAB_BODIES_MAX {
+            self.ages_ms.push(u32::try_from(now_ms.saturating_sub(taken_ms)).unwrap_or(0));
         }
     }
 

@@ -47,6 +47,9 @@ pub enum SourceError {
     /// Retry: nobody answers there.
     #[error("the broker cannot be reached ({0})")]
     Unreachable(io::ErrorKind),
+    /// Retry: its name leads nowhere.
+    #[error("the broker's name is not found")]
+    Name,
     /// Retry slowly: it may be an impostor; nothing was sent.
     #[error("the broker's certificate is not accepted: {0}")]
     BrokerCertificate(String),
@@ -101,6 +104,7 @@ impl SourceError {
             Some(rustls::Error::AlertReceived(alert)) => Self::Tls(format!("the broker answered {alert:?}")),
             Some(other) => Self::Tls(other.to_string()),
             None => match error.kind() {
+                io::ErrorKind::NotFound => Self::Name,
                 io::ErrorKind::InvalidData => Self::Packet("not MQTT"),
                 io::ErrorKind::UnexpectedEof => Self::Lost("closed"),
                 io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Self::Lost("reset"),
@@ -145,7 +149,7 @@ impl Explain for SourceError {
             Self::Certificate { .. } => "WL-S003",
             Self::NoRoots { .. } => "WL-S004",
             Self::Setting { .. } => "WL-S005",
-            Self::Unreachable(_) => "WL-S010",
+            Self::Unreachable(_) | Self::Name => "WL-S010",
             Self::BrokerCertificate(_) => "WL-S011",
             Self::Tls(_) => "WL-S012",
             Self::Credentials => "WL-S013",
@@ -169,6 +173,7 @@ impl Explain for SourceError {
             Self::NoRoots { .. } => "Set `ca_file` to the certificate of the CA that signed the broker's.",
             Self::Setting { .. } => "Correct the setting and run `wardline check`.",
             Self::Unreachable(_) => "Check that the broker runs, its address and port, and the network between.",
+            Self::Name => "Check the host name in `url` and the name servers.",
             Self::BrokerCertificate(_) => {
                 "Check `ca_file`, the host name in `url` and the clock; nothing was sent to this broker."
             }

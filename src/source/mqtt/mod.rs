@@ -13,6 +13,7 @@ mod link;
 mod plan;
 mod session;
 mod sieve;
+mod trust;
 mod v4;
 mod v5;
 mod window;

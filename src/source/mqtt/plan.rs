@@ -1,14 +1,10 @@
 //! Settings made ready: where to, as whom, trusting whom. All that can be refused is refused here, at start.
 
-use std::path::Path;
 use std::sync::Arc;
-
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
 
 use super::fault::SourceError;
 use super::filters::Filters;
+use super::trust::Trust;
 use crate::config::MqttSettings;
 use crate::limits;
 use crate::source::secret::{self, Secret};
@@ -17,7 +13,7 @@ use crate::source::secret::{self, Secret};
 pub(super) struct Target {
     pub(super) host: String,
     pub(super) port: u16,
-    pub(super) tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    pub(super) tls: Option<Trust>,
 }
 
 /// A source ready to connect.
@@ -58,7 +54,7 @@ impl Plan {
         if let Some(wrong) = filters.iter().position(|f| !rumqttc::valid_filter(f)) {
             return Err(bad(&format!("topic filter {} is not a valid one", wrong + 1)));
         }
-        let tls = if secure { Some(tls(settings, &host)?) } else { None };
+        let tls = if secure { Some(Trust::new(settings, &host)?) } else { None };
         Ok(Self {
             name: settings.name.as_str().into(),
             target: Arc::new(Target { host, port, tls }),
@@ -93,60 +89,4 @@ fn parse_url(url: &str) -> Result<(bool, String, u16), &'static str> {
         return Err("`url` has no valid host and port");
     }
     Ok((secure, host.into(), port))
-}
-
-type Tls = (Arc<ClientConfig>, ServerName<'static>);
-
-fn tls(settings: &MqttSettings, host: &str) -> Result<Tls, SourceError> {
-    let name = &settings.name;
-    let refused =
-        |file: &Path, reason: String| SourceError::Certificate { name: name.clone(), file: file.into(), reason };
-    let roots = match &settings.ca_file {
-        Some(file) => {
-            let mut roots = RootCertStore::empty();
-            for certificate in certificates(file).map_err(|e| refused(file, e))? {
-                roots.add(certificate).map_err(|e| refused(file, e.to_string()))?;
-            }
-            roots
-        }
-        None => {
-            let mut roots = RootCertStore::empty();
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            roots
-        }
-    };
-    if roots.is_empty() {
-        return Err(SourceError::NoRoots { name: name.clone() });
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|e| SourceError::Setting { name: name.clone(), reason: e.to_string() })?
-        .with_root_certificates(roots);
-    let config = match (&settings.client_certificate_file, &settings.client_key_file) {
-        (None, None) => builder.with_no_client_auth(),
-        (Some(chain_file), Some(key_file)) => {
-            let chain = certificates(chain_file).map_err(|e| refused(chain_file, e))?;
-            let key = secret::read(key_file).map_err(|source| SourceError::Secret { name: name.clone(), source })?;
-            let key = PrivateKeyDer::from_pem_slice(key.reveal())
-                .map_err(|_| refused(key_file, "holds no private key in PEM form".into()))?;
-            builder.with_client_auth_cert(chain, key).map_err(|e| refused(key_file, e.to_string()))?
-        }
-        _ => {
-            let reason = "`client_certificate_file` and `client_key_file` go together".into();
-            return Err(SourceError::Setting { name: name.clone(), reason });
-        }
-    };
-    let server = ServerName::try_from(host.to_owned())
-        .map_err(|_| SourceError::Setting { name: name.clone(), reason: "`url` has no valid host".into() })?;
-    Ok((Arc::new(config), server))
-}
-
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let found: Result<Vec<_>, _> = CertificateDer::pem_file_iter(file).map_err(|e| e.to_string())?.collect();
-    match found {
-        Ok(list) if list.is_empty() => Err("holds no certificate in PEM form".into()),
-        Ok(list) => Ok(list),
-        Err(e) => Err(e.to_string()),
-    }
 }

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -59,12 +59,14 @@ pub(super) async fn connect(target: Arc<Target>, aside: Aside) -> io::Result<Wir
 }
 
 async fn open(target: &Target) -> io::Result<Stream> {
-    let tcp = TcpStream::connect((target.host.as_str(), target.port)).await?;
+    // Apart, as a name that is not found has no error kind of its own.
+    let found = lookup_host((target.host.as_str(), target.port)).await.map_err(|_| io::ErrorKind::NotFound)?;
+    let tcp = TcpStream::connect(&*found.collect::<Vec<_>>()).await?;
     tcp.set_nodelay(true)?;
     Ok(match &target.tls {
         None => Stream::Plain(tcp),
-        Some((config, name)) => {
-            let tls = TlsConnector::from(Arc::clone(config)).connect(name.clone(), tcp).await?;
+        Some(trust) => {
+            let tls = TlsConnector::from(trust.config()).connect(trust.server.clone(), tcp).await?;
             Stream::Tls(Box::new(tls))
         }
     })
