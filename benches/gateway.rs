@@ -44,6 +44,9 @@ fn main() {
     if wants("million") && !chosen.is_empty() {
         million(&mut Bench::new(&runtime, "million"));
     }
+    if wants("overhead") && !chosen.is_empty() {
+        overhead(&runtime);
+    }
     for program in std::env::var("WARDLINE_REFERENCE").iter().flat_map(|all| all.split(':')) {
         reference(&mut Bench::new(&runtime, "reference"), program);
     }
@@ -203,6 +206,45 @@ fn burst(b: &mut Bench) {
     assert_eq!(b.endpoint.counts().duplicates, 0);
 }
 
+/// What encryption costs, and with `WARDLINE_BEFORE=PROGRAM` what everything costs that came since that one: bursts and
+/// a trickle of each in turn.
+fn overhead(runtime: &tokio::runtime::Runtime) {
+    const N: u64 = 30_000;
+    let before = std::env::var_os("WARDLINE_BEFORE");
+    let kinds = [("encrypted", true), ("plain", true), ("before", before.is_some())];
+    for round in 0..3 {
+        for (kind, _) in kinds.iter().filter(|(_, wanted)| *wanted) {
+            let mut b = Bench::new(runtime, &format!("overhead-{kind}-{round}"));
+            if *kind != "encrypted" {
+                let key = format!("key_file = \"{}\"", b.gateway.path("journal-key").display());
+                b.gateway.reword(|text| text.replace(&key, "unencrypted = true"));
+            }
+            if *kind == "before" {
+                b.gateway.binary = before.clone().unwrap().into();
+                b.gateway.reword(|text| text.replace("[journal]\nunencrypted = true\n", ""));
+            }
+            b.gateway.start();
+            b.publish(1_000, 0.0);
+            b.until_held(1_000);
+            let (cpu, since) = (b.cpu(), Instant::now());
+            b.publish(N, 0.0);
+            b.until_held(b.sent);
+            let (wall, burst) = (since.elapsed().as_secs_f64(), (b.cpu() - cpu) * 1e6 / N as f64);
+            let cpu = b.cpu();
+            b.publish(500, 100.0);
+            b.until_held(b.sent);
+            let trickle = (b.cpu() - cpu) * 1e6 / 500.0;
+            let figures = [
+                ("burst_cpu_us_per_reading", burst),
+                ("readings_per_s", N as f64 / wall),
+                ("trickle_cpu_us_per_reading", trickle),
+                ("peak_rss_mib", rss_mib(b.gateway.pid(), "VmHWM")),
+            ];
+            say(&format!("overhead, {kind}"), &figures);
+        }
+    }
+}
+
 /// Alert latency as the gateway's own histogram has it.
 fn alerts(b: &Bench) {
     let metrics = http_over_unix(&b.gateway.path("status.sock"), "/metrics").unwrap_or_default();
@@ -232,9 +274,7 @@ fn trickle(b: &mut Bench) {
 /// Without any linger.
 fn latency(b: &mut Bench) {
     *b = Bench::with(b.runtime, "latency-off", "[journal]\ncommit_linger_ms = 0\n");
-    let file = b.gateway.path("wardline.toml");
-    let text = std::fs::read_to_string(&file).unwrap();
-    std::fs::write(&file, text.replace("ca_file", "linger_ms = 0\nca_file")).unwrap();
+    b.gateway.reword(|text| text.replace("ca_file", "linger_ms = 0\nca_file"));
     b.gateway.start();
     b.publish(100, 50.0);
     b.until_held(100);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use wardline::clock::{Clock, Stamp};
 use wardline::config::JournalSettings;
 use wardline::custody::{Creditor, Lane, Outcome, Receipt};
-use wardline::journal::{Group, Journal};
+use wardline::journal::{Group, Journal, Key, Vault};
 use wardline::reading::{
     Arrival, DeviceId, DeviceTime, Frame, Part, Path, PatientId, Reading, ReadingKey, Redelivery, Taken, TimeMethod,
     Value,
@@ -24,14 +24,21 @@ fn main() {
     let mut number = |default: u64| args.next().map_or(default, |a| a.parse().unwrap());
     let (readings, group, destinations) = (number(30_000), number(100), number(1));
     let folder = args.next().map_or_else(std::env::temp_dir, Into::into).join("wardline-journal-bench");
-    let _ = std::fs::remove_dir_all(&folder);
+    for key in [None, Key::generate().ok()] {
+        println!("--- {}", if key.is_some() { "encrypted" } else { "not encrypted" });
+        let _ = std::fs::remove_dir_all(&folder);
+        bench(&Vault::new(&folder, key), &folder, readings, group, destinations);
+    }
+}
+
+fn bench(vault: &Vault, folder: &std::path::Path, readings: u64, group: u64, destinations: u64) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
         let settings = JournalSettings::default();
         let creditors: Vec<Creditor> = (0..destinations)
             .map(|n| Creditor { name: format!("centre-{n}").into(), readings: true, alerts: true })
             .collect();
-        let (journal, _) = Journal::open(&folder, &settings, &creditors, Clock::system()).unwrap();
+        let (journal, _) = Journal::open(vault, &settings, &creditors, Clock::system()).unwrap();
         let patient = PatientId::new("Patient/8f2c41d0");
         println!("{readings} readings, groups of {group}, {destinations} destination(s)");
 
@@ -57,7 +64,7 @@ fn main() {
         journal.close().await;
         let mut meter = Meter::default();
         let (journal, _) =
-            meter.run(async { Journal::open(&folder, &settings, &creditors, Clock::system()) }).await.unwrap();
+            meter.run(async { Journal::open(vault, &settings, &creditors, Clock::system()) }).await.unwrap();
         println!("opening: {:.1} ms CPU", meter.0 as f64 / 1e6);
         let mut meter = Meter::default();
         meter.run(pay_all(&journal, &creditors, Lane::Backlog, readings)).await;

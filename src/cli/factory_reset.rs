@@ -51,7 +51,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         println!("Files that went to {} are still there.", folder.display());
     }
     if whole {
-        println!("No reading can be read from this disk any more. Copies made with `wardline backup` need the same key.");
+        println!(
+            "No reading can be read from this disk any more. Copies made with `wardline backup` need the same key."
+        );
     }
     Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

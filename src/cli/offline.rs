@@ -42,13 +42,13 @@ pub fn stored(credential: &Path) -> Vec<PathBuf> {
         return Vec::new();
     };
     let name = name.to_string_lossy();
-    let places = STORES.iter().flat_map(|s| [format!("wardline.{name}"), name.to_string()].map(|n| Path::new(s).join(n)));
+    let places =
+        STORES.iter().flat_map(|s| [format!("wardline.{name}"), name.to_string()].map(|n| Path::new(s).join(n)));
     places.filter(|place| place.exists()).collect()
 }
 
 /// The gateway's settings.
 pub fn config(file: &Path) -> anyhow::Result<Config> {
     let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
-    Config::parse(&text, file)
-        .map_err(|_| anyhow::anyhow!("{} is not valid: run `wardline check {0}`", file.display()))
+    Config::parse(&text, file).map_err(|_| anyhow::anyhow!("{} is not valid: run `wardline check {0}`", file.display()))
 }

@@ -201,7 +201,12 @@ impl Config {
             (None, true) => {}
             (key, _) => {
                 let said = if key.is_some() { "a key, and `unencrypted` as well" } else { "no key for the journal" };
-                f.add("WL-C015", "journal.key_file", said, "Name the key's file, or say `unencrypted = true`; not both.");
+                f.add(
+                    "WL-C015",
+                    "journal.key_file",
+                    said,
+                    "Name the key's file, or say `unencrypted = true`; not both.",
+                );
             }
         }
         for SourceSettings::Mqtt(m) in &self.sources {

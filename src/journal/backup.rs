@@ -9,7 +9,6 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-
 use super::disk::{Machine, private_file};
 use super::open::{self, OpenError};
 use super::reader::{self, ReadError, Reader};

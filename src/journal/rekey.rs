@@ -52,12 +52,7 @@ pub fn rotate(vault: &Vault, to: &Key) -> Result<(), OpenError> {
 }
 
 /// Writes the journal anew under another key. Its owner holds the lock.
-pub(super) fn change(
-    disk: &dyn Disk,
-    vault: &Vault,
-    from: Option<&Key>,
-    to: Option<&Key>,
-) -> Result<(), OpenError> {
+pub(super) fn change(disk: &dyn Disk, vault: &Vault, from: Option<&Key>, to: Option<&Key>) -> Result<(), OpenError> {
     let wrap = |source| OpenError::Folder { path: vault.folder.clone(), source: Arc::new(source) };
     let (file, new, old) = (vault.file(), vault.folder.join(NEW), vault.folder.join(OLD));
     if disk.read_at(&file, 0, 1).map_err(wrap)?.is_empty() && disk.read(&wal_of(&file)).map_err(wrap)?.is_empty() {
@@ -115,8 +110,7 @@ fn attach(conn: &Connection, file: &Path, key: Option<&Key>) -> Result<(), OpenE
 /// Each table holds as many rows as the old one.
 fn compare(conn: &Connection) -> Result<(), OpenError> {
     let tables = "SELECT name FROM old.sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'";
-    let tables: Vec<String> =
-        conn.prepare(tables)?.query_map([], |r| r.get(0))?.collect::<rusqlite::Result<_>>()?;
+    let tables: Vec<String> = conn.prepare(tables)?.query_map([], |r| r.get(0))?.collect::<rusqlite::Result<_>>()?;
     for table in tables {
         let same = format!("SELECT (SELECT count(*) FROM main.{table}) = (SELECT count(*) FROM old.{table})");
         if !conn.query_row(&same, [], |r| r.get::<_, bool>(0))? {

@@ -128,7 +128,10 @@ impl Key {
     /// The first statement on a connection.
     pub(super) fn unlock(&self, conn: &Connection) -> rusqlite::Result<()> {
         // What goes wrong is said by us, with a code.
-        conn.execute_batch(&Zeroizing::new(format!("PRAGMA key = \"{}\"; PRAGMA cipher_log_level = NONE", *self.spec())))
+        conn.execute_batch(&Zeroizing::new(format!(
+            "PRAGMA key = \"{}\"; PRAGMA cipher_log_level = NONE",
+            *self.spec()
+        )))
     }
 }
 

@@ -119,7 +119,8 @@ async fn any_sqlcipher_shell_opens_it_with_the_key() {
     unlock(&conn);
     let count: i64 = conn.query_row("SELECT count(*) FROM readings", [], |r| r.get(0)).unwrap();
     assert_eq!(count, 210);
-    let bad: i64 = conn.prepare("PRAGMA cipher_integrity_check").unwrap().query_map([], |_| Ok(())).unwrap().count() as i64;
+    let bad: i64 =
+        conn.prepare("PRAGMA cipher_integrity_check").unwrap().query_map([], |_| Ok(())).unwrap().count() as i64;
     assert_eq!(bad, 0);
 }
 

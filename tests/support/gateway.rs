@@ -14,6 +14,8 @@ pub const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbc
 pub struct Gateway {
     folder: tempfile::TempDir,
     child: Option<Child>,
+    /// The program.
+    pub binary: PathBuf,
     /// Words before the program's name: it runs under another program, in the same process.
     pub under: Vec<String>,
 }
@@ -38,7 +40,14 @@ impl Gateway {
              [control]\nsocket = \"{at}/control.sock\"\nstatus_socket = \"{at}/status.sock\"\n{settings}"
         );
         std::fs::write(folder.path().join("wardline.toml"), text).unwrap();
-        Self { folder, child: None, under: vec![] }
+        Self { folder, child: None, binary: env!("CARGO_BIN_EXE_wardline").into(), under: vec![] }
+    }
+
+    /// Changes the words of its configuration.
+    pub fn reword(&self, change: impl FnOnce(String) -> String) {
+        let file = self.path("wardline.toml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, change(text)).unwrap();
     }
 
     /// Path in its folder.
@@ -61,7 +70,8 @@ impl Gateway {
     /// Starts it and waits for nothing.
     pub fn spawn(&mut self) {
         let log = std::fs::File::options().create(true).append(true).open(self.path("log")).unwrap();
-        let words = self.under.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_wardline"), "run", "--config"]);
+        let binary = self.binary.to_str().unwrap();
+        let words = self.under.iter().map(String::as_str).chain([binary, "run", "--config"]);
         let words: Vec<&str> = words.collect();
         let child = Command::new(words[0])
             .args(&words[1..])
