@@ -40,7 +40,7 @@ fn refused(text: &[u8], words: &[&str]) {
     assert!(words.iter().all(|w| lines[0].contains(w)), "{words:?}: {lines:?}");
 }
 
-const SMALL: &str = "[gateway]\nid = \"box-1\"\nstate = \"state\"\n";
+const SMALL: &str = "[gateway]\nid = \"box-1\"\nstate = \"state\"\n[journal]\nunencrypted = true\n";
 
 #[test]
 fn a_good_one_is_good() {
@@ -71,9 +71,9 @@ fn a_file_that_ends_in_the_middle() {
 
 #[test]
 fn an_unknown_key_is_named_with_its_line() {
-    refused(format!("{SMALL}zone = \"UTC\"\n").as_bytes(), &["WL-C002", "line 4, gateway.zone", "time_zone"]);
+    refused(SMALL.replace("[journal]", "zone = \"UTC\"\n[journal]").as_bytes(), &["WL-C002", "line 4, gateway.zone", "time_zone"]);
     let source = "[[source]]\nkind = \"mqtt\"\nname = \"ward\"\nurl = \"mqtt://127.0.0.1\"\nqos = 2\n";
-    refused(format!("{SMALL}{source}").as_bytes(), &["WL-C002", "line 8, source.qos"]);
+    refused(format!("{SMALL}{source}").as_bytes(), &["WL-C002", "line 10, source.qos"]);
 }
 
 #[test]
