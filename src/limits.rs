@@ -56,6 +56,8 @@ pub const JOURNAL_RECENT_MAX: usize = 4_096;
 pub const LEASE_WALK_MAX: usize = 10_000;
 /// How often the journal looks for what may go.
 pub const RETENTION_EVERY: Duration = Duration::from_secs(60);
+/// The same while nothing is written.
+pub const RETENTION_QUIET_EVERY: Duration = Duration::from_secs(3_600);
 /// Between two steps of it, so that commits go first.
 pub const RETENTION_STEP_EVERY: Duration = Duration::from_millis(100);
 /// Readings looked at in one step: more than one frame can hold.
@@ -205,8 +207,6 @@ pub const DEVICES_REMEMBERED_MAX: usize = 256;
 pub const RECORD_SEGMENTS_MAX: usize = 16;
 /// Glucose records of one meter that wait for their context: a meter sends it right after each record.
 pub const RECORDS_HELD_MAX: usize = 64;
-/// How often rules that watch time are run.
-pub const ALERT_TICK: Duration = Duration::from_secs(1);
 /// A full disk is tried again after this; the sources wait meanwhile.
 pub const DISK_FULL_RETRY: Duration = Duration::from_secs(1);
 /// A source or destination that is down for so long is a technical alert; shorter is a restart.
@@ -215,7 +215,8 @@ pub const LINK_DOWN_ALERT: Duration = Duration::from_secs(60);
 pub const CONDITIONS_WAITING_MAX: usize = 256;
 /// Orders of people on their way to the pipeline.
 pub const ORDERS_WAITING_MAX: usize = 64;
-/// The pipeline turns at least once a second; a turn that takes longer than this is a hang.
+/// The pipeline turns at least four times in this, and looks at alert conditions that end with time; a turn that takes
+/// longer than this is a hang.
 pub const PIPELINE_PATIENCE: Duration = Duration::from_secs(20);
 /// Messages of the lab's devices waiting for the broker.
 pub const LAB_MQTT_QUEUE_MAX: usize = 1_000;

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use crate::custody::{Item, ItemId, Lane, Outcome};
@@ -11,16 +13,29 @@ use crate::journal::{Journal, JournalError};
 use crate::reading::{Reading, ReadingKey};
 use crate::sink::{Outbox, OutboxError};
 
+/// Finds the readings that alerts point to.
+pub type Evidence = Arc<dyn Fn(Vec<ReadingKey>) -> BoxFuture<'static, Vec<Arc<Reading>>> + Send + Sync>;
+
+/// Evidence from the journal in this folder.
+pub(super) fn evidence_in(folder: &Path) -> Evidence {
+    let reader = Arc::new(Reader::new(folder));
+    Arc::new(move |keys| {
+        let reader = reader.clone();
+        let find = move || keys.into_iter().filter_map(|key| Some(Arc::new(reader.find(key).ok()??.reading))).collect();
+        async { tokio::task::spawn_blocking(find).await.unwrap_or_default() }.boxed()
+    })
+}
+
 /// The debts to one destination.
 pub(super) struct Debts {
     journal: Journal,
     destination: Arc<str>,
-    reader: Arc<Reader>,
+    evidence: Evidence,
 }
 
 impl Debts {
-    pub(super) fn new(journal: Journal, destination: Arc<str>, folder: &Path) -> Self {
-        Self { journal, destination, reader: Arc::new(Reader::new(folder)) }
+    pub(super) fn new(journal: Journal, destination: Arc<str>, evidence: Evidence) -> Self {
+        Self { journal, destination, evidence }
     }
 }
 
@@ -42,9 +57,7 @@ impl Outbox for Debts {
     }
 
     async fn evidence(&self, keys: Vec<ReadingKey>) -> Vec<Arc<Reading>> {
-        let reader = self.reader.clone();
-        let find = move || keys.into_iter().filter_map(|key| Some(Arc::new(reader.find(key).ok()??.reading))).collect();
-        tokio::task::spawn_blocking(find).await.unwrap_or_default()
+        (self.evidence)(keys).await
     }
 }
 
