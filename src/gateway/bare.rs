@@ -13,7 +13,7 @@ use super::orders::Window;
 use super::outbox::Debts;
 pub use super::outbox::Evidence;
 use super::pipeline::{Inbox, Pipeline};
-use super::start::{Links, Way, creditor, failed, recover};
+use super::start::{Links, Way, creditor, failed, feel, recover};
 use super::{Extra, Tasks, Work};
 use crate::alert::Engine;
 use crate::alert::notify::Signal;
@@ -25,7 +25,7 @@ use crate::journal::{Journal, Recovered};
 use crate::limits;
 use crate::profile::Catalogue;
 use crate::sink::{Dice, Sink};
-use crate::telemetry::{Pulse, Watchdog};
+use crate::telemetry::Watchdog;
 
 /// What it is made of.
 pub struct Bare {
@@ -47,7 +47,7 @@ pub struct Bare {
     pub dice: Dice,
     /// Where frames come from.
     pub sources: Vec<Extra>,
-    /// How long the pipeline may be quiet: a service manager does not wait here.
+    /// How long pipeline and journal may be quiet: no service manager waits here.
     pub patience: Duration,
 }
 
@@ -81,7 +81,9 @@ impl Bare {
             links.destination(way, &clock, &mut inflow, (&mut outflow, &outflow_stop));
         }
         let signal = Signal::default();
-        let pulse: Pulse = Watchdog::new(clock.clone()).pulse("pipeline", patience);
+        let watchdog = Watchdog::new(clock.clone());
+        let pulse = watchdog.pulse("pipeline", patience);
+        outflow.spawn(feel(journal.clone(), watchdog.pulse("journal", patience), outflow_stop.clone()));
         let linger = Duration::from_millis(config.journal.commit_linger_ms);
         let (kept, told) = (links.kept, signal.clone());
         let pipeline = Pipeline { core, ended, journal: journal.clone(), signal: told, clock, linger, kept, pulse };

@@ -244,8 +244,8 @@ impl Parts {
 }
 
 /// Feels the journal's pulse: an empty group goes through its thread and is answered, with nothing to sync.
-async fn feel(journal: Journal, pulse: Pulse, stop: CancellationToken) -> Result<(), Failed> {
-    let mut turn = tokio::time::interval(limits::JOURNAL_PATIENCE / 4);
+pub(super) async fn feel(journal: Journal, pulse: Pulse, stop: CancellationToken) -> Result<(), Failed> {
+    let mut turn = tokio::time::interval(pulse.every());
     loop {
         tokio::select! {
             biased;

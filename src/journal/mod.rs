@@ -225,6 +225,7 @@ impl Journal {
         clock: Clock,
     ) -> Result<(Self, Recovered, Bench), OpenError> {
         let opened = open::open(&*disk, folder, settings, &clock)?;
+        wal::begin_anew(&opened.conn)?;
         let (start, tally) = recover::begin(&opened.conn, creditors, clock.now())?;
         let recovered = recover::past(&opened.conn, random())?;
         let alerts_to = creditors.iter().zip(&tally.accounts).filter(|(c, _)| c.alerts).map(|(_, a)| a.id).collect();

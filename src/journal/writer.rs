@@ -199,7 +199,9 @@ impl<'c> Writer<'c> {
 
     /// How long there is nothing to do without a command.
     pub(super) fn idle(&self) -> Duration {
-        let room = self.room.due.since(self.setup.clock.now());
+        // A writer that is broken makes no room any more: it must not spin until somebody ends it.
+        let broken = self.broken.is_some().then_some(limits::JOURNAL_PATIENCE);
+        let room = broken.unwrap_or_else(|| self.room.due.since(self.setup.clock.now()));
         let look = self.pending.any().then_some(limits::CLOCK_LOOK_EVERY);
         [self.next_due(), self.settle_wait(), look].into_iter().flatten().fold(room, Duration::min)
     }
