@@ -245,7 +245,7 @@ impl State {
         let Some(patient) = patient.filter(|_| critical) else { return };
         // Normal ones that came after it may have ended the alert between two looks.
         let later = self.facts[fact..].iter().any(|f| f.vital == vital && !f.critical && !f.handed.is_empty());
-        let seen = self.alerted.get(&(patient.clone(), vital)).is_some_and(|(_, last)| *last >= since);
+        let seen = self.alerted.get(&(patient.clone(), vital)).is_some_and(|seen| seen.open || seen.last_ms >= since);
         if !seen && !later {
             self.wrong(format!("safety: fact {fact} ({vital}) is kept, and nobody was alerted"));
         }

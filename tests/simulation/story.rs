@@ -25,7 +25,7 @@ use super::devices::PATIENTS;
 use super::disk::{Under, look, memory};
 use super::link;
 use super::weather::{Plan, direct};
-use super::world::{Flaw, HOUR, MINUTE, SECOND, World};
+use super::world::{Flaw, HOUR, MINUTE, SECOND, Seen, World};
 
 /// Writes that the disk remembers, some more if they are not durable.
 const LOG_MAX: usize = 4_000;
@@ -312,11 +312,12 @@ impl Story {
                 let mut state = self.world.lock();
                 let now = state.now();
                 state.conditions = open.iter().filter(|a| a.patient.is_none()).map(|a| a.rule.to_string()).collect();
+                state.alerted.values_mut().for_each(|seen| seen.open = false);
                 let alive = state.flaw != Flaw::Silent;
                 for alert in open.iter().filter(|_| alive) {
                     if let (Some(patient), Some(vital)) = (&alert.patient, alert.vital) {
-                        let seen = state.alerted.entry((patient.reveal().to_owned(), vital.id)).or_insert((now, now));
-                        seen.1 = now;
+                        let about = (patient.reveal().to_owned(), vital.id);
+                        *state.alerted.entry(about).or_default() = Seen { last_ms: now, open: true };
                     }
                 }
                 state.note("signal", open.len() as u64, 0);

@@ -221,7 +221,8 @@ fn happen(story: &Story, clock: &Clock, what: Weather, now: i64) -> Option<End> 
         Weather::CutWhenTold => state.cut_when_told = true,
         Weather::DiskFails(what) => {
             let at = 1 + state.random.below(60) as u64;
-            let stays = state.random.one_in(3);
+            // A disk that is full for long is other weather.
+            let stays = what != Fails::Short && state.random.one_in(3);
             story.disk.fail(Fault::new(what, at, stays));
         }
         Weather::DiskFull => {

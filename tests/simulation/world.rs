@@ -49,6 +49,13 @@ pub struct World {
     pub end: Notify,
 }
 
+/// An alert about a vital of a patient, as it was signalled.
+#[derive(Default)]
+pub struct Seen {
+    pub last_ms: i64,
+    pub open: bool,
+}
+
 pub struct State {
     pub random: Random,
     pub flaw: Flaw,
@@ -66,8 +73,8 @@ pub struct State {
     pub devices: Vec<Device>,
     pub links: [Link; 2],
     pub centre: Centre,
-    /// Patients and vitals with an alert: when it was seen first and last.
-    pub alerted: HashMap<(String, &'static str), (i64, i64)>,
+    /// Patients and vitals with an alert.
+    pub alerted: HashMap<(String, &'static str), Seen>,
     /// Technical conditions that are open now.
     pub conditions: Vec<String>,
     /// Nothing runs any more but what ends the life: the power is gone.
@@ -134,6 +141,7 @@ impl State {
         self.base.1 = Some(Instant::now());
         self.life_ms = self.now();
         self.conditions.clear();
+        self.alerted.values_mut().for_each(|seen| seen.open = false);
         self.centre.failing_since_ms = None;
         self.frozen = false;
     }
