@@ -188,7 +188,7 @@ pub const BATCHES_IN_HAND: usize = 5;
 /// How long a probe of an absent destination is held before its failure is recorded: each record is a sync.
 pub const PROBE_HELD_MAX: Duration = Duration::from_secs(60);
 /// A destination with nothing to do looks into the journal this often, should a wake-up have been missed.
-pub const IDLE_LOOK: Duration = Duration::from_secs(30);
+pub const IDLE_LOOK: Duration = Duration::from_secs(300);
 /// At shutdown, how long an answer that is under way is waited for.
 pub const DELIVERY_FAREWELL_MAX: Duration = Duration::from_secs(2);
 /// A receipt's location is kept this far.

@@ -64,7 +64,7 @@ impl Device {
     /// A home or a small ward.
     pub fn ward(random: &mut Random) -> Vec<Self> {
         let makes = [Make::Cuff, Make::Thermometer, Make::Hub, Make::Plain, Make::Stranger];
-        let busy = random.one_in(5);
+        let busy = random.one_in(15);
         let device = |n: usize, make: Make, random: &mut Random| {
             let patient = (make != Make::Stranger).then(|| PATIENTS[n % 2]);
             let id = match make {

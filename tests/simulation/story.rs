@@ -138,6 +138,7 @@ pub fn tell(seed: u64, hours: i64, flaw: Flaw, catalogue: &Arc<Catalogue>) -> To
         }
     }
     story.judge();
+    Disk::unmount(story.folder.path());
     let state = story.world.lock();
     let hours = (state.now() - super::world::BEGINNING_MS) as f64 / HOUR as f64;
     let (hash, events, facts) = (state.hash(), state.events, state.facts.len());

@@ -39,12 +39,8 @@ pub(crate) fn cut(start: &Durable, log: &[Op], random: &mut Random) -> Image {
     entries.into_iter().map(|(name, file)| (name, files[file].clone())).collect()
 }
 
-/// Takes into what is durable all that later syncs made so. Answers what is left of the log. After a failed sync nothing
-/// is taken any more: what it spoiled is decided at the cut.
+/// Takes into what is durable all that later syncs made so. Answers what is left of the log. There is no failed sync in it.
 pub(crate) fn settle(start: &mut Durable, log: Vec<Op>) -> Vec<Op> {
-    if log.iter().any(|op| matches!(op, Op::Spoiled { .. })) {
-        return log;
-    }
     let mut open: BTreeMap<usize, Vec<Op>> = BTreeMap::new();
     let mut moves: Vec<Op> = Vec::new();
     for op in log {

@@ -106,6 +106,11 @@ impl Disk {
         locked(&MOUNTED).insert(folder.into(), self.clone());
     }
 
+    /// There is no disk in this folder any more.
+    pub fn unmount(folder: &Path) {
+        locked(&MOUNTED).remove(folder);
+    }
+
     /// The disk that is mounted where this file is, and the file's name there.
     fn of(path: &str) -> Option<(Self, String)> {
         let path = Path::new(path);
@@ -137,13 +142,17 @@ impl Disk {
     /// Lets the log begin anew, with what is durable now: a long life would fill the memory. What is not durable stays in it.
     pub fn forget(&self) {
         let state = &mut *self.state();
+        // After a failed sync nothing is sure to be durable any more: the power cut decides.
+        if state.log.iter().any(|op| matches!(op, Op::Spoiled { .. })) {
+            return;
+        }
         let log = std::mem::take(&mut state.log);
         state.log = cut::settle(&mut state.start, log);
         // Files that were removed keep their numbers, and nothing else.
         for file in 0..state.files.len() {
             if !state.names.values().chain(state.start.names.values()).any(|f| *f == file) {
                 state.files[file] = Vec::new();
-                state.start.files[file] = Vec::new();
+                state.start.files.get_mut(file).into_iter().for_each(Vec::clear);
             }
         }
     }
