@@ -62,8 +62,14 @@ pub struct Clock(Arc<Kind>);
 
 #[derive(Debug)]
 enum Kind {
-    System { started: Instant, uptime_us: u64, boot: u64 },
+    System {
+        started: Instant,
+        uptime_us: u64,
+        boot: u64,
+    },
     Manual(Mutex<Stamp>),
+    /// Of the runtime: what its clock said, and what ours is to say for it.
+    Runtime(Mutex<(tokio::time::Instant, Stamp)>),
 }
 
 impl Clock {
@@ -94,6 +100,12 @@ impl Clock {
         Self(Arc::new(Kind::Manual(Mutex::new(start))))
     }
 
+    /// A clock that goes with the runtime's time, which a simulation lets jump: it shows `start` now.
+    /// Wherever it is set, its monotonic part goes on evenly.
+    pub fn of_runtime(start: Stamp) -> Self {
+        Self(Arc::new(Kind::Runtime(Mutex::new((tokio::time::Instant::now(), start)))))
+    }
+
     /// Now.
     #[allow(clippy::disallowed_methods, reason = "the one reader of time")]
     pub fn now(&self) -> Stamp {
@@ -110,6 +122,11 @@ impl Clock {
                 }
             }
             Kind::Manual(stamp) => *stamp.lock().unwrap_or_else(PoisonError::into_inner),
+            Kind::Runtime(base) => {
+                let (from, stamp) = *base.lock().unwrap_or_else(PoisonError::into_inner);
+                let now = stamp.plus(from.elapsed());
+                Stamp { trusted: now.wall_ms >= WALL_FLOOR_MS, ..now }
+            }
         }
     }
 
@@ -121,10 +138,16 @@ impl Clock {
         }
     }
 
-    /// Sets a manual clock; the machine's clock ignores it.
+    /// Sets a manual clock, and the wall time of a runtime's; the machine's clock ignores it.
     pub fn set(&self, to: Stamp) {
-        if let Kind::Manual(stamp) = &*self.0 {
-            *stamp.lock().unwrap_or_else(PoisonError::into_inner) = to;
+        match &*self.0 {
+            Kind::System { .. } => {}
+            Kind::Manual(stamp) => *stamp.lock().unwrap_or_else(PoisonError::into_inner) = to,
+            Kind::Runtime(base) => {
+                let now = self.now();
+                let set = (tokio::time::Instant::now(), Stamp { wall_ms: to.wall_ms, ..now });
+                *base.lock().unwrap_or_else(PoisonError::into_inner) = set;
+            }
         }
     }
 }

@@ -3,6 +3,8 @@
 //! Promises: nothing is acknowledged before the journal is open; a part that fails or panics ends the process in order;
 //! shutdown goes sources → pipeline → deliveries → journal within `limits::SHUTDOWN_MAX`.
 
+#[doc(hidden)]
+pub mod bare;
 mod core;
 mod inbox;
 mod orders;
@@ -58,6 +60,13 @@ pub struct Running {
     pub signal: Signal,
     /// Cancel it to end the gateway in order.
     pub stop: CancellationToken,
+    work: Work,
+}
+
+/// What runs, and how it ends.
+#[doc(hidden)]
+pub struct Work {
+    stop: CancellationToken,
     inflow: Tasks,
     outflow: Tasks,
     outflow_stop: CancellationToken,
@@ -72,13 +81,22 @@ pub async fn start(config: Config, options: Options, extras: Vec<Extra>) -> Resu
     let (mut inflow, mut outflow) = (Tasks::new(), Tasks::new());
     let (journal, desk, signal) = parts.spawn(extras, (&mut inflow, &stop), (&mut outflow, &outflow_stop));
     telemetry::ready("Receiving.");
-    Ok(Running { desk, signal, stop, inflow, outflow, outflow_stop, journal })
+    let work = Work { stop: stop.clone(), inflow, outflow, outflow_stop, journal };
+    Ok(Running { desk, signal, stop, work })
 }
 
 impl Running {
     /// Runs until it is told to stop, or a part fails; ends everything in order.
+    pub async fn wait(self) -> Result<(), Failed> {
+        self.work.wait().await
+    }
+}
+
+impl Work {
+    /// Runs until it is told to stop, or a part fails; ends everything in order.
     pub async fn wait(mut self) -> Result<(), Failed> {
         let first = tokio::select! {
+            biased;
             () = self.stop.cancelled() => Ok(()),
             failed = first_failure(&mut self.inflow) => Err(failed),
             failed = first_failure(&mut self.outflow) => Err(failed),

@@ -56,6 +56,8 @@ pub const JOURNAL_RECENT_MAX: usize = 4_096;
 pub const LEASE_WALK_MAX: usize = 10_000;
 /// How often the journal looks for what may go.
 pub const RETENTION_EVERY: Duration = Duration::from_secs(60);
+/// The same while nothing is written.
+pub const RETENTION_QUIET_EVERY: Duration = Duration::from_secs(3_600);
 /// Between two steps of it, so that commits go first.
 pub const RETENTION_STEP_EVERY: Duration = Duration::from_millis(100);
 /// Readings looked at in one step: more than one frame can hold.
@@ -185,7 +187,7 @@ pub const BATCHES_IN_HAND: usize = 5;
 /// How long a probe of an absent destination is held before its failure is recorded: each record is a sync.
 pub const PROBE_HELD_MAX: Duration = Duration::from_secs(60);
 /// A destination with nothing to do looks into the journal this often, should a wake-up have been missed.
-pub const IDLE_LOOK: Duration = Duration::from_secs(30);
+pub const IDLE_LOOK: Duration = Duration::from_secs(300);
 /// At shutdown, how long an answer that is under way is waited for.
 pub const DELIVERY_FAREWELL_MAX: Duration = Duration::from_secs(2);
 /// A receipt's location is kept this far.
@@ -215,8 +217,6 @@ pub const DEVICE_RATES_MAX: usize = 4_096;
 pub const FLOOD_FRAMES_KEPT: u32 = 100;
 /// A flood is over when nothing was refused for so long.
 pub const FLOOD_QUIET: Duration = Duration::from_secs(60);
-/// How often rules that watch time are run.
-pub const ALERT_TICK: Duration = Duration::from_secs(1);
 /// A full disk is tried again after this; the sources wait meanwhile.
 pub const DISK_FULL_RETRY: Duration = Duration::from_secs(1);
 /// A source or destination that is down for so long is a technical alert; shorter is a restart.
@@ -225,7 +225,8 @@ pub const LINK_DOWN_ALERT: Duration = Duration::from_secs(60);
 pub const CONDITIONS_WAITING_MAX: usize = 256;
 /// Orders of people on their way to the pipeline.
 pub const ORDERS_WAITING_MAX: usize = 64;
-/// The pipeline turns at least once a second; a turn that takes longer than this is a hang.
+/// The pipeline turns at least four times in this, and looks at alert conditions that end with time; a turn that takes
+/// longer than this is a hang.
 pub const PIPELINE_PATIENCE: Duration = Duration::from_secs(20);
 /// Messages of the lab's devices waiting for the broker.
 pub const LAB_MQTT_QUEUE_MAX: usize = 1_000;

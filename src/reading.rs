@@ -58,7 +58,8 @@ pub struct Frame {
     pub bytes: Bytes,
     /// When we got them.
     pub received: Stamp,
-    /// How the source knows this frame again when it is told that the frame is kept.
+    /// How the source knows this frame again when it is told that the frame is kept. Sent again under the same ticket, a
+    /// frame keeps the time of its first receipt: an undated reading is known again by both.
     pub ticket: u64,
     /// The source's in-flight window is full: commit at once.
     pub pressing: bool,

@@ -71,7 +71,10 @@ fn a_file_that_ends_in_the_middle() {
 
 #[test]
 fn an_unknown_key_is_named_with_its_line() {
-    refused(SMALL.replace("[journal]", "zone = \"UTC\"\n[journal]").as_bytes(), &["WL-C002", "line 4, gateway.zone", "time_zone"]);
+    refused(
+        SMALL.replace("[journal]", "zone = \"UTC\"\n[journal]").as_bytes(),
+        &["WL-C002", "line 4, gateway.zone", "time_zone"],
+    );
     let source = "[[source]]\nkind = \"mqtt\"\nname = \"ward\"\nurl = \"mqtt://127.0.0.1\"\nqos = 2\n";
     refused(format!("{SMALL}{source}").as_bytes(), &["WL-C002", "line 10, source.qos"]);
 }

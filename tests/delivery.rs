@@ -17,7 +17,7 @@ use wardline::journal::{Group, Journal, JournalError};
 use wardline::lab::endpoint::{Endpoint, Manners, Settings};
 use wardline::reading::{Arrival, DeviceId, Frame, Reading, ReadingKey};
 use wardline::sink::fhir::FhirSink;
-use wardline::sink::{Destination, DestinationStatus, Outbox, OutboxError, deliver};
+use wardline::sink::{Destination, DestinationStatus, Dice, Outbox, OutboxError, deliver};
 
 mod support;
 
@@ -220,7 +220,15 @@ async fn a_poison_reading_of_each_device_holds_up_nobody() {
     let stop = CancellationToken::new();
     let status = watch::channel(DestinationStatus::default()).0;
     let sink = sink(&server.url, Idempotency::ConditionalCreate);
-    let work = deliver::run("centre".into(), sink, Debts(journal.clone()), Clock::system(), stop.clone(), status);
+    let work = deliver::run(
+        "centre".into(),
+        sink,
+        Debts(journal.clone()),
+        Clock::system(),
+        stop.clone(),
+        status,
+        Dice::default(),
+    );
     let reader = Reader::new(folder.path());
     let look = async {
         loop {

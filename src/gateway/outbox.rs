@@ -2,25 +2,38 @@
 
 use std::sync::Arc;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use crate::custody::{Item, ItemId, Lane, Outcome};
-use crate::journal::reader::Reader;
 use crate::journal::{Journal, JournalError};
 use crate::reading::{Reading, ReadingKey};
 use crate::sink::{Outbox, OutboxError};
+
+/// Finds the readings that alerts point to.
+pub type Evidence = Arc<dyn Fn(Vec<ReadingKey>) -> BoxFuture<'static, Vec<Arc<Reading>>> + Send + Sync>;
+
+/// Evidence from this journal.
+pub(super) fn evidence_of(journal: &Journal) -> Evidence {
+    let reader = Arc::new(journal.reader());
+    Arc::new(move |keys| {
+        let reader = reader.clone();
+        let find = move || keys.into_iter().filter_map(|key| Some(Arc::new(reader.find(key).ok()??.reading))).collect();
+        async { tokio::task::spawn_blocking(find).await.unwrap_or_default() }.boxed()
+    })
+}
 
 /// The debts to one destination.
 pub(super) struct Debts {
     journal: Journal,
     destination: Arc<str>,
-    reader: Arc<Reader>,
+    evidence: Evidence,
 }
 
 impl Debts {
-    pub(super) fn new(journal: Journal, destination: Arc<str>) -> Self {
-        let reader = Arc::new(journal.reader());
-        Self { journal, destination, reader }
+    pub(super) fn new(journal: Journal, destination: Arc<str>, evidence: Evidence) -> Self {
+        Self { journal, destination, evidence }
     }
 }
 
@@ -42,9 +55,7 @@ impl Outbox for Debts {
     }
 
     async fn evidence(&self, keys: Vec<ReadingKey>) -> Vec<Arc<Reading>> {
-        let reader = self.reader.clone();
-        let find = move || keys.into_iter().filter_map(|key| Some(Arc::new(reader.find(key).ok()??.reading))).collect();
-        tokio::task::spawn_blocking(find).await.unwrap_or_default()
+        (self.evidence)(keys).await
     }
 }
 

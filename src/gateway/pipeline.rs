@@ -83,7 +83,7 @@ impl Pipeline {
         let mut pending = Pending::default();
         let mut in_flight = InFlight::new();
         let mut batch = Vec::with_capacity(limits::COMMIT_GROUP_MAX);
-        let mut ticks = tokio::time::interval(limits::ALERT_TICK);
+        let mut ticks = tokio::time::interval(self.pulse.every());
         let mut open = true;
         let mut quiet_until = Instant::now();
         self.begin(&mut pending);

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::core::Core;
 use super::inbox::{Counter, Office, notice};
 use super::orders::Window;
-use super::outbox::Debts;
+use super::outbox::{self, Debts};
 use super::pipeline::{Inbox, Pipeline, Technical};
 use super::probe::{self, Surveys};
 use super::quota::Quota;
@@ -28,13 +28,13 @@ use crate::control::serve::{ServeError, Sockets};
 use crate::control::view::{Link, LinkState};
 use crate::custody::{Creditor, Why};
 use crate::intake::Intake;
-use crate::journal::{Journal, JournalError, KeyError, OpenError, Salvaged, Vault};
+use crate::journal::{Journal, JournalError, KeyError, OpenError, Recovered, Salvaged, Vault};
 use crate::limits;
 use crate::page::{Page, PageError};
 use crate::profile::{Catalogue, Decoder, ProfileError};
 use crate::reading::Frame;
 use crate::sink::http::{HttpError, Peer};
-use crate::sink::{Destination, DestinationStatus, Sink, SinkError, State, deliver};
+use crate::sink::{Destination, DestinationStatus, Dice, Sink, SinkError, State, deliver};
 use crate::source::mqtt::SourceError;
 use crate::source::{Port, SourceStatus, mqtt};
 use crate::telemetry::heartbeat::{self, Beat};
@@ -155,7 +155,9 @@ impl Parts {
             None => None,
         };
         let creditors: Vec<_> = sinks.iter().map(|(name, sink)| creditor(name, sink)).collect();
-        let (journal, core, ended) = recover(&config, &options.clock, &creditors, &catalogue, engine)?;
+        let vault = Vault::of(&config.gateway.state, &config.journal)?;
+        let (journal, before) = Journal::open(&vault, &config.journal, &creditors, options.clock.clone())?;
+        let (core, ended) = recover(&config, before, &options.clock, &catalogue, engine);
         let (signal, heartbeat) = (Signal::default(), heartbeat.transpose()?);
         Ok(Self { config, options, catalogue, core, ended, signal, journal, sinks, heartbeat, sockets, page })
     }
@@ -174,7 +176,7 @@ impl Parts {
         let (orders, ordered) = mpsc::channel(limits::ORDERS_WAITING_MAX);
         let (found, technical) = mpsc::channel(limits::CONDITIONS_WAITING_MAX);
         let gateway: Arc<str> = config.gateway.id.as_str().into();
-        let mut links = Links { kept: HashMap::new(), sources: Vec::new(), destinations: Vec::new(), found };
+        let mut links = Links::new(found);
 
         for SourceSettings::Mqtt(settings) in config.sources.clone() {
             let port = links.source(settings.name.as_str().into(), "mqtt", &frames, &clock, stop, inflow);
@@ -191,18 +193,7 @@ impl Parts {
                 Ok(())
             });
         }
-        // Without a source, or when the last one is done, people's orders are still carried out.
-        let until = stop.clone();
-        inflow.spawn(async move {
-            until.cancelled().await;
-            drop(frames);
-            Ok(())
-        });
-        let (until, ticks, told) = (stop.clone(), clock.clone(), links.found.clone());
-        inflow.spawn(async move {
-            watch::clock(&ticks, told, until).await;
-            Ok(())
-        });
+        links.keep(frames, &clock, stop, inflow);
         let surveys = Surveys::new(&config, &sinks, &clock, &journal, links.found.clone());
         let nightly = surveys.clone();
         inflow.spawn(async move {
@@ -210,13 +201,9 @@ impl Parts {
             Ok(())
         });
         for (name, sink) in sinks {
-            let status = links.destination(name.clone(), sink.kind(), inflow);
-            let outbox = Debts::new(journal.clone(), name.clone());
-            let (clock, stop) = (clock.clone(), outflow_stop.clone());
-            outflow.spawn(async move {
-                deliver::run(name, sink, outbox, clock, stop, status).await;
-                Ok(())
-            });
+            let outbox = Debts::new(journal.clone(), name.clone(), outbox::evidence_of(&journal));
+            let way = Way { name, sink, outbox, dice: Dice::default() };
+            links.destination(way, &clock, inflow, (outflow, outflow_stop));
         }
         let records = records::of(&config, &journal);
         let office =
@@ -263,12 +250,13 @@ impl Parts {
 }
 
 /// Feels the journal's pulse: an empty group goes through its thread and is answered, with nothing to sync.
-async fn feel(journal: Journal, pulse: Pulse, stop: CancellationToken) -> Result<(), Failed> {
-    let mut turn = tokio::time::interval(limits::JOURNAL_PATIENCE / 4);
+pub(super) async fn feel(journal: Journal, pulse: Pulse, stop: CancellationToken) -> Result<(), Failed> {
+    let mut turn = tokio::time::interval(pulse.every());
     loop {
         tokio::select! {
-            _ = turn.tick() => {}
+            biased;
             () = stop.cancelled() => return Ok(()),
+            _ = turn.tick() => {}
         }
         match journal.commit(Arc::default()).await {
             Ok(_) | Err(JournalError::Full) => pulse.beat(),
@@ -278,16 +266,14 @@ async fn feel(journal: Journal, pulse: Pulse, stop: CancellationToken) -> Result
     }
 }
 
-/// Opens the journal and takes over what was before.
-fn recover(
+/// Takes over what was before.
+pub(super) fn recover(
     config: &Config,
+    before: Recovered,
     clock: &Clock,
-    creditors: &[Creditor],
     catalogue: &Arc<Catalogue>,
     mut engine: Engine,
-) -> Result<(Journal, Core, Vec<AlertEvent>), StartError> {
-    let vault = Vault::of(&config.gateway.state, &config.journal)?;
-    let (journal, before) = Journal::open(&vault, &config.journal, creditors, clock.clone())?;
+) -> (Core, Vec<AlertEvent>) {
     let mut intake = Intake::new(config, before.run);
     before.devices.iter().for_each(|d| intake.register(d));
     let mut first = engine.restore(clock.now(), before.open_alerts, &before.recent);
@@ -300,27 +286,56 @@ fn recover(
         let salvaged = Input::Technical { name, active: true, priority: Priority::High, text: &text };
         first.extend(engine.step(clock.now(), salvaged));
     }
-    Ok((journal, Core { decoder: Decoder::new(catalogue.clone()), intake, engine }, first))
+    (Core { decoder: Decoder::new(catalogue.clone()), intake, engine }, first)
 }
 
-fn creditor(name: &Arc<str>, sink: &Sink) -> Creditor {
+pub(super) fn creditor(name: &Arc<str>, sink: &Sink) -> Creditor {
     Creditor { name: name.clone(), readings: sink.takes_readings(), alerts: sink.takes_alerts() }
 }
 
-fn failed(part: &str, why: &dyn std::fmt::Display) -> Failed {
+pub(super) fn failed(part: &str, why: &dyn std::fmt::Display) -> Failed {
     Failed { part: part.into(), why: why.to_string() }
 }
 
 /// The ends of the links, as they are made.
-struct Links {
-    kept: HashMap<Arc<str>, mpsc::Sender<u64>>,
+pub(super) struct Links {
+    pub(super) kept: HashMap<Arc<str>, mpsc::Sender<u64>>,
     sources: Vec<crate::control::Probe>,
     destinations: Vec<crate::control::Probe>,
     found: mpsc::Sender<Technical>,
 }
 
+/// The way to one destination.
+pub(super) struct Way {
+    pub(super) name: Arc<str>,
+    pub(super) sink: Sink,
+    pub(super) outbox: Debts,
+    pub(super) dice: Dice,
+}
+
 impl Links {
-    fn source(
+    /// None yet. What they find of themselves goes to `found`.
+    pub(super) fn new(found: mpsc::Sender<Technical>) -> Self {
+        Self { kept: HashMap::new(), sources: Vec::new(), destinations: Vec::new(), found }
+    }
+
+    /// What must be there whichever sources there are.
+    pub(super) fn keep(&self, frames: mpsc::Sender<Frame>, clock: &Clock, stop: &CancellationToken, tasks: &mut Tasks) {
+        // Without a source, or when the last one is done, people's orders are still carried out.
+        let until = stop.clone();
+        tasks.spawn(async move {
+            until.cancelled().await;
+            drop(frames);
+            Ok(())
+        });
+        let (until, ticks, told) = (stop.clone(), clock.clone(), self.found.clone());
+        tasks.spawn(async move {
+            watch::clock(&ticks, told, until).await;
+            Ok(())
+        });
+    }
+
+    pub(super) fn source(
         &mut self,
         name: Arc<str>,
         kind: &'static str,
@@ -337,16 +352,23 @@ impl Links {
         Port { frames: frames.clone(), kept, status, clock: clock.clone(), stop: stop.clone() }
     }
 
-    fn destination(
+    pub(super) fn destination(
         &mut self,
-        name: Arc<str>,
-        kind: &'static str,
+        way: Way,
+        clock: &Clock,
         tasks: &mut Tasks,
-    ) -> seen::Sender<DestinationStatus> {
+        (outflow, stop): (&mut Tasks, &CancellationToken),
+    ) {
+        let Way { name, sink, outbox, dice } = way;
         let (status, seen) = seen::channel(DestinationStatus::default());
         self.watch(format!("destination-down:{name}"), seen.clone(), destination_down, tasks);
-        self.destinations.push(Box::new(move || destination_link(&name, kind, &seen.borrow())));
-        status
+        let (shown, kind) = (name.clone(), sink.kind());
+        self.destinations.push(Box::new(move || destination_link(&shown, kind, &seen.borrow())));
+        let (clock, stop) = (clock.clone(), stop.clone());
+        outflow.spawn(async move {
+            deliver::run(name, sink, outbox, clock, stop, status, dice).await;
+            Ok(())
+        });
     }
 
     fn watch<S: Send + Sync + 'static>(

@@ -41,6 +41,7 @@ pub(super) async fn link<S>(
             continue;
         }
         tokio::select! {
+            biased;
             changed = status.changed() => if changed.is_err() { return },
             () = sleep_until(due), if due.is_some() => {}
             // Nobody listens any more: the pipeline has ended, and the shutdown must not wait for this link to move.
@@ -56,8 +57,9 @@ pub(super) async fn clock(clock: &Clock, told: mpsc::Sender<Technical>, stop: Ca
     let mut turn = tokio::time::interval(limits::CLOCK_LOOK_EVERY);
     loop {
         tokio::select! {
-            _ = turn.tick() => {}
+            biased;
             () = stop.cancelled() => return,
+            _ = turn.tick() => {}
         }
         let now = clock.now();
         let wrong = !now.trusted && now.since(started) >= limits::CLOCK_WRONG_ALERT;

@@ -9,6 +9,7 @@ mod counts;
 mod days;
 #[doc(hidden)]
 pub mod disk;
+mod driven;
 mod glean;
 pub mod inbox;
 mod lease;
@@ -46,7 +47,7 @@ use std::fs::File;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, oneshot, watch};
 
 use crate::alarm::{Alert, AlertEvent};
 use crate::clock::Clock;
@@ -60,6 +61,8 @@ use disk::Disk;
 
 pub use counts::{Counts, Custody, Owed};
 pub use days::{Day, DayCounts};
+#[doc(hidden)]
+pub use driven::Driven;
 pub use life::Life;
 pub use open::OpenError;
 pub use reader::{ReadError, Reader};
@@ -77,9 +80,18 @@ pub struct Journal {
     commands: SyncSender<Envelope>,
     /// One permit for each place in the queue of commands, so that sending never blocks the caller's thread.
     places: Arc<Semaphore>,
+    /// Rings for each command: for a writer without a thread of its own.
+    bell: Arc<Notify>,
     creditors: Arc<[Creditor]>,
     vault: Arc<Vault>,
     changed: watch::Receiver<u64>,
+}
+
+/// What the writer works with.
+struct Bench {
+    opened: open::Opened,
+    setup: Setup,
+    queue: Receiver<Envelope>,
 }
 
 /// What is committed together: kept until the journal took it, so that a full disk can be tried again.
@@ -175,14 +187,22 @@ impl Journal {
             opened_or_refused => return opened_or_refused,
         };
         let made = vault.is_made(&*disk);
-        let salvaged = {
-            let _lock = open::claim(&vault.folder)?;
-            salvage::salvage(&*disk, vault, creditors, &clock, why)?
-        };
+        let salvaged = Self::salvage(&*disk, vault, creditors, &clock, why)?;
         let (journal, recovered) = open()?;
         // Power was lost while it was first made: nothing had been acknowledged, and nothing was found.
         let salvaged = Some(salvaged).filter(|salvaged| made || salvaged.readings > 0);
         Ok((journal, Recovered { salvaged, ..recovered }))
+    }
+
+    fn salvage(
+        disk: &dyn Disk,
+        vault: &Vault,
+        creditors: &[Creditor],
+        clock: &Clock,
+        why: String,
+    ) -> Result<Salvaged, OpenError> {
+        let _lock = open::claim(&vault.folder)?;
+        salvage::salvage(disk, vault, creditors, clock, why)
     }
 
     fn open_as_it_is(
@@ -192,13 +212,36 @@ impl Journal {
         creditors: &[Creditor],
         clock: Clock,
     ) -> Result<(Self, Recovered), OpenError> {
-        let folder = vault.folder.as_path();
+        let (journal, recovered, Bench { opened, setup, queue }) =
+            Self::furnish(disk, vault, settings, creditors, clock)?;
+        let (ready, is_ready) = sync_channel(1);
+        let thread = std::thread::Builder::new()
+            .name("journal".into())
+            .spawn(move || write(opened.conn, setup, &queue, &ready, opened.lock))
+            .map_err(|source| OpenError::Folder { path: vault.folder.clone(), source: Arc::new(source) })?;
+        if let Err(e) = is_ready.recv().unwrap_or(Err(rusqlite::Error::InvalidQuery)) {
+            // The file is closed when this returns.
+            let _ = thread.join();
+            return Err(e.into());
+        }
+        Ok((journal, recovered))
+    }
+
+    /// The handle, what is kept of the past, and what the writer needs to begin.
+    fn furnish(
+        disk: Arc<dyn Disk>,
+        vault: &Vault,
+        settings: &JournalSettings,
+        creditors: &[Creditor],
+        clock: Clock,
+    ) -> Result<(Self, Recovered, Bench), OpenError> {
         let opened = open::open(&*disk, vault, settings, &clock)?;
+        wal::begin_anew(&opened.conn)?;
         let (start, tally) = recover::begin(&opened.conn, creditors, clock.now())?;
         let recovered = recover::past(&opened.conn, random())?;
         let alerts_to = creditors.iter().zip(&tally.accounts).filter(|(c, _)| c.alerts).map(|(_, a)| a.id).collect();
         let (tell, changed) = watch::channel(0);
-        let space = space::Space::new(disk, folder.into(), settings.reserve_mib << 20);
+        let space = space::Space::new(disk, vault.folder.clone(), settings.reserve_mib << 20);
         let setup = Setup {
             tally,
             start,
@@ -207,21 +250,13 @@ impl Journal {
             settings: settings.clone(),
             space,
             changed: tell,
-            wal_pages: opened.wal_pages,
+            wal_pages: opened.wal_pages.clone(),
         };
         let (commands, queue) = sync_channel(limits::JOURNAL_COMMANDS_MAX);
-        let (ready, is_ready) = sync_channel(1);
-        let thread = std::thread::Builder::new()
-            .name("journal".into())
-            .spawn(move || write(opened.conn, setup, &queue, &ready, opened.lock))
-            .map_err(|source| OpenError::Folder { path: folder.into(), source: Arc::new(source) })?;
-        if let Err(e) = is_ready.recv().unwrap_or(Err(rusqlite::Error::InvalidQuery)) {
-            // The file is closed when this returns.
-            let _ = thread.join();
-            return Err(e.into());
-        }
         let places = Arc::new(Semaphore::new(limits::JOURNAL_COMMANDS_MAX));
-        Ok((Self { commands, places, creditors: creditors.into(), vault: Arc::new(vault.clone()), changed }, recovered))
+        let (creditors, vault) = (creditors.into(), Arc::new(vault.clone()));
+        let journal = Self { commands, places, bell: Arc::default(), creditors, vault, changed };
+        Ok((journal, recovered, Bench { opened, setup, queue }))
     }
 
     /// Stores a group in one synced transaction; answers for each arrival, in order, after the sync.
@@ -290,6 +325,7 @@ impl Journal {
         let (reply, answer) = oneshot::channel();
         let place = self.places.clone().acquire_owned().await.map_err(|_| JournalError::Closed)?;
         self.commands.try_send((command(reply), place)).map_err(|_| JournalError::Closed)?;
+        self.bell.notify_one();
         answer.await.map_err(|_| JournalError::Closed)
     }
 }

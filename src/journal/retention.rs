@@ -20,6 +20,9 @@ pub(super) struct Retention {
     keep_ms: i64,
     /// Nothing is looked at before.
     pub(super) due: Stamp,
+    /// Something was written since the last pass began. Without that, only days can be over: then an hour is often enough.
+    pub(super) touched: bool,
+    quiet_until: Stamp,
     /// Looked through up to this reading, in this pass.
     through: i64,
     what: Pass,
@@ -59,6 +62,8 @@ impl Retention {
             budget_bytes: settings.budget_mib << 20,
             keep_ms: i64::from(settings.keep_settled_days) * DAY_MS,
             due: now.plus(limits::RETENTION_EVERY),
+            touched: true,
+            quiet_until: now,
             through: 0,
             what: Pass::Aged,
             absent,
@@ -78,6 +83,14 @@ impl Writer<'_> {
         }
         // Whatever comes of it: not again at once.
         self.room.due = now.plus(limits::RETENTION_EVERY);
+        let begins = (self.room.what, self.room.through) == (Pass::Aged, 0);
+        if begins && !self.room.touched && now.mono_us < self.room.quiet_until.mono_us {
+            return Ok(());
+        }
+        if begins {
+            self.room.touched = false;
+            self.room.quiet_until = now.plus(limits::RETENTION_QUIET_EVERY);
+        }
         let more = self.take_step(now)?;
         if more {
             self.room.due = now.plus(limits::RETENTION_STEP_EVERY);

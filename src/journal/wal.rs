@@ -1,14 +1,30 @@
-//! The WAL's own checksums: telling a damaged one from one that a power cut tore, and reading on behind the damage.
+//! The WAL's own checksums: telling a damaged one from one that a power cut tore, and reading on behind the damage; and
+//! that it begins anew at each start.
 //!
 //! A transaction's frames are written when the one before it is synced. So a power cut leaves at most one commit that is
 //! not whole; SQLite drops it, and rightly. More than one behind a bad frame is damage: SQLite would drop them silently.
 
 use std::collections::HashMap;
 
+use rusqlite::{Connection, ErrorCode};
+
 const HEADER: usize = 32;
 const FRAME: usize = 24;
 /// Words of the checksum in the machine's order of this magic number: little-endian; with the last bit: big-endian.
 const MAGIC: u32 = 0x377F_0682;
+
+/// At start, before anything is written: the WAL is written back to the file and begins anew.
+///
+/// What an earlier start left in it may be in memory only, where its sync failed: read as committed, and made durable by no
+/// later sync of the WAL. And frames that a power cut left half-written, of the same generation as the next ones, would
+/// look like damage after a second cut.
+pub(super) fn begin_anew(conn: &Connection) -> rusqlite::Result<()> {
+    match conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
+        // Without room, or behind a reader: the WAL still has it all.
+        Err(e) if matches!(e.sqlite_error_code(), Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy)) => Ok(()),
+        done_or_failed => done_or_failed,
+    }
+}
 
 /// A WAL with a sound header.
 struct Wal<'a> {

@@ -127,12 +127,7 @@ impl<'c> Writer<'c> {
     /// Serves until it is told to close, or every handle is gone. Answers who waits for the end.
     pub(super) fn run(mut self, commands: &Receiver<Envelope>) -> Option<oneshot::Sender<()>> {
         loop {
-            let first = commands.recv_timeout(self.idle());
-            let mut writes = Vec::new();
-            let mut leases = Vec::new();
-            let mut close = None;
-            let mut merged = 0;
-            let mut next = match first {
+            let first = match commands.recv_timeout(self.idle()) {
                 Ok(first) => Some(first),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => {
@@ -140,43 +135,57 @@ impl<'c> Writer<'c> {
                     return None;
                 }
             };
-            while let Some((command, place)) = next {
-                drop(place);
-                match command {
-                    Command::Commit(group, reply) => {
-                        merged += group.arrivals.len();
-                        writes.push(Write::Commit(group, reply));
-                    }
-                    Command::Settle(desk, outcomes, reply) => writes.push(Write::Settle(desk, outcomes, reply)),
-                    Command::SettleInCompany(desk, outcomes, reply) => {
-                        self.waiting.push(Write::Settle(desk, outcomes, reply));
-                        self.wait_until.get_or_insert(self.setup.clock.now().plus(limits::SETTLE_LINGER));
-                    }
-                    Command::SaveDevice(device, reply) => writes.push(Write::SaveDevice(device, reply)),
-                    Command::Redress(act, reply) => writes.push(Write::Redress(act, reply)),
-                    Command::Lease(desk, lane, max, reply) => leases.push((desk, lane, max, reply)),
-                    Command::Close(reply) => close = Some(reply),
-                }
-                let more = close.is_none() && merged < limits::JOURNAL_MERGED_MAX;
-                next = more.then(|| commands.try_recv().ok()).flatten();
+            if let Some(close) = self.turn(first, commands) {
+                return Some(close);
             }
-            self.wake_retries();
-            if !writes.is_empty() || close.is_some() || self.settle_wait().is_some_and(|wait| wait.is_zero()) {
-                self.wait_until = None;
-                writes.append(&mut self.waiting);
-            }
-            self.write(writes);
-            self.date_pending();
-            for (desk, lane, max, reply) in leases {
-                self.answer_lease(desk, lane, max, reply);
-            }
-            if close.is_some() {
-                self.end();
-                return close;
-            }
-            self.checkpoint_when_due();
-            self.make_room();
         }
+    }
+
+    /// One turn: what waits in the queue behind `first`, in one transaction; then what is due. Answers who waits for the end.
+    pub(super) fn turn(
+        &mut self,
+        first: Option<Envelope>,
+        commands: &Receiver<Envelope>,
+    ) -> Option<oneshot::Sender<()>> {
+        let (mut writes, mut leases, mut close) = (Vec::new(), Vec::new(), None);
+        let (mut next, mut merged) = (first, 0);
+        while let Some((command, place)) = next {
+            drop(place);
+            match command {
+                Command::Commit(group, reply) => {
+                    merged += group.arrivals.len();
+                    writes.push(Write::Commit(group, reply));
+                }
+                Command::Settle(desk, outcomes, reply) => writes.push(Write::Settle(desk, outcomes, reply)),
+                Command::SettleInCompany(desk, outcomes, reply) => {
+                    self.waiting.push(Write::Settle(desk, outcomes, reply));
+                    self.wait_until.get_or_insert(self.setup.clock.now().plus(limits::SETTLE_LINGER));
+                }
+                Command::SaveDevice(device, reply) => writes.push(Write::SaveDevice(device, reply)),
+                Command::Redress(act, reply) => writes.push(Write::Redress(act, reply)),
+                Command::Lease(desk, lane, max, reply) => leases.push((desk, lane, max, reply)),
+                Command::Close(reply) => close = Some(reply),
+            }
+            let more = close.is_none() && merged < limits::JOURNAL_MERGED_MAX;
+            next = more.then(|| commands.try_recv().ok()).flatten();
+        }
+        self.wake_retries();
+        if !writes.is_empty() || close.is_some() || self.settle_wait().is_some_and(|wait| wait.is_zero()) {
+            self.wait_until = None;
+            writes.append(&mut self.waiting);
+        }
+        self.write(writes);
+        self.date_pending();
+        for (desk, lane, max, reply) in leases {
+            self.answer_lease(desk, lane, max, reply);
+        }
+        if close.is_some() {
+            self.end();
+            return close;
+        }
+        self.checkpoint_when_due();
+        self.make_room();
+        None
     }
 
     fn make_room(&mut self) {
@@ -189,8 +198,10 @@ impl<'c> Writer<'c> {
     }
 
     /// How long there is nothing to do without a command.
-    fn idle(&self) -> Duration {
-        let room = self.room.due.since(self.setup.clock.now());
+    pub(super) fn idle(&self) -> Duration {
+        // A writer that is broken makes no room any more: it must not spin until somebody ends it.
+        let broken = self.broken.is_some().then_some(limits::JOURNAL_PATIENCE);
+        let room = broken.unwrap_or_else(|| self.room.due.since(self.setup.clock.now()));
         let look = self.pending.any().then_some(limits::CLOCK_LOOK_EVERY);
         [self.next_due(), self.settle_wait(), look].into_iter().flatten().fold(room, Duration::min)
     }
@@ -260,6 +271,7 @@ impl<'c> Writer<'c> {
         match result {
             Ok(kept) => {
                 self.setup.tally = tally;
+                self.room.touched = true;
                 for new in &news {
                     self.pending.note(new.id, new.reading);
                     self.recent.push(new.id, new.device, new.reading);

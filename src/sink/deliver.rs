@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::answer::patience;
-use super::pace;
+use super::pace::{self, Dice};
 use super::why::{Trouble, is_absence, is_failure};
 use super::{Destination, DestinationStatus, Outbox, OutboxError, State};
 use crate::clock::Clock;
@@ -28,8 +28,9 @@ pub async fn run(
     clock: Clock,
     stop: CancellationToken,
     status: watch::Sender<DestinationStatus>,
+    dice: Dice,
 ) {
-    let shared = Shared { name, sink, outbox, clock, stop, status };
+    let shared = Shared { name, sink, outbox, clock, stop, status, dice };
     let alerts = async {
         if shared.sink.takes_alerts() {
             Courier::new(&shared, &[Lane::Alert]).run().await;
@@ -50,6 +51,7 @@ struct Shared<D, O> {
     clock: Clock,
     stop: CancellationToken,
     status: watch::Sender<DestinationStatus>,
+    dice: Dice,
 }
 
 /// One way to the destination: that of alerts, or that of readings.
@@ -193,7 +195,8 @@ impl<'a, D: Destination, O: Outbox> Courier<'a, D, O> {
         let mut held: Option<(Item, Instant)> = None;
         loop {
             self.failures = self.failures.saturating_add(1);
-            self.pause(pace::wait(&unwell.why, unwell.after, self.failures, self.patience())).await?;
+            let wait = pace::wait(&self.to.dice, &unwell.why, unwell.after, self.failures, self.patience());
+            self.pause(wait).await?;
             let (item, since) = match held.take() {
                 Some(held) => held,
                 None => match self.probe().await? {
@@ -235,6 +238,7 @@ impl<'a, D: Destination, O: Outbox> Courier<'a, D, O> {
     /// Until there may be something to do. After a batch that was not full, thin traffic waits for company.
     async fn idle(&mut self) -> Result<(), End> {
         tokio::select! {
+            biased;
             () = self.to.stop.cancelled() => return Ok(()),
             changed = self.changed.changed() => changed.map_err(|_| End)?,
             () = sleep(limits::IDLE_LOOK) => {}
@@ -244,6 +248,7 @@ impl<'a, D: Destination, O: Outbox> Courier<'a, D, O> {
             Some(since) if !self.is_urgent() => {
                 let until = since + self.to.sink.linger();
                 tokio::select! {
+                    biased;
                     () = self.to.stop.cancelled() => {}
                     () = sleep_until(until) => {}
                 }
@@ -264,6 +269,7 @@ impl<'a, D: Destination, O: Outbox> Courier<'a, D, O> {
 
     async fn pause(&self, wait: Duration) -> Result<(), End> {
         tokio::select! {
+            biased;
             () = self.to.stop.cancelled() => Err(End),
             () = sleep(wait) => Ok(()),
         }
@@ -298,6 +304,7 @@ impl<D: Destination, O: Outbox> Shared<D, O> {
             sleep(limits::DELIVERY_FAREWELL_MAX).await;
         };
         let mut outcomes = tokio::select! {
+            biased;
             outcomes = self.sink.deliver(batch, &evidence) => outcomes,
             () = too_late => return None,
         };

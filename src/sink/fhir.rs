@@ -12,7 +12,7 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, Hea
 use tokio::time::{Instant, sleep};
 
 use super::answer::{self, Misread, Whole, patience, whole};
-use super::http::{Answer, Peer, exchange};
+use super::http::{Answer, Ask, Peer, Wire, exchange};
 use super::pace::Bucket;
 use super::why::Trouble;
 use super::{Destination, SinkError};
@@ -44,6 +44,8 @@ pub struct FhirSink {
     habits: Arc<Habits>,
     bucket: Bucket,
     linger: Duration,
+    /// In the simulation: instead of the network.
+    wire: Option<Arc<dyn Wire>>,
 }
 
 /// What is changed while it runs: by a 413, and by what a probe found.
@@ -111,7 +113,14 @@ impl FhirSink {
             }),
             bucket: Bucket::new(settings.requests_per_min),
             linger: Duration::from_millis(settings.linger_ms),
+            wire: None,
         })
+    }
+
+    /// The same over something else than the network.
+    #[doc(hidden)]
+    pub fn over(self, wire: Arc<dyn Wire>) -> Self {
+        Self { wire: Some(wire), packing: AtomicU8::new(PLAIN), ..self }
     }
 
     /// What may be changed while it runs.
@@ -322,6 +331,10 @@ impl FhirSink {
         condition: Option<&str>,
         body: Vec<u8>,
     ) -> Result<Answer, Trouble> {
+        if let Some(wire) = &self.wire {
+            let condition = condition.map(str::to_owned);
+            return wire.exchange(Ask { method: method.into(), url: url.into(), condition, body }).await;
+        }
         let packing = self.packing.load(Ordering::Relaxed);
         if packing == PLAIN {
             return exchange(self.request(method, url, condition, body, false)).await;

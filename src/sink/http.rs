@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use reqwest::header::{DATE, ETAG, HeaderMap, LOCATION, RETRY_AFTER};
 use reqwest::{Client, RequestBuilder, Url};
 use rustls::pki_types::CertificateDer;
@@ -145,6 +146,27 @@ pub struct Answer {
     pub retry_after: Option<Duration>,
     /// At most `limits::RESPONSE_BYTES_MAX`.
     pub body: Vec<u8>,
+}
+
+/// A request as it would leave, for a [`Wire`].
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Ask {
+    /// `POST`, `PUT`.
+    pub method: String,
+    /// With the base.
+    pub url: String,
+    /// `If-None-Exist`.
+    pub condition: Option<String>,
+    /// Not compressed.
+    pub body: Vec<u8>,
+}
+
+/// What stands in for the network in the simulation.
+#[doc(hidden)]
+pub trait Wire: Send + Sync {
+    /// One exchange.
+    fn exchange(&self, ask: Ask) -> BoxFuture<'_, Result<Answer, Trouble>>;
 }
 
 /// Sends a request and reads the answer to its end.

@@ -21,6 +21,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::sync::watch;
 
+pub use pace::Dice;
 pub use why::Trouble;
 
 use crate::clock::{Clock, Stamp};

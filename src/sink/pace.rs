@@ -1,7 +1,8 @@
 //! How long to wait before the next try: often and cheaply while a destination is away, ever longer while it is unwell.
 //! Random, so that a thousand gateways do not return at once. Pure but for the dice.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ring::rand::{SecureRandom, SystemRandom};
@@ -11,20 +12,48 @@ use super::why::is_absence;
 use crate::custody::Why;
 use crate::limits;
 
+/// The dice: the machine's, or those of a simulation, which a seed repeats.
+#[derive(Clone, Debug, Default)]
+pub struct Dice(Option<Arc<AtomicU64>>);
+
+impl Dice {
+    /// The same seed throws the same.
+    pub fn seeded(seed: u64) -> Self {
+        Self(Some(Arc::new(AtomicU64::new(seed | 1))))
+    }
+
+    /// `None`: there are no random numbers.
+    fn throw(&self) -> Option<u32> {
+        let mut octets = [0; 4];
+        if let Some(state) = &self.0 {
+            let next = state.load(Ordering::Relaxed).wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            state.store(next, Ordering::Relaxed);
+            return u32::try_from(next >> 32).ok();
+        }
+        SystemRandom::new().fill(&mut octets).ok().map(|()| u32::from_be_bytes(octets))
+    }
+
+    fn between(&self, low: Duration, high: Duration) -> Duration {
+        // Without random numbers the upper bound is the safe choice.
+        let Some(throw) = self.throw() else { return high };
+        low + high.saturating_sub(low).mul_f64(f64::from(throw) / f64::from(u32::MAX))
+    }
+}
+
 /// The wait after `failures` failures in a row (from 1), the last for `why`; what the destination asked for counts first.
-pub(super) fn wait(why: &Why, after: Option<Duration>, failures: u32, after_max: Duration) -> Duration {
+pub(super) fn wait(dice: &Dice, why: &Why, after: Option<Duration>, failures: u32, after_max: Duration) -> Duration {
     let (first, last) = limits::UNWELL_RETRY;
     let bound = first.saturating_mul(1 << failures.min(10)).min(last);
     if let Some(after) = after {
         // Not before what it asked for, and not all of us at that moment: it may have told everybody the same.
         let after = after.min(after_max);
-        return after + random(Duration::ZERO, bound.max(after / 4).min(last).min(after_max));
+        return after + dice.between(Duration::ZERO, bound.max(after / 4).min(last).min(after_max));
     }
     if is_absence(why) {
-        return random(limits::ABSENCE_RETRY.0, limits::ABSENCE_RETRY.1);
+        return dice.between(limits::ABSENCE_RETRY.0, limits::ABSENCE_RETRY.1);
     }
     // Not from zero: the return of many that wait between nothing and all is twice as dense at its beginning.
-    random(first.max(bound / 2), bound)
+    dice.between(first.max(bound / 2), bound)
 }
 
 /// So many requests in a minute, and a short burst: a destination that states a limit is never asked for more.
@@ -55,16 +84,6 @@ impl Bucket {
     }
 }
 
-fn random(low: Duration, high: Duration) -> Duration {
-    let mut octets = [0; 4];
-    // Without random numbers the upper bound is the safe choice.
-    if SystemRandom::new().fill(&mut octets).is_err() {
-        return high;
-    }
-    let share = f64::from(u32::from_be_bytes(octets)) / f64::from(u32::MAX);
-    low + high.saturating_sub(low).mul_f64(share)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,7 +95,7 @@ mod tests {
     fn an_absent_destination_is_asked_within_a_second_however_long_it_is_away() {
         let why = Trouble::Unreachable("refused").why();
         for failures in [1, 2, 100, u32::MAX] {
-            let wait = wait(&why, None, failures, LONG);
+            let wait = wait(&Dice::default(), &why, None, failures, LONG);
             assert!((Duration::from_millis(250)..Duration::from_secs(1)).contains(&wait), "{wait:?}");
         }
     }
@@ -84,7 +103,7 @@ mod tests {
     #[test]
     fn an_unwell_destination_is_asked_ever_less() {
         let why = Trouble::ServerError(500).why();
-        let longest = |failures| (0..200).map(|_| wait(&why, None, failures, LONG)).max().unwrap();
+        let longest = |failures| (0..200).map(|_| wait(&Dice::default(), &why, None, failures, LONG)).max().unwrap();
         assert!(longest(1) <= Duration::from_secs(1));
         assert!((10..=60).contains(&longest(9).as_secs()));
         assert!(longest(u32::MAX) <= Duration::from_secs(60));
@@ -93,10 +112,13 @@ mod tests {
     #[test]
     fn what_it_asks_for_counts_within_bounds() {
         let why = Trouble::Throttled(429).why();
-        let waited = wait(&why, Some(Duration::from_secs(7)), 1, LONG).as_secs_f64();
+        let waited = wait(&Dice::default(), &why, Some(Duration::from_secs(7)), 1, LONG).as_secs_f64();
         assert!((7.0..=8.75).contains(&waited));
-        assert!(wait(&why, Some(Duration::from_secs(86_400)), 1, LONG).as_secs() <= 660);
-        assert!(wait(&why, Some(Duration::from_secs(86_400)), 99, Duration::from_secs(30)).as_secs() <= 60);
+        assert!(wait(&Dice::default(), &why, Some(Duration::from_secs(86_400)), 1, LONG).as_secs() <= 660);
+        assert!(
+            wait(&Dice::default(), &why, Some(Duration::from_secs(86_400)), 99, Duration::from_secs(30)).as_secs()
+                <= 60
+        );
     }
 
     /// When each of 1,000 gateways asks first after the destination's return, if its tries begin with the outage.
@@ -133,9 +155,12 @@ mod tests {
         // Ten minutes are enough here: a try a second, and none knows of the ones before it.
         let until = |at| Some(six_hours.saturating_sub(at));
         let crowds = [
-            ("gone", peak(&returns(Duration::from_secs(600), |_, n| wait(&gone, None, n, LONG)))),
-            ("unwell", peak(&returns(six_hours, |_, n| wait(&unwell, None, n, LONG)))),
-            ("the same moment for all", peak(&returns(six_hours, |at, n| wait(&throttled, until(at), n, LONG)))),
+            ("gone", peak(&returns(Duration::from_secs(600), |_, n| wait(&Dice::default(), &gone, None, n, LONG)))),
+            ("unwell", peak(&returns(six_hours, |_, n| wait(&Dice::default(), &unwell, None, n, LONG)))),
+            (
+                "the same moment for all",
+                peak(&returns(six_hours, |at, n| wait(&Dice::default(), &throttled, until(at), n, LONG))),
+            ),
         ];
         eprintln!("N4: peak arrival against the mean: {crowds:?}");
         assert!(crowds.iter().all(|(_, crowd)| *crowd <= 2.0), "{crowds:?}");

@@ -1,7 +1,8 @@
 //! A source inside the process: the lab's devices send real bytes through it, and nothing has to be installed.
 //!
 //! Promises: it behaves like a device with a memory. It keeps each frame until it is told that the frame is synced,
-//! sends it again under the same ticket when it waits too long, and stops sending when its window is full.
+//! sends it again under the same ticket, with the time of its first receipt, when it waits too long, and stops sending when
+//! its window is full.
 //! Must never: forget a frame by itself.
 
 use std::collections::BTreeMap;
@@ -38,6 +39,8 @@ pub trait Feed: Send {
 struct Waiting {
     path: Path,
     bytes: Bytes,
+    /// First. An undated reading is known again by its ticket and this.
+    received: Stamp,
     sent: Stamp,
 }
 
@@ -70,7 +73,7 @@ pub async fn run(mut port: Port, name: Arc<str>, mut feed: impl Feed) {
                     let sent = port.clock.now();
                     let pressing = unkept.len() + 1 >= SIM_IN_FLIGHT_MAX;
                     permit.send(frame(&name, ticket, e.path.clone(), e.bytes.clone(), sent, pressing));
-                    unkept.insert(ticket, Waiting { path: e.path, bytes: e.bytes, sent });
+                    unkept.insert(ticket, Waiting { path: e.path, bytes: e.bytes, received: sent, sent });
                 }
                 next = feed.next();
             }
@@ -78,7 +81,7 @@ pub async fn run(mut port: Port, name: Arc<str>, mut feed: impl Feed) {
                 let Ok(permit) = permit else { return };
                 if let Some((ticket, w)) = unkept.iter_mut().next() {
                     w.sent = port.clock.now();
-                    permit.send(frame(&name, *ticket, w.path.clone(), w.bytes.clone(), w.sent, true));
+                    permit.send(frame(&name, *ticket, w.path.clone(), w.bytes.clone(), w.received, true));
                 }
             }
         }
@@ -165,7 +168,7 @@ mod tests {
             bench.tell.send(2).await.unwrap();
             bench.clock.advance(SIM_RESEND_AFTER);
             let again = bench.frames.recv().await.unwrap();
-            assert_eq!((again.ticket, &again.bytes), (1, &a.bytes));
+            assert_eq!((again.ticket, &again.bytes, again.received), (1, &a.bytes, a.received));
             bench.tell.send(1).await.unwrap();
             // Told of both sendings: counted once.
             bench.tell.send(1).await.unwrap();

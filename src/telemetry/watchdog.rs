@@ -28,6 +28,7 @@ struct Watched {
 #[derive(Clone)]
 pub struct Pulse {
     clock: Clock,
+    patience: Duration,
     last_us: Arc<AtomicU64>,
 }
 
@@ -35,6 +36,12 @@ impl Pulse {
     /// "I made progress now."
     pub fn beat(&self) {
         self.last_us.store(self.clock.now().mono_us, Ordering::Relaxed);
+    }
+
+    /// How often a part that has nothing else to do beats: well within its patience, and without waking a small box
+    /// each second.
+    pub fn every(&self) -> Duration {
+        self.patience / 4
     }
 }
 
@@ -46,7 +53,7 @@ impl Watchdog {
 
     /// A part that must beat at least once in `patience`; it has just beaten.
     pub fn pulse(&self, name: &'static str, patience: Duration) -> Pulse {
-        let pulse = Pulse { clock: self.clock.clone(), last_us: Arc::default() };
+        let pulse = Pulse { clock: self.clock.clone(), patience, last_us: Arc::default() };
         pulse.beat();
         let watched = Watched { name, patience, last_us: pulse.last_us.clone() };
         self.pulses.lock().unwrap_or_else(PoisonError::into_inner).push(watched);

@@ -2,23 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use super::{Image, Op, Random};
+use super::{Durable, Image, Op, Random};
 
 /// What a disk writes whole or not at all.
 const SECTOR: usize = 512;
 
 /// The files after a power cut at the end of this log.
-pub(crate) fn cut(start: &[(String, Vec<u8>)], log: &[Op], random: &mut Random) -> Image {
-    let mut files: Vec<Vec<u8>> = start.iter().map(|(_, content)| content.clone()).collect();
-    let mut entries: BTreeMap<String, usize> = start.iter().enumerate().map(|(i, (n, _))| (n.clone(), i)).collect();
+pub(crate) fn cut(start: &Durable, log: &[Op], random: &mut Random) -> Image {
+    let Durable { names: mut entries, mut files } = start.clone();
     // Not synced yet: of each file, and of the folder.
     let mut open: Vec<Vec<&Op>> = vec![Vec::new(); files.len()];
     let mut moves: Vec<&Op> = Vec::new();
     for op in log {
         match op {
             Op::Create { file, .. } => {
-                files.resize(file + 1, Vec::new());
-                open.resize(file + 1, Vec::new());
+                files.resize(files.len().max(file + 1), Vec::new());
+                open.resize(open.len().max(file + 1), Vec::new());
                 moves.push(op);
             }
             Op::Delete { .. } | Op::Rename { .. } => moves.push(op),
@@ -38,6 +37,28 @@ pub(crate) fn cut(start: &[(String, Vec<u8>)], log: &[Op], random: &mut Random) 
     let kept = random.below(moves.len() + 1);
     moves[..kept].iter().for_each(|op| enter(&mut entries, op));
     entries.into_iter().map(|(name, file)| (name, files[file].clone())).collect()
+}
+
+/// Takes into what is durable all that later syncs made so. Answers what is left of the log. There is no failed sync in it.
+pub(crate) fn settle(start: &mut Durable, log: Vec<Op>) -> Vec<Op> {
+    let mut open: BTreeMap<usize, Vec<Op>> = BTreeMap::new();
+    let mut moves: Vec<Op> = Vec::new();
+    for op in log {
+        match op {
+            Op::Create { file, .. } => {
+                start.files.resize(start.files.len().max(file + 1), Vec::new());
+                moves.push(op);
+            }
+            Op::Delete { .. } | Op::Rename { .. } => moves.push(op),
+            Op::Write { file, .. } | Op::Truncate { file, .. } => open.entry(file).or_default().push(op),
+            Op::Sync { file } => {
+                open.remove(&file).unwrap_or_default().iter().for_each(|op| apply(&mut start.files[file], op));
+            }
+            Op::Folder => moves.drain(..).for_each(|op| enter(&mut start.names, &op)),
+            Op::Spoiled { .. } => {}
+        }
+    }
+    moves.into_iter().chain(open.into_values().flatten()).collect()
 }
 
 /// What becomes of what was not synced.

@@ -63,7 +63,8 @@ pub struct Disk(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
-    start: Vec<(String, Vec<u8>)>,
+    /// What was durable when the log began.
+    start: Durable,
     names: BTreeMap<String, usize>,
     files: Vec<Vec<u8>>,
     log: Vec<Op>,
@@ -72,6 +73,13 @@ struct State {
     room: Option<usize>,
     /// The WAL's index of each file: memory that connections share. Pages of 32 KiB at fixed places.
     shared: HashMap<usize, Vec<Box<[u64]>>>,
+}
+
+/// What a power cut leaves for sure.
+#[derive(Clone, Default)]
+struct Durable {
+    names: BTreeMap<String, usize>,
+    files: Vec<Vec<u8>>,
 }
 
 /// Which disk is in which folder.
@@ -87,15 +95,20 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Disk {
     /// A disk with these files on it, all of it durable.
     pub fn new(image: Image) -> Self {
-        let start: Vec<_> = image.into_iter().collect();
-        let names = start.iter().enumerate().map(|(file, (name, _))| (name.clone(), file)).collect();
-        let files = start.iter().map(|(_, content)| content.clone()).collect();
+        let names: BTreeMap<_, _> = image.keys().enumerate().map(|(file, name)| (name.clone(), file)).collect();
+        let files: Vec<_> = image.into_values().collect();
+        let start = Durable { names: names.clone(), files: files.clone() };
         Self(Arc::new(Mutex::new(State { start, names, files, ..State::default() })))
     }
 
     /// From now on SQLite finds this disk in the folder, when it opens a file there with [`VFS`].
     pub fn mount(&self, folder: &Path) {
         locked(&MOUNTED).insert(folder.into(), self.clone());
+    }
+
+    /// There is no disk in this folder any more.
+    pub fn unmount(folder: &Path) {
+        locked(&MOUNTED).remove(folder);
     }
 
     /// The disk that is mounted where this file is, and the file's name there.
@@ -124,6 +137,30 @@ impl Disk {
     pub fn image(&self) -> Image {
         let state = self.state();
         state.names.iter().map(|(name, file)| (name.clone(), state.files[*file].clone())).collect()
+    }
+
+    /// Lets the log begin anew, with what is durable now: a long life would fill the memory. What is not durable stays in it.
+    pub fn forget(&self) {
+        let state = &mut *self.state();
+        // After a failed sync nothing is sure to be durable any more: the power cut decides.
+        if state.log.iter().any(|op| matches!(op, Op::Spoiled { .. })) {
+            return;
+        }
+        let log = std::mem::take(&mut state.log);
+        state.log = cut::settle(&mut state.start, log);
+        // Files that were removed keep their numbers, and nothing else.
+        for file in 0..state.files.len() {
+            if !state.names.values().chain(state.start.names.values()).any(|f| *f == file) {
+                state.files[file] = Vec::new();
+                state.start.files.get_mut(file).into_iter().for_each(Vec::clear);
+            }
+        }
+    }
+
+    /// The content of a file as a program sees it now.
+    pub fn content(&self, name: &str) -> Option<Vec<u8>> {
+        let state = self.state();
+        state.names.get(name).map(|file| state.files[*file].clone())
     }
 
     /// Lets calls fail from now on; they are counted from 1 again.
