@@ -229,7 +229,7 @@ impl Story {
                 if let Some(salvaged) = &recovered.salvaged {
                     state.wrong(format!("safety: what was left was taken for damage: {salvaged:?}"));
                 }
-                let _ = opened.take().map(|o| o.send((journal, Recovered { run, ..*recovered })));
+                let _ = opened.take().map(|o| o.send((journal, Recovered { run, ..*recovered })).is_ok());
                 true
             }
             Driven::Begins => {
