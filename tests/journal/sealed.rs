@@ -89,7 +89,7 @@ async fn a_wrong_or_missing_key_is_refused_and_nothing_changes() {
     let before = std::fs::read(folder.path().join(FILE)).unwrap();
     assert_eq!(refusal(&Vault::new(folder.path(), Some(other()))), "WL-J050");
     assert_eq!(refusal(&Vault::new(folder.path(), None)), "WL-J051");
-    assert!(Reader::new(&Vault::new(folder.path(), Some(other()))).custody().is_err());
+    assert!(Reader::new(Vault::new(folder.path(), Some(other()))).custody().is_err());
     // Also when nothing says any more which key it was.
     std::fs::remove_file(folder.path().join("journal.made")).unwrap();
     assert_eq!(refusal(&Vault::new(folder.path(), Some(other()))), "WL-J050");
@@ -132,7 +132,7 @@ async fn a_journal_from_before_there_was_a_key_is_encrypted_at_start() {
     let before = Reader::new(&plain).verify().unwrap();
     assert_eq!(owed(&vault(folder.path())).await.len(), 160);
     assert_eq!(shows(folder.path()), [""; 0]);
-    let after = Reader::new(&vault(folder.path())).verify().unwrap();
+    let after = Reader::new(vault(folder.path())).verify().unwrap();
     assert_eq!((after.readings, after.head, after.faults), (before.readings, before.head, vec![]));
     assert_eq!(refusal(&plain), "WL-J051");
 }
@@ -163,7 +163,7 @@ async fn a_copy_of_another_box_is_put_back_under_this_boxs_key() {
     let (theirs, ours) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     fill(&vault(theirs.path())).await;
     let copy = theirs.path().join("copy");
-    Reader::new(&vault(theirs.path())).copy_to(&copy).unwrap();
+    Reader::new(vault(theirs.path())).copy_to(&copy).unwrap();
     assert_eq!(shows(theirs.path()), [""; 0]);
     let ours = Vault::new(&ours.path().join("state"), Some(other()));
     let theirs = Key::parse(KEY.as_bytes());
@@ -183,10 +183,14 @@ async fn a_factory_reset_destroys_the_key_and_leaves_nothing() {
     fill(&vault).await;
     let taken = std::fs::read(state.join(FILE)).unwrap();
     let (journal, _) = open_in(&vault);
-    assert_eq!(reset::destroy(&state, &[key.clone()]).unwrap_err().code(), "WL-J002", "not while a gateway runs");
+    assert_eq!(
+        reset::destroy(&state, std::slice::from_ref(&key)).unwrap_err().code(),
+        "WL-J002",
+        "not while a gateway runs"
+    );
     assert!(key.exists());
     journal.close().await;
-    assert_eq!(reset::destroy(&state, &[key.clone()]).unwrap(), [key.clone()]);
+    assert_eq!(reset::destroy(&state, std::slice::from_ref(&key)).unwrap(), std::slice::from_ref(&key));
     assert!(!key.exists());
     assert_eq!(std::fs::read_dir(&state).unwrap().count(), 0);
     // Whoever took the disk before has octets, and no key.

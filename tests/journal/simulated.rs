@@ -115,7 +115,7 @@ pub fn open_with_past(
 ) -> Result<(Journal, Recovered), OpenError> {
     loop {
         let disk = Arc::new(under.clone());
-        match Journal::open_on(disk, &vault(folder), settings, &creditors(&["centre"]), clock.clone()) {
+        match Journal::open_on(disk, vault(folder), settings, &creditors(&["centre"]), clock.clone()) {
             // Between the fork and the exec of another test's child, its copy of the lock is held.
             Err(OpenError::InUse(_)) => std::thread::yield_now(),
             opened => return opened,
