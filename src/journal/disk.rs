@@ -39,8 +39,6 @@ pub trait Disk: Send + Sync {
         let rest = usize::try_from(at).ok().and_then(|at| bytes.get(at..)).unwrap_or_default();
         Ok(rest.iter().copied().take(length).collect())
     }
-    /// Writes into a file that is there, and syncs it.
-    fn write_at(&self, file: &Path, at: u64, bytes: &[u8]) -> io::Result<()>;
     /// Writes a file of the gateway's alone, and syncs it.
     fn write(&self, file: &Path, bytes: &[u8]) -> io::Result<()>;
     /// Removes a file.
@@ -99,13 +97,6 @@ impl Disk for Machine {
             }
         }
         Ok(bytes)
-    }
-
-    fn write_at(&self, file: &Path, at: u64, bytes: &[u8]) -> io::Result<()> {
-        let mut open = OpenOptions::new().write(true).open(file)?;
-        open.seek(io::SeekFrom::Start(at))?;
-        open.write_all(bytes)?;
-        open.sync_all()
     }
 
     fn write(&self, file: &Path, bytes: &[u8]) -> io::Result<()> {

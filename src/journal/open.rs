@@ -13,7 +13,6 @@ use rusqlite::hooks::Wal;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::disk::{Disk, private_file};
-use super::page::Pages;
 use super::vault::{Key, Vault};
 use super::{rekey, salvage, schema, seal, wal};
 use crate::clock::Clock;
@@ -170,9 +169,6 @@ pub(super) fn open(
     let file = vault.file();
     if wal::is_damaged(&disk.read(&salvage::wal_of(&file)).map_err(wrap)?) {
         return Err(OpenError::Damaged("what was committed stands behind damage in the WAL".into()));
-    }
-    if written_with.is_some() {
-        Pages::of(disk, &file, written_with).and_then(|pages| pages.mend_first()).map_err(wrap)?;
     }
     if written_with != vault.key() {
         tracing::warn!("The journal is not encrypted yet: it is now.");

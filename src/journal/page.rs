@@ -83,17 +83,6 @@ impl<'a> Pages<'a> {
         (2..=self.in_file).chain(more)
     }
 
-    /// A power cut in the middle of a checkpoint may tear page 1 in the file, and SQLCipher needs it before it looks into
-    /// the WAL, where it is whole: puts that one in its place, as the checkpoint would have.
-    pub(super) fn mend_first(&self) -> std::io::Result<()> {
-        let Some(cipher) = &self.cipher else { return Ok(()) };
-        let torn = self.disk.read_at(self.file, 0, PAGE)?;
-        match self.wal.get(&1).filter(|whole| cipher.open(1, whole).is_some()) {
-            Some(whole) if cipher.open(1, &torn).is_none() => self.disk.write_at(self.file, 0, whole),
-            _ => Ok(()),
-        }
-    }
-
     /// Whether a page that is changed is told from one that was written.
     pub(super) fn are_sealed(&self) -> bool {
         self.cipher.is_some()

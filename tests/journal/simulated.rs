@@ -59,10 +59,6 @@ impl disk::Disk for Under {
         self.disk.write(name(file), 0, bytes);
         self.disk.sync(name(file))
     }
-    fn write_at(&self, file: &Path, at: u64, bytes: &[u8]) -> io::Result<()> {
-        self.disk.write(name(file), at as usize, bytes);
-        self.disk.sync(name(file))
-    }
     fn names(&self, _: &Path) -> io::Result<Vec<String>> {
         Ok(self.disk.names())
     }
