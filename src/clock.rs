@@ -62,7 +62,11 @@ pub struct Clock(Arc<Kind>);
 
 #[derive(Debug)]
 enum Kind {
-    System { started: Instant, uptime_us: u64, boot: u64 },
+    System {
+        started: Instant,
+        uptime_us: u64,
+        boot: u64,
+    },
     Manual(Mutex<Stamp>),
     /// Of the runtime: what its clock said, and what ours is to say for it.
     Runtime(Mutex<(tokio::time::Instant, Stamp)>),

@@ -220,7 +220,15 @@ async fn a_poison_reading_of_each_device_holds_up_nobody() {
     let stop = CancellationToken::new();
     let status = watch::channel(DestinationStatus::default()).0;
     let sink = sink(&server.url, Idempotency::ConditionalCreate);
-    let work = deliver::run("centre".into(), sink, Debts(journal.clone()), Clock::system(), stop.clone(), status, Dice::default());
+    let work = deliver::run(
+        "centre".into(),
+        sink,
+        Debts(journal.clone()),
+        Clock::system(),
+        stop.clone(),
+        status,
+        Dice::default(),
+    );
     let reader = Reader::new(folder.path());
     let look = async {
         loop {

@@ -195,8 +195,7 @@ impl Parts {
             Ok(())
         });
         for (name, sink) in sinks {
-            let outbox =
-                Debts::new(journal.clone(), name.clone(), outbox::evidence_in(&config.gateway.state));
+            let outbox = Debts::new(journal.clone(), name.clone(), outbox::evidence_in(&config.gateway.state));
             let way = Way { name, sink, outbox, dice: Dice::default() };
             links.destination(way, &clock, inflow, (outflow, outflow_stop));
         }

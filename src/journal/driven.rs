@@ -56,14 +56,9 @@ impl Journal {
 }
 
 impl Place<'_> {
-    async fn drive(
-        &self,
-        salvaged: Option<Salvaged>,
-        told: &mut impl FnMut(Driven) -> bool,
-    ) -> Result<(), OpenError> {
+    async fn drive(&self, salvaged: Option<Salvaged>, told: &mut impl FnMut(Driven) -> bool) -> Result<(), OpenError> {
         let Self { disk, folder, settings, creditors, clock } = self;
-        let (journal, recovered, bench) =
-            Journal::furnish(disk.clone(), folder, settings, creditors, clock.clone())?;
+        let (journal, recovered, bench) = Journal::furnish(disk.clone(), folder, settings, creditors, clock.clone())?;
         let Bench { opened, setup, queue } = bench;
         let bell = journal.bell.clone();
         let mut writer = Writer::prepare(&opened.conn, setup)?;

@@ -115,7 +115,10 @@ mod tests {
         let waited = wait(&Dice::default(), &why, Some(Duration::from_secs(7)), 1, LONG).as_secs_f64();
         assert!((7.0..=8.75).contains(&waited));
         assert!(wait(&Dice::default(), &why, Some(Duration::from_secs(86_400)), 1, LONG).as_secs() <= 660);
-        assert!(wait(&Dice::default(), &why, Some(Duration::from_secs(86_400)), 99, Duration::from_secs(30)).as_secs() <= 60);
+        assert!(
+            wait(&Dice::default(), &why, Some(Duration::from_secs(86_400)), 99, Duration::from_secs(30)).as_secs()
+                <= 60
+        );
     }
 
     /// When each of 1,000 gateways asks first after the destination's return, if its tries begin with the outage.
@@ -154,7 +157,10 @@ mod tests {
         let crowds = [
             ("gone", peak(&returns(Duration::from_secs(600), |_, n| wait(&Dice::default(), &gone, None, n, LONG)))),
             ("unwell", peak(&returns(six_hours, |_, n| wait(&Dice::default(), &unwell, None, n, LONG)))),
-            ("the same moment for all", peak(&returns(six_hours, |at, n| wait(&Dice::default(), &throttled, until(at), n, LONG)))),
+            (
+                "the same moment for all",
+                peak(&returns(six_hours, |at, n| wait(&Dice::default(), &throttled, until(at), n, LONG))),
+            ),
         ];
         eprintln!("N4: peak arrival against the mean: {crowds:?}");
         assert!(crowds.iter().all(|(_, crowd)| *crowd <= 2.0), "{crowds:?}");

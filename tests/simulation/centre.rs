@@ -194,8 +194,7 @@ fn answer(status: u16, body: Vec<u8>) -> Answer {
     Answer { status, location: None, versioned: false, retry_after, body }
 }
 
-const REFUSAL: &str =
-    r#"{"resourceType":"OperationOutcome","issue":[{"severity":"error","code":"invalid","expression":["Observation.value"]}]}"#;
+const REFUSAL: &str = r#"{"resourceType":"OperationOutcome","issue":[{"severity":"error","code":"invalid","expression":["Observation.value"]}]}"#;
 
 impl State {
     fn fate(&mut self) -> (Fate, Duration, Duration) {
@@ -371,7 +370,9 @@ impl State {
             let later = self.wall.iter().filter(|(from, _, b)| from > at && b == boot);
             match then {
                 Some((_, offset, _)) if is_trusted(at + offset) => near(at + offset),
-                _ => later.filter(|(from, offset, _)| is_trusted(from + offset)).any(|(_, offset, _)| near(at + offset)),
+                _ => {
+                    later.filter(|(from, offset, _)| is_trusted(from + offset)).any(|(_, offset, _)| near(at + offset))
+                }
             }
         })
     }

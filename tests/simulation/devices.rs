@@ -128,7 +128,8 @@ impl Device {
             }
             Make::Hub | Make::Plain | Make::Stranger => {
                 let value = format!("{}.{:05}", if critical { 150 } else { 70 }, n);
-                let time = if self.make == Make::Plain { String::new() } else { format!(r#","seq":{n},"ts":"{stated}""#) };
+                let time =
+                    if self.make == Make::Plain { String::new() } else { format!(r#","seq":{n},"ts":"{stated}""#) };
                 let text = format!(r#"{{"code":"8867-4","value":{value},"ucum":"/min"{time}}}"#);
                 let stated_ms = (self.make != Make::Plain).then_some(self.stated_ms);
                 Measured { bytes: text.into_bytes(), values: vec![value], stated_ms, vital: "heart-rate" }

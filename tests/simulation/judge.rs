@@ -37,7 +37,9 @@ fn obligations(state: &mut State) {
             wrong.push(format!("liveness: fact {n} of {} was never taken", device.id));
         }
         let critical = fact.critical && fact.kept;
-        let told = |p: &str| state.centre.issues.iter().any(|(patient, rule)| patient.as_deref() == Some(p) && of(rule, fact.vital));
+        let told = |p: &str| {
+            state.centre.issues.iter().any(|(patient, rule)| patient.as_deref() == Some(p) && of(rule, fact.vital))
+        };
         if critical && device.patient.is_some_and(|p| !told(p)) {
             wrong.push(format!("liveness: of fact {n} ({}) no alert arrived", fact.vital));
         }
@@ -81,7 +83,8 @@ fn accounts(state: &mut State, reader: &Reader) -> Result<(), String> {
             state.wrong(format!("liveness: {} items are still owed", account.waiting));
         }
         // What came before the clock was right, and found the box rebooted, is in the inbox as well: nobody knows its time.
-        let timeless = |kept: bool| state.facts.iter().filter(|f| state.is_timeless(f) && (f.kept || !kept)).count() as u64;
+        let timeless =
+            |kept: bool| state.facts.iter().filter(|f| state.is_timeless(f) && (f.kept || !kept)).count() as u64;
         let refusals = state.centre.refusals;
         let inbox = refusals + timeless(true)..=refusals + timeless(false);
         if !inbox.contains(&account.rejected) {
@@ -115,7 +118,8 @@ fn tables(state: &mut State, folder: &std::path::Path) -> Result<(), String> {
     if verdict != "ok" {
         state.wrong(format!("safety: the file is not sound: {verdict}"));
     }
-    let kept = |is: &dyn Fn(&super::devices::Fact) -> bool| state.facts.iter().filter(|f| f.kept && is(f)).count() as u64;
+    let kept =
+        |is: &dyn Fn(&super::devices::Fact) -> bool| state.facts.iter().filter(|f| f.kept && is(f)).count() as u64;
     let strangers = kept(&|f| !f.garbage && state.devices[f.device].patient.is_none());
     let garbage = kept(&|f| f.garbage);
     if nobodys < strangers {

@@ -41,7 +41,9 @@ fn number(variable: &str) -> Option<u64> {
 
 fn report(told: &Told) {
     let Told { seed, hash, events, hours, facts, lives, cuts, wrong } = told;
-    eprintln!("seed {seed}: {hours:.0} h, {facts} facts, {lives} lives, {cuts} power cuts, {events} events, {hash:016x}");
+    eprintln!(
+        "seed {seed}: {hours:.0} h, {facts} facts, {lives} lives, {cuts} power cuts, {events} events, {hash:016x}"
+    );
     for what in wrong {
         eprintln!("  {what}");
     }

@@ -141,7 +141,15 @@ where
         let (status, seen) = watch::channel(DestinationStatus::default());
         let stop = CancellationToken::new();
         let clock = Clock::manual(Stamp::at_ms(0));
-        let task = tokio::task::spawn_local(run("x".into(), sink, outbox.clone(), clock, stop.clone(), status, Dice::default()));
+        let task = tokio::task::spawn_local(run(
+            "x".into(),
+            sink,
+            outbox.clone(),
+            clock,
+            stop.clone(),
+            status,
+            Dice::default(),
+        ));
         scene.await;
         stop.cancel();
         task.await.unwrap();
@@ -308,7 +316,15 @@ fn a_hanging_answer_does_not_hold_the_end_for_long() {
     runtime.block_on(async {
         let stop = CancellationToken::new();
         let status = watch::channel(DestinationStatus::default()).0;
-        let work = run("x".into(), Hang, outbox.clone(), Clock::manual(Stamp::at_ms(0)), stop.clone(), status, Dice::default());
+        let work = run(
+            "x".into(),
+            Hang,
+            outbox.clone(),
+            Clock::manual(Stamp::at_ms(0)),
+            stop.clone(),
+            status,
+            Dice::default(),
+        );
         let ((), ()) = tokio::join!(work, async {
             seconds(1).await;
             stop.cancel();
