@@ -193,7 +193,7 @@ impl Story {
             () = self.world.end.notified() => return End::Cut(self.disk.position()),
         };
         match written {
-            _ if self.turn.borrow().cut => End::Cut(self.place_in_turn()),
+            _ if self.is_cut_in_turn() => End::Cut(self.place_in_turn()),
             Err(e) => self.refused(e),
             // Closed in order: the rest ends by itself.
             Ok(()) => gateway.await,
@@ -229,7 +229,9 @@ impl Story {
                 if let Some(salvaged) = &recovered.salvaged {
                     state.wrong(format!("safety: what was left was taken for damage: {salvaged:?}"));
                 }
-                let _ = opened.take().map(|o| o.send((journal, Recovered { run, ..*recovered })).is_ok());
+                if let Some(opened) = opened.take() {
+                    let _ = opened.send((journal, Recovered { run, ..*recovered }));
+                }
                 true
             }
             Driven::Begins => {
@@ -243,6 +245,11 @@ impl Story {
             }
             Driven::Ended => !(turn.cut && self.disk.position() > turn.from),
         }
+    }
+
+    fn is_cut_in_turn(&self) -> bool {
+        let turn = self.turn.borrow();
+        turn.cut && self.disk.position() > turn.from
     }
 
     fn place_in_turn(&self) -> usize {
