@@ -9,6 +9,7 @@ mod orders;
 mod outbox;
 mod pipeline;
 mod probe;
+mod radio;
 mod reconcile;
 mod records;
 mod start;

@@ -17,6 +17,7 @@ mod generate;
 mod inbox;
 mod lab;
 mod outbox;
+mod pairing;
 mod profile;
 mod readings;
 mod remote;

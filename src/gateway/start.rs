@@ -21,7 +21,7 @@ use crate::alert::notify::Signal;
 use crate::alert::ruleset::{RuleError, Rules};
 use crate::alert::{Engine, Input};
 use crate::clock::Clock;
-use crate::config::{Config, SourceSettings};
+use crate::config::{Config, DeviceSettings, SourceSettings};
 use crate::control::Desk;
 use crate::control::serve::{ServeError, Sockets};
 use crate::control::view::{Link, LinkState};
@@ -114,6 +114,8 @@ pub(super) struct Parts {
     /// Alert events of the start itself, to be committed first.
     ended: Vec<AlertEvent>,
     signal: Signal,
+    /// Devices that were added at run time.
+    before: Vec<DeviceSettings>,
     journal: Journal,
     sinks: Vec<(Arc<str>, Sink)>,
     heartbeat: Option<Peer>,
@@ -136,7 +138,8 @@ impl Parts {
                 .map_err(|e| StartError::Sink(settings.name().into(), e))?;
             sinks.push((Arc::from(settings.name()), sink));
         }
-        for SourceSettings::Mqtt(settings) in &config.sources {
+        for source in &config.sources {
+            let SourceSettings::Mqtt(settings) = source else { continue };
             mqtt::check(settings, &gateway, catalogue.topic_filters())
                 .map_err(|e| StartError::Source(settings.name.clone(), e))?;
         }
@@ -149,9 +152,9 @@ impl Parts {
             None => None,
         };
         let creditors: Vec<_> = sinks.iter().map(|(name, sink)| creditor(name, sink)).collect();
-        let (journal, core, ended) = recover(&config, &options.clock, &creditors, &catalogue, engine)?;
+        let (journal, core, ended, before) = recover(&config, &options.clock, &creditors, &catalogue, engine)?;
         let (signal, heartbeat) = (Signal::default(), heartbeat.transpose()?);
-        Ok(Self { config, options, catalogue, core, ended, signal, journal, sinks, heartbeat, sockets, page })
+        Ok(Self { config, options, catalogue, core, ended, signal, before, journal, sinks, heartbeat, sockets, page })
     }
 
     /// Starts every part: what takes readings in, and what brings them out.
@@ -161,7 +164,8 @@ impl Parts {
         (inflow, stop): (&mut Tasks, &CancellationToken),
         (outflow, outflow_stop): (&mut Tasks, &CancellationToken),
     ) -> (Journal, Arc<Desk>, Signal) {
-        let Self { config, options, catalogue, core, ended, signal, journal, sinks, heartbeat, sockets, page } = self;
+        let Self { config, options, catalogue, core, ended, signal, before, journal, sinks, heartbeat, sockets, page } =
+            self;
         let clock = options.clock;
         let watchdog = Watchdog::new(clock.clone());
         let (frames, arriving) = mpsc::channel(limits::FRAMES_WAITING_MAX);
@@ -170,7 +174,9 @@ impl Parts {
         let gateway: Arc<str> = config.gateway.id.as_str().into();
         let mut links = Links { kept: HashMap::new(), sources: Vec::new(), destinations: Vec::new(), found };
 
-        for SourceSettings::Mqtt(settings) in config.sources.clone() {
+        let radio = super::radio::start(&config, &catalogue, &clock, &frames, stop, (&mut links, inflow), &before);
+        for source in config.sources.clone() {
+            let SourceSettings::Mqtt(settings) = source else { continue };
             let port = links.source(settings.name.as_str().into(), "mqtt", &frames, &clock, stop, inflow);
             let (gateway, filters) = (gateway.clone(), catalogue.topic_filters());
             inflow.spawn(async move {
@@ -232,6 +238,7 @@ impl Parts {
             orders: Arc::new(Window(orders)),
             sources: links.sources,
             destinations: links.destinations,
+            radio: radio.view,
             watchdog: watchdog.clone(),
             metrics: options.metrics,
         });
@@ -243,6 +250,7 @@ impl Parts {
             clock,
             linger: Duration::from_millis(config.journal.commit_linger_ms),
             kept: links.kept,
+            known: radio.known,
             pulse: watchdog.pulse("pipeline", limits::PIPELINE_PATIENCE),
         };
         let (inbox, until) = (Inbox { frames: arriving, orders: ordered, technical }, stop.clone());
@@ -278,7 +286,7 @@ fn recover(
     creditors: &[Creditor],
     catalogue: &Arc<Catalogue>,
     mut engine: Engine,
-) -> Result<(Journal, Core, Vec<AlertEvent>), StartError> {
+) -> Result<(Journal, Core, Vec<AlertEvent>, Vec<DeviceSettings>), StartError> {
     let (journal, before) = Journal::open(&config.gateway.state, &config.journal, creditors, clock.clone())?;
     let mut intake = Intake::new(config, before.run);
     before.devices.iter().for_each(|d| intake.register(d));
@@ -292,7 +300,7 @@ fn recover(
         let salvaged = Input::Technical { name, active: true, priority: Priority::High, text: &text };
         first.extend(engine.step(clock.now(), salvaged));
     }
-    Ok((journal, Core { decoder: Decoder::new(catalogue.clone()), intake, engine }, first))
+    Ok((journal, Core { decoder: Decoder::new(catalogue.clone()), intake, engine }, first, before.devices))
 }
 
 fn creditor(name: &Arc<str>, sink: &Sink) -> Creditor {
@@ -304,15 +312,15 @@ fn failed(part: &str, why: &dyn std::fmt::Display) -> Failed {
 }
 
 /// The ends of the links, as they are made.
-struct Links {
+pub(super) struct Links {
     kept: HashMap<Arc<str>, mpsc::Sender<u64>>,
     sources: Vec<crate::control::Probe>,
     destinations: Vec<crate::control::Probe>,
-    found: mpsc::Sender<Technical>,
+    pub(super) found: mpsc::Sender<Technical>,
 }
 
 impl Links {
-    fn source(
+    pub(super) fn source(
         &mut self,
         name: Arc<str>,
         kind: &'static str,

@@ -10,6 +10,7 @@ use super::PATIENCE;
 pub struct Gateway {
     folder: tempfile::TempDir,
     child: Option<Child>,
+    environment: Vec<(String, String)>,
 }
 
 impl Gateway {
@@ -22,7 +23,12 @@ impl Gateway {
              [control]\nsocket = \"{at}/control.sock\"\nstatus_socket = \"{at}/status.sock\"\n{settings}"
         );
         std::fs::write(folder.path().join("wardline.toml"), text).unwrap();
-        Self { folder, child: None }
+        Self { folder, child: None, environment: Vec::new() }
+    }
+
+    /// Sets a variable of its environment, from the next start on.
+    pub fn environment(&mut self, name: &str, value: &str) {
+        self.environment.push((name.into(), value.into()));
     }
 
     /// Path in its folder.
@@ -48,6 +54,7 @@ impl Gateway {
         let child = Command::new(env!("CARGO_BIN_EXE_wardline"))
             .args(["run", "--config"])
             .arg(self.path("wardline.toml"))
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -96,6 +103,17 @@ impl Gateway {
         let (out, err, code) = self.cli(&arguments);
         assert_eq!(code, Some(expected), "{arguments:?}: {err}\n{}", self.log());
         serde_json::from_str(&out).unwrap_or_else(|e| panic!("{arguments:?}: {e}: {out}"))
+    }
+
+    /// An order without a body on the control socket.
+    pub fn post(&self, path: &str) -> String {
+        use std::io::{Read, Write};
+        let mut stream = std::os::unix::net::UnixStream::connect(self.path("control.sock")).unwrap();
+        write!(stream, "POST {path} HTTP/1.1\r\nHost: wardline\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
     }
 
     /// What it logged.
