@@ -12,6 +12,7 @@ mod outbox;
 mod pipeline;
 mod probe;
 mod quota;
+mod radio;
 mod reconcile;
 mod records;
 mod start;

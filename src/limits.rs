@@ -261,3 +261,75 @@ pub const PROBE_SENDERS: usize = 8;
 pub const PROBE_MAX: Duration = Duration::from_secs(150);
 /// So often a probe tries a Bundle of a kind before it holds that the kind does not work.
 pub const PROBE_TRIES: usize = 3;
+/// Bluetooth connections at once when the settings say nothing: cheap controllers carry seven.
+pub const BLE_CONNECTED_DEFAULT: usize = 5;
+/// And at most.
+pub const BLE_CONNECTED_MAX: usize = 16;
+/// Any call over D-Bus: bluetoothd answers in milliseconds, or hangs.
+pub const BLE_CALL_MAX: Duration = Duration::from_secs(5);
+/// Connecting with the discovery of services: a device that wakes for seconds connects within one.
+pub const BLE_CONNECT_MAX: Duration = Duration::from_secs(25);
+/// One read, write or subscription: ATT itself gives up after 30 s, and nobody waits that long.
+pub const BLE_GATT_MAX: Duration = Duration::from_secs(10);
+/// BlueZ takes 2 s of its own to disconnect.
+pub const BLE_RELEASE_MAX: Duration = Duration::from_secs(6);
+/// A history that sends nothing for so long has broken off.
+pub const BLE_HISTORY_SILENCE: Duration = Duration::from_secs(20);
+/// A connection on which nothing came for so long is released: the device may sleep.
+pub const BLE_QUIET: Duration = Duration::from_secs(60);
+/// The same while another device waits for its turn.
+pub const BLE_QUIET_CROWDED: Duration = Duration::from_secs(4);
+/// A connection that goes on sending gives its place to a waiting device after this.
+pub const BLE_TURN_MAX: Duration = Duration::from_secs(60);
+/// A device that was not heard for so long and is heard again has woken: it is served first.
+pub const BLE_ASLEEP: Duration = Duration::from_secs(15);
+/// A device that was not heard for so long is not tried: it cannot answer.
+pub const BLE_HEARD_MAX: Duration = Duration::from_secs(20);
+/// A device is tried again after a time that doubles between these, sooner when it wakes.
+pub const BLE_RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+/// A device that was served and stays awake is connected again after this: it may have measured anew.
+pub const BLE_AGAIN: Duration = Duration::from_secs(10);
+/// Values of one connection that wait for the pipeline; more at once is a flood.
+pub const BLE_VALUES_WAITING_MAX: usize = 512;
+/// Values a second that a connection may send for long outside a history; what a person measures is far below.
+pub const BLE_VALUES_PER_S: u32 = 20;
+/// Values beyond it that are forgiven: a memory that is sent without being asked.
+pub const BLE_VALUES_BURST: u32 = 1_000;
+/// A device that floods is left alone for so long.
+pub const BLE_QUARANTINE: Duration = Duration::from_secs(600);
+/// After the end of a connection, how long the commit of its last values is waited for.
+pub const BLE_SETTLE_MAX: Duration = Duration::from_secs(10);
+/// How often bluetoothd and the adapter are asked whether they work.
+pub const BLE_LOOK_EVERY: Duration = Duration::from_secs(10);
+/// Nothing heard for so long, where something was heard before: the scan is started anew, then the adapter, then our part.
+pub const BLE_SILENCE: Duration = Duration::from_secs(25);
+/// Between two steps of this.
+pub const BLE_SILENCE_STEP: Duration = Duration::from_secs(15);
+/// Silence that nothing healed is looked at again after this: nobody may be there to be heard.
+pub const BLE_SILENCE_AGAIN: Duration = Duration::from_secs(600);
+/// A device whose advertisement tells neither name nor service of a profile is connected to after this: it may only broadcast.
+pub const BLE_UNTOLD: Duration = Duration::from_secs(3);
+/// The same bytes of a broadcast within this are the same broadcast.
+pub const BLE_BROADCAST_SAME: Duration = Duration::from_secs(30);
+/// Our part of Bluetooth is built again after a time that doubles between these.
+pub const BLE_REBUILD: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+/// Strangers remembered for `wardline devices scan`, the loudest first.
+pub const BLE_STRANGERS_MAX: usize = 200;
+/// A device that was not heard for so long is not listed by a scan.
+pub const BLE_LISTED_MAX: Duration = Duration::from_secs(60);
+/// Signals of D-Bus that wait for us: beyond it the bus holds them back.
+pub const BLE_SIGNALS_WAITING_MAX: usize = 1_024;
+/// Tickets on their way to one connection: more than it can have outstanding.
+pub const BLE_TOLD_MAX: usize = 2 * BLE_VALUES_WAITING_MAX;
+/// Messages of the connections, and orders of people, on their way to the source.
+pub const BLE_MAIL_MAX: usize = 256;
+/// Values of one connection that are not synced yet; beyond it they wait in the connection.
+pub const BLE_IN_FLIGHT_MAX: usize = 256;
+/// How long a person has to pair a device.
+pub const BLE_PAIRING_WINDOW: Duration = Duration::from_secs(120);
+/// A device's clock that is less wrong is left as it is: writing it can move the times of stored records.
+pub const BLE_CLOCK_SLACK: Duration = Duration::from_secs(5);
+/// A local name is kept this far.
+pub const BLE_NAME_CHARS_MAX: usize = 64;
+/// After the news that a link is gone, how long its last values may be behind.
+pub const BLE_LAST_WORDS: Duration = Duration::from_millis(200);

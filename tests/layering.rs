@@ -26,7 +26,7 @@ const ROOMS: &[(&str, Option<&[&str]>)] = &[
     ("profile", Some(&["codec"])),
     ("intake", Some(&["config", "profile"])),
     // These three never know each other: the gateway joins them.
-    ("source", Some(&["config"])),
+    ("source", Some(&["codec", "config", "profile"])),
     ("journal", Some(&["config"])),
     ("sink", Some(&["config", "fhir"])),
     ("telemetry", Some(&["config"])),

@@ -6,9 +6,12 @@ use std::process::ExitCode;
 
 use serde_json::value::RawValue;
 
+use super::pairing;
 use super::remote::Remote;
-use super::text::Table;
+use super::text::{self, Table};
+use crate::clock::Stamp;
 use crate::config::DeviceSettings;
+use crate::control::radio::RadioState;
 use crate::reading::{DeviceId, PatientId};
 
 /// Arguments of `wardline devices`.
@@ -25,6 +28,12 @@ pub struct Args {
 enum Command {
     /// Add a device, or give it another holder: in force with its next message.
     Add(Add),
+    /// Bluetooth devices around that are not known here: none of them is connected to.
+    Scan(pairing::Scan),
+    /// Pair a Bluetooth device: a window of two minutes, for this one only.
+    Pair(pairing::Pair),
+    /// Take a Bluetooth device's bond away; whose it is stays as it is.
+    Forget(pairing::Forget),
 }
 
 #[derive(clap::Args)]
@@ -48,6 +57,9 @@ struct Add {
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.command {
         Some(Command::Add(add)) => self::add(add),
+        Some(Command::Scan(scan)) => pairing::scan(scan),
+        Some(Command::Pair(pair)) => pairing::pair(pair),
+        Some(Command::Forget(forget)) => pairing::forget(forget),
         None => list(&args.remote),
     }
 }
@@ -71,6 +83,32 @@ fn list(remote: &Remote) -> anyhow::Result<ExitCode> {
     }
     print!("{}", table.render("No device has a patient: `wardline devices add ID --patient REFERENCE`."));
     Ok(ExitCode::SUCCESS)
+}
+
+/// The radio, and how each device is.
+pub(super) fn radio(radio: &RadioState, now: Stamp) -> String {
+    let ago = |ms: Option<i64>| ms.map_or_else(|| "never".into(), |ms| text::ago(ms, now));
+    let adapter = radio.adapter.as_deref().unwrap_or("no adapter");
+    let mut out = format!("Bluetooth: {adapter}, last heard {}\n", ago(radio.heard_ms));
+    let mut table =
+        Table::new(&["device", "state", "dBm", "seen", "answered", "values", "failures", "battery", "paired", "why"]);
+    for d in &radio.devices {
+        let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".into());
+        table.row([
+            d.id.to_string(),
+            d.state.clone(),
+            or_dash(d.rssi.map(|r| r.to_string())),
+            ago(d.seen_ms),
+            ago(d.answered_ms),
+            d.values.to_string(),
+            format!("{} of {}", d.failures, d.connections.max(d.failures)),
+            or_dash(d.battery.map(|b| format!("{b} %"))),
+            if d.paired { "yes" } else { "no" }.into(),
+            d.why.as_ref().map_or_else(String::new, |w| format!("{}: {}", w.code, w.text)),
+        ]);
+    }
+    out.push_str(&table.render("No Bluetooth device is known: `wardline devices scan` shows who is around."));
+    out
 }
 
 fn add(add: &Add) -> anyhow::Result<ExitCode> {

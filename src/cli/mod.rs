@@ -20,6 +20,7 @@ mod key;
 mod lab;
 mod offline;
 mod outbox;
+mod pairing;
 mod profile;
 mod readings;
 mod remote;

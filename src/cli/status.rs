@@ -47,6 +47,10 @@ fn render(status: &Status, now: Stamp) -> String {
         links.iter().for_each(|link| table.row(line(part, link, now)));
     }
     out.push_str(&table.render("No sources and no destinations."));
+    if let Some(radio) = &status.radio {
+        out.push('\n');
+        out.push_str(&super::devices::radio(radio, now));
+    }
     out.push('\n');
     out.push_str(&super::outbox::table(&status.outbox, now));
     out

@@ -62,6 +62,11 @@ impl fmt::Display for DateTime {
     }
 }
 
+/// The time that seven octets say. `None`: none, or one that is not in the calendar.
+pub fn civil(octets: [u8; 7]) -> Option<jiff::civil::DateTime> {
+    DateTime::from_octets(octets).and_then(DateTime::civil)
+}
+
 /// The seven octets of a date and time.
 pub fn encode(time: jiff::civil::DateTime) -> [u8; 7] {
     let [y0, y1] = time.year().to_le_bytes();

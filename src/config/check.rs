@@ -6,7 +6,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use super::{Config, DestinationSettings, DeviceSettings, FhirSettings, Finding, MqttSettings, SourceSettings};
+use super::{
+    BluetoothSettings, Config, DestinationSettings, DeviceSettings, FhirSettings, Finding, MqttSettings, SourceSettings,
+};
 use crate::limits;
 
 /// A Unix socket's path must fit into the kernel's `sun_path` with its closing zero.
@@ -127,8 +129,15 @@ impl Config {
         self.check_ports(&mut f);
         f.unique("source", self.sources.iter().map(SourceSettings::name));
         f.unique("destination", self.destinations.iter().map(DestinationSettings::name));
-        for SourceSettings::Mqtt(mqtt) in &self.sources {
-            check_mqtt(&mut f, mqtt);
+        for source in &self.sources {
+            match source {
+                SourceSettings::Mqtt(mqtt) => check_mqtt(&mut f, mqtt),
+                SourceSettings::Bluetooth(bluetooth) => check_bluetooth(&mut f, bluetooth),
+            }
+        }
+        // Two scans would take the devices from each other.
+        if self.sources.iter().filter(|s| matches!(s, SourceSettings::Bluetooth(_))).count() > 1 {
+            f.add("WL-C004", "source", "there is more than one Bluetooth source", "Keep one of them.");
         }
         for destination in &self.destinations {
             check_destination(&mut f, destination);
@@ -209,7 +218,8 @@ impl Config {
                 );
             }
         }
-        for SourceSettings::Mqtt(m) in &self.sources {
+        for source in &self.sources {
+            let SourceSettings::Mqtt(m) = source else { continue };
             let key = |field| format!("source {}, {field}", m.name);
             let open = [(&m.ca_file, "ca_file"), (&m.client_certificate_file, "client_certificate_file")];
             let secret = [(&m.password_file, "password_file"), (&m.client_key_file, "client_key_file")];
@@ -277,6 +287,28 @@ fn check_mqtt(f: &mut Findings, mqtt: &MqttSettings) {
     }
 }
 
+fn check_bluetooth(f: &mut Findings, bluetooth: &BluetoothSettings) {
+    let key = |field: &str| format!("source {}, {field}", bluetooth.name);
+    f.name("source.name", &bluetooth.name);
+    f.range(&key("max_connected"), bluetooth.max_connected, 1, limits::BLE_CONNECTED_MAX);
+    f.range(&key("silence_alert_min"), bluetooth.silence_alert_min, 0, 1_440);
+    let fits = |name: &str| name.strip_prefix("hci").is_some_and(|n| n.parse::<u8>().is_ok());
+    if bluetooth.adapter.as_deref().is_some_and(|name| !fits(name)) {
+        f.add(
+            "WL-C013",
+            key("adapter"),
+            "an adapter is called hci0, hci1, …",
+            "See `bluetoothctl list`, or leave it out.",
+        );
+    }
+}
+
+/// `C0:26:DF:00:11:22`.
+fn is_address(text: &str) -> bool {
+    let pair = |p: &str| p.len() == 2 && p.bytes().all(|b| b.is_ascii_hexdigit());
+    text.split(':').count() == 6 && text.split(':').all(pair)
+}
+
 fn check_destination(f: &mut Findings, destination: &DestinationSettings) {
     let key = |field: &str| format!("destination {}, {field}", destination.name());
     f.name("destination.name", destination.name());
@@ -311,6 +343,10 @@ pub fn check_device(device: &DeviceSettings) -> Vec<Finding> {
             "a device's id is its link and its address, as in mqtt:cuff-17",
             "Correct the id.",
         );
+    }
+    if id.strip_prefix("ble:").is_some_and(|address| !is_address(address) || address != address.to_ascii_uppercase()) {
+        let reason = "a Bluetooth device is its address in capitals, as in ble:C0:26:DF:00:11:22";
+        f.add("WL-C003", key.clone(), reason, "Copy the id from `wardline devices scan`.");
     }
     if device.slots.keys().any(|slot| slot.parse::<u8>().is_err()) {
         f.add("WL-C013", key.clone(), "a user slot is a number from 0 to 255", "Correct `slots`.");

@@ -9,7 +9,10 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 
-use super::{Config, DestinationSettings, FhirSettings, MqttSettings, NdjsonSettings, SourceSettings, WebhookSettings};
+use super::{
+    BluetoothSettings, Config, DestinationSettings, FhirSettings, MqttSettings, NdjsonSettings, SourceSettings,
+    WebhookSettings,
+};
 use crate::fault::Explain;
 
 /// One thing that is wrong in a configuration.
@@ -111,7 +114,8 @@ impl Config {
         if let Some(heartbeat) = &mut self.heartbeat {
             heartbeat.ca_file.as_mut().map(join);
         }
-        for SourceSettings::Mqtt(m) in &mut self.sources {
+        for source in &mut self.sources {
+            let SourceSettings::Mqtt(m) = source else { continue };
             let files = [&mut m.password_file, &mut m.ca_file, &mut m.client_certificate_file, &mut m.client_key_file];
             files.into_iter().flatten().for_each(join);
         }
@@ -170,6 +174,7 @@ fn within_table(text: &str, at: usize) -> Option<(usize, toml::de::Error)> {
     blanked.replace_range(line.clone(), &" ".repeat(line.len()));
     let error = match (name, kind) {
         ("source", "mqtt") => error_of::<MqttSettings>(&blanked),
+        ("source", "bluetooth") => error_of::<BluetoothSettings>(&blanked),
         ("destination", "fhir") => error_of::<FhirSettings>(&blanked),
         ("destination", "ndjson") => error_of::<NdjsonSettings>(&blanked),
         ("destination", "webhook") => error_of::<WebhookSettings>(&blanked),

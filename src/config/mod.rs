@@ -21,7 +21,7 @@ mod tests;
 pub use check::check_device;
 pub use destination::{BundleKind, DestinationSettings, FhirSettings, Idempotency, NdjsonSettings, WebhookSettings};
 pub use load::{ConfigError, Finding};
-pub use source::{MqttSettings, MqttVersion, SourceSettings};
+pub use source::{BluetoothSettings, MqttSettings, MqttVersion, SourceSettings};
 
 /// One configuration file.
 #[derive(Clone, Debug, Deserialize)]

@@ -10,6 +10,8 @@ use serde::Deserialize;
 pub enum SourceSettings {
     /// A broker.
     Mqtt(MqttSettings),
+    /// Bluetooth LE devices around the box.
+    Bluetooth(BluetoothSettings),
 }
 
 impl SourceSettings {
@@ -17,8 +19,33 @@ impl SourceSettings {
     pub fn name(&self) -> &str {
         match self {
             Self::Mqtt(m) => &m.name,
+            Self::Bluetooth(b) => &b.name,
         }
     }
+}
+
+/// The Bluetooth source. Which devices it connects to: `[[device]]` with an id that begins with `ble:`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BluetoothSettings {
+    /// Name of the source.
+    pub name: String,
+    /// `hci0`; default: the first adapter.
+    #[serde(default)]
+    pub adapter: Option<String>,
+    /// Devices connected at once; the others take turns.
+    #[serde(default = "max_connected")]
+    pub max_connected: usize,
+    /// Minutes without any advertisement, after restarts that did not help, that are an alert; 0: never.
+    #[serde(default = "silence_alert_min")]
+    pub silence_alert_min: u32,
+}
+
+fn max_connected() -> usize {
+    crate::limits::BLE_CONNECTED_DEFAULT
+}
+fn silence_alert_min() -> u32 {
+    30
 }
 
 /// MQTT protocol level.

@@ -64,7 +64,7 @@ fn bad(from: &str, to: &str, code: &str, key: &str) {
 fn the_good_one_is_good_and_its_paths_start_at_its_folder() {
     let config = Config::parse(GOOD, Path::new("/etc/wardline/wardline.toml")).unwrap();
     assert_eq!(config.gateway.state, Path::new("/etc/wardline/state"));
-    let SourceSettings::Mqtt(mqtt) = &config.sources[0];
+    let SourceSettings::Mqtt(mqtt) = &config.sources[0] else { panic!("an MQTT source") };
     assert_eq!(mqtt.password_file.as_deref(), Some(Path::new("/etc/wardline/secrets/mqtt")));
     let DestinationSettings::Webhook(pager) = &config.destinations[1] else { panic!() };
     assert_eq!(pager.secret_file, Path::new("/etc/wardline/secrets/pager"));

@@ -23,6 +23,7 @@ mod health;
 pub mod inbox;
 pub mod probe;
 mod problem;
+pub mod radio;
 mod routes;
 pub mod serve;
 #[cfg(test)]
@@ -58,6 +59,8 @@ pub struct Desk {
     pub sources: Vec<Probe>,
     /// One for each destination.
     pub destinations: Vec<Probe>,
+    /// How the Bluetooth radio and its devices are; `None`: there is no such source.
+    pub radio: Option<Arc<dyn radio::Radio>>,
     /// Who is alive.
     pub watchdog: Arc<Watchdog>,
     /// Counters.

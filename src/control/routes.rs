@@ -41,6 +41,7 @@ pub fn router(desk: Arc<Desk>) -> Router {
         .route("/v1/devices", get(devices).post(add_device))
         .merge(super::inbox::routes())
         .merge(super::probe::routes())
+        .merge(super::radio::routes())
         .fallback(|| async { Fault::Missing("address") })
         .layer(DefaultBodyLimit::max(limits::CONTROL_BODY_BYTES_MAX))
         .with_state(desk)
@@ -60,6 +61,7 @@ async fn status(State(desk): Shared, _role: Extension<Role>) -> Answer<view::Sta
         destinations: desk.destinations.iter().map(|probe| probe()).collect(),
         outbox,
         inbox: desk.inbox.groups(false).await?.len(),
+        radio: desk.radio.as_ref().map(|radio| radio.state()),
         alerts: count(&desk.alerts.borrow()),
     }))
 }
@@ -236,7 +238,7 @@ pub(super) struct Done {
 }
 
 /// Waits for an order's answer as long as a person would.
-async fn in_time(order: impl Future<Output = Result<(), Fault>>) -> Answer<Done> {
+pub(super) async fn in_time(order: impl Future<Output = Result<(), Fault>>) -> Answer<Done> {
     tokio::time::timeout(ANSWER_MAX, order).await.map_err(|_| Fault::Busy)??;
     Ok(Json(Done { done: true }))
 }

@@ -99,6 +99,7 @@ fn desk(clock: Clock) -> Arc<Desk> {
     Arc::new(Desk {
         gateway: "box-1".into(),
         started: clock.now(),
+        radio: None,
         watchdog: Watchdog::new(clock.clone()),
         clock,
         patients: [PatientId::new("Patient/p1")].into(),

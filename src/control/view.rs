@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::radio::RadioState;
 use crate::custody::Why;
 use crate::reading::{PatientId, Reading};
 
@@ -33,6 +34,9 @@ pub struct Status {
     /// Causes for which something is stuck: see the inbox.
     #[serde(default)]
     pub inbox: usize,
+    /// The Bluetooth radio and its devices; `None`: there is no such source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub radio: Option<RadioState>,
     /// Open alerts.
     pub alerts: AlertCounts,
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::orders::Window;
@@ -63,7 +63,7 @@ impl Bare {
         let Self { config, clock, journal, catalogue, engine, destinations, evidence, dice, sources, patience } = self;
         let (journal, before) = journal;
         let (mut inflow, mut outflow, outflow_stop) = (Tasks::new(), Tasks::new(), CancellationToken::new());
-        let (core, ended) = recover(&config, before, &clock, &catalogue, engine);
+        let (core, ended, _) = recover(&config, before, &clock, &catalogue, engine);
         let (frames, arriving) = mpsc::channel(limits::FRAMES_WAITING_MAX);
         let (orders, ordered) = mpsc::channel(limits::ORDERS_WAITING_MAX);
         let (found, technical) = mpsc::channel(limits::CONDITIONS_WAITING_MAX);
@@ -87,8 +87,10 @@ impl Bare {
         outflow.spawn(feel(journal.clone(), watchdog.pulse("journal", patience), outflow_stop.clone()));
         let linger = Duration::from_millis(config.journal.commit_linger_ms);
         let (kept, told) = (links.kept, signal.clone());
+        let (known, _) = watch::channel(Arc::default());
         let (quota, journal_too) = (Quota::default(), journal.clone());
-        let pipeline = Pipeline { core, ended, journal: journal_too, signal: told, clock, linger, kept, quota, pulse };
+        let pipeline =
+            Pipeline { core, ended, journal: journal_too, signal: told, clock, linger, kept, quota, known, pulse };
         let (inbox, until) = (Inbox { frames: arriving, orders: ordered, technical }, stop.clone());
         inflow.spawn(async move { pipeline.run(inbox, until).await.map_err(|e| failed("journal", &e)) });
         (Work { stop, inflow, outflow, outflow_stop, journal }, signal, Arc::new(Window(orders)))

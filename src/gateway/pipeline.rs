@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +25,7 @@ use crate::clock::Clock;
 use crate::journal::{Act, Group, Journal, JournalError, Kept};
 use crate::limits;
 use crate::reading::{Arrival, Frame};
+use crate::source::ble::Known;
 use crate::telemetry::Pulse;
 
 /// The task between sources and journal.
@@ -40,6 +41,8 @@ pub(super) struct Pipeline {
     pub(super) linger: Duration,
     /// By source: where it is told which frames are kept.
     pub(super) kept: HashMap<Arc<str>, mpsc::Sender<u64>>,
+    /// Bluetooth devices that may be connected to.
+    pub(super) known: watch::Sender<Arc<Known>>,
     pub(super) pulse: Pulse,
 }
 
@@ -202,6 +205,7 @@ impl Pipeline {
             },
             Order::AddDevice { device, answer } => {
                 self.core.intake.register(&device);
+                super::radio::know(&self.known, &device);
                 let journal = self.journal.clone();
                 in_flight.push(Box::pin(async move {
                     drop(answer.send(journal.save_device(device).await));

@@ -22,7 +22,7 @@ use crate::alert::notify::Signal;
 use crate::alert::ruleset::{RuleError, Rules};
 use crate::alert::{Engine, Input};
 use crate::clock::Clock;
-use crate::config::{Config, SourceSettings};
+use crate::config::{Config, DeviceSettings, SourceSettings};
 use crate::control::Desk;
 use crate::control::serve::{ServeError, Sockets};
 use crate::control::view::{Link, LinkState};
@@ -120,6 +120,8 @@ pub(super) struct Parts {
     /// Alert events of the start itself, to be committed first.
     ended: Vec<AlertEvent>,
     signal: Signal,
+    /// Devices that were added at run time.
+    before: Vec<DeviceSettings>,
     journal: Journal,
     sinks: Vec<(Arc<str>, Sink)>,
     heartbeat: Option<Peer>,
@@ -142,7 +144,8 @@ impl Parts {
                 .map_err(|e| StartError::Sink(settings.name().into(), e))?;
             sinks.push((Arc::from(settings.name()), sink));
         }
-        for SourceSettings::Mqtt(settings) in &config.sources {
+        for source in &config.sources {
+            let SourceSettings::Mqtt(settings) = source else { continue };
             mqtt::check(settings, &gateway, catalogue.topic_filters())
                 .map_err(|e| StartError::Source(settings.name.clone(), e))?;
         }
@@ -157,9 +160,9 @@ impl Parts {
         let creditors: Vec<_> = sinks.iter().map(|(name, sink)| creditor(name, sink)).collect();
         let vault = Vault::of(&config.gateway.state, &config.journal)?;
         let (journal, before) = Journal::open(&vault, &config.journal, &creditors, options.clock.clone())?;
-        let (core, ended) = recover(&config, before, &options.clock, &catalogue, engine);
+        let (core, ended, before) = recover(&config, before, &options.clock, &catalogue, engine);
         let (signal, heartbeat) = (Signal::default(), heartbeat.transpose()?);
-        Ok(Self { config, options, catalogue, core, ended, signal, journal, sinks, heartbeat, sockets, page })
+        Ok(Self { config, options, catalogue, core, ended, signal, before, journal, sinks, heartbeat, sockets, page })
     }
 
     /// Starts every part: what takes readings in, and what brings them out.
@@ -169,7 +172,8 @@ impl Parts {
         (inflow, stop): (&mut Tasks, &CancellationToken),
         (outflow, outflow_stop): (&mut Tasks, &CancellationToken),
     ) -> (Journal, Arc<Desk>, Signal) {
-        let Self { config, options, catalogue, core, ended, signal, journal, sinks, heartbeat, sockets, page } = self;
+        let Self { config, options, catalogue, core, ended, signal, before, journal, sinks, heartbeat, sockets, page } =
+            self;
         let clock = options.clock;
         let watchdog = Watchdog::new(clock.clone());
         let (frames, arriving) = mpsc::channel(limits::FRAMES_WAITING_MAX);
@@ -178,7 +182,10 @@ impl Parts {
         let gateway: Arc<str> = config.gateway.id.as_str().into();
         let mut links = Links::new(found);
 
-        for SourceSettings::Mqtt(settings) in config.sources.clone() {
+        let past = (&journal, &before[..]);
+        let radio = super::radio::start(&config, &catalogue, &clock, &frames, stop, (&mut links, inflow), past);
+        for source in config.sources.clone() {
+            let SourceSettings::Mqtt(settings) = source else { continue };
             let port = links.source(settings.name.as_str().into(), "mqtt", &frames, &clock, stop, inflow);
             let (gateway, filters) = (gateway.clone(), catalogue.topic_filters());
             inflow.spawn(async move {
@@ -225,6 +232,7 @@ impl Parts {
             orders: Arc::new(Window(orders)),
             sources: links.sources,
             destinations: links.destinations,
+            radio: radio.view,
             watchdog: watchdog.clone(),
             metrics: options.metrics,
         });
@@ -237,6 +245,7 @@ impl Parts {
             clock,
             linger: Duration::from_millis(config.journal.commit_linger_ms),
             kept: links.kept,
+            known: radio.known,
             pulse: watchdog.pulse("pipeline", limits::PIPELINE_PATIENCE),
         };
         let (inbox, until) = (Inbox { frames: arriving, orders: ordered, technical }, stop.clone());
@@ -273,7 +282,7 @@ pub(super) fn recover(
     clock: &Clock,
     catalogue: &Arc<Catalogue>,
     mut engine: Engine,
-) -> (Core, Vec<AlertEvent>) {
+) -> (Core, Vec<AlertEvent>, Vec<DeviceSettings>) {
     let mut intake = Intake::new(config, before.run);
     before.devices.iter().for_each(|d| intake.register(d));
     let mut first = engine.restore(clock.now(), before.open_alerts, &before.recent);
@@ -286,7 +295,7 @@ pub(super) fn recover(
         let salvaged = Input::Technical { name, active: true, priority: Priority::High, text: &text };
         first.extend(engine.step(clock.now(), salvaged));
     }
-    (Core { decoder: Decoder::new(catalogue.clone()), intake, engine }, first)
+    (Core { decoder: Decoder::new(catalogue.clone()), intake, engine }, first, before.devices)
 }
 
 pub(super) fn creditor(name: &Arc<str>, sink: &Sink) -> Creditor {
@@ -302,7 +311,7 @@ pub(super) struct Links {
     pub(super) kept: HashMap<Arc<str>, mpsc::Sender<u64>>,
     sources: Vec<crate::control::Probe>,
     destinations: Vec<crate::control::Probe>,
-    found: mpsc::Sender<Technical>,
+    pub(super) found: mpsc::Sender<Technical>,
 }
 
 /// The way to one destination.

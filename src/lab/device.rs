@@ -37,6 +37,65 @@ pub enum Tool {
 pub const TOOLS: [Tool; 6] =
     [Tool::HeartStrap, Tool::Cuff, Tool::Oximeter, Tool::Thermometer, Tool::Scale, Tool::Glucometer];
 
+/// How a characteristic is used over the air.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// Pushed unconfirmed.
+    Notify,
+    /// Pushed and confirmed by the link.
+    Indicate,
+    /// Read.
+    Read,
+    /// Read and written.
+    ReadWrite,
+    /// Written, and answered by indications: a control point.
+    Control,
+}
+
+/// A characteristic of a device: service, UUID, use. Virtual peripherals are built from these.
+pub type Gatt = (&'static str, &'static str, Use);
+
+impl Tool {
+    /// What a device of this kind offers beside battery and device information, its measurements first.
+    pub fn gatt(self) -> &'static [Gatt] {
+        match self {
+            Self::HeartStrap => &[("180D", "2A37", Use::Notify)],
+            Self::Cuff => {
+                &[("1810", "2A35", Use::Indicate), ("1810", "2A49", Use::Read), ("1805", "2A2B", Use::ReadWrite)]
+            }
+            Self::Oximeter => &[("1822", "2A5E", Use::Indicate), ("1822", "2A60", Use::Read)],
+            Self::Thermometer => &[("1809", "2A1C", Use::Indicate)],
+            Self::Scale => &[("181D", "2A9D", Use::Indicate), ("181B", "2A9C", Use::Indicate)],
+            Self::Glucometer => &[
+                ("1808", "2A18", Use::Notify),
+                ("1808", "2A34", Use::Notify),
+                ("1808", "2A51", Use::Read),
+                ("1808", "2A52", Use::Control),
+            ],
+        }
+    }
+
+    /// It keeps its records, and sends them when it is asked.
+    pub fn has_memory(self) -> bool {
+        self == Self::Glucometer
+    }
+}
+
+/// What a characteristic that is read says; `None`: its use says more, or nobody reads it.
+pub fn read_value(uuid: &str) -> Option<&'static [u8]> {
+    Some(match uuid {
+        "2A49" | "2A51" => &[0, 0],
+        "2A60" => &[0x08, 0],
+        "2A19" => &[87],
+        "2A24" => b"Lab",
+        "2A26" => b"1.0",
+        _ => return None,
+    })
+}
+
+/// What every device offers.
+pub const COMMON: [Gatt; 3] = [("180F", "2A19", Use::Read), ("180A", "2A24", Use::Read), ("180A", "2A26", Use::Read)];
+
 /// Something that goes wrong with one measurement.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mishap {
@@ -293,6 +352,17 @@ mod tests {
                         assert_eq!(decoded(s).unwrap(), s.says, "{tool:?} {mishap:?}");
                     }
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_device_sends_it_offers() {
+        for tool in TOOLS {
+            let sent = Device::new(tool, 0).measure(&Patient::new(1, 0).at(HOUR), time(), Mishap::None).unwrap();
+            for s in sent {
+                let pushed = |g: &&Gatt| g.1 == s.path.channel() && matches!(g.2, Use::Notify | Use::Indicate);
+                assert!(tool.gatt().iter().any(|g| pushed(&g)), "{tool:?}");
             }
         }
     }

@@ -158,6 +158,7 @@ fn desk(rows: Vec<view::Row>, alerts: Vec<Alert>, centre: view::LinkState) -> Ar
     Arc::new(Desk {
         gateway: "ward-1".into(),
         started: clock.now(),
+        radio: None,
         watchdog: Watchdog::new(clock.clone()),
         clock,
         patients: [].into(),

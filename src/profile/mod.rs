@@ -12,6 +12,7 @@ mod error;
 mod examples;
 mod memory;
 pub mod page;
+mod plan;
 pub mod reject;
 pub mod schema;
 mod session;
@@ -27,6 +28,8 @@ pub use compile::Profile;
 pub use decoder::{Decoded, Decoder};
 pub use error::ProfileError;
 pub use examples::{check as check_examples, frames};
+pub use plan::Plan;
+pub use session::octets;
 
 #[cfg(test)]
 mod tests;

@@ -58,7 +58,7 @@ fn step_check(step: &Step) -> Result<(), Wrong> {
 }
 
 /// A 16-bit UUID in capitals, or a 128-bit one in small letters, as frames name them.
-pub(super) fn uuid(key: &str, text: &str) -> Result<String, Wrong> {
+pub fn uuid(key: &str, text: &str) -> Result<String, Wrong> {
     let hex = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_hexdigit());
     if text.len() == 4 && hex(text) {
         return Ok(text.to_ascii_uppercase());
@@ -71,7 +71,7 @@ pub(super) fn uuid(key: &str, text: &str) -> Result<String, Wrong> {
 }
 
 /// Octets in hex; spaces are allowed.
-pub(super) fn octets(key: &str, hex: &str) -> Result<Vec<u8>, Wrong> {
+pub fn octets(key: &str, hex: &str) -> Result<Vec<u8>, Wrong> {
     let digits: String = hex.chars().filter(|c| !c.is_whitespace()).collect();
     let octet = |i: usize| digits.get(i..i + 2).and_then(|d| u8::from_str_radix(d, 16).ok());
     let all: Option<Vec<u8>> = (0..digits.len()).step_by(2).map(octet).collect();

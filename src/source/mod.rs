@@ -12,6 +12,7 @@ use crate::fault::Explain;
 use crate::reading::Frame;
 pub use crate::secret;
 
+pub mod ble;
 pub mod mqtt;
 pub mod sim;
 

@@ -18,6 +18,7 @@ pub struct Gateway {
     pub binary: PathBuf,
     /// Words before the program's name: it runs under another program, in the same process.
     pub under: Vec<String>,
+    environment: Vec<(String, String)>,
 }
 
 impl Gateway {
@@ -40,7 +41,8 @@ impl Gateway {
              [control]\nsocket = \"{at}/control.sock\"\nstatus_socket = \"{at}/status.sock\"\n{settings}"
         );
         std::fs::write(folder.path().join("wardline.toml"), text).unwrap();
-        Self { folder, child: None, binary: env!("CARGO_BIN_EXE_wardline").into(), under: vec![] }
+        let binary = env!("CARGO_BIN_EXE_wardline").into();
+        Self { folder, child: None, binary, under: vec![], environment: vec![] }
     }
 
     /// Changes the words of its configuration.
@@ -48,6 +50,11 @@ impl Gateway {
         let file = self.path("wardline.toml");
         let text = std::fs::read_to_string(&file).unwrap();
         std::fs::write(&file, change(text)).unwrap();
+    }
+
+    /// Sets a variable of its environment, from the next start on.
+    pub fn environment(&mut self, name: &str, value: &str) {
+        self.environment.push((name.into(), value.into()));
     }
 
     /// Path in its folder.
@@ -76,6 +83,7 @@ impl Gateway {
         let child = Command::new(words[0])
             .args(&words[1..])
             .arg(self.path("wardline.toml"))
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -145,6 +153,17 @@ impl Gateway {
         let (out, err, code) = self.cli(&arguments);
         assert_eq!(code, Some(expected), "{arguments:?}: {err}\n{}", self.log());
         serde_json::from_str(&out).unwrap_or_else(|e| panic!("{arguments:?}: {e}: {out}"))
+    }
+
+    /// An order without a body on the control socket.
+    pub fn post(&self, path: &str) -> String {
+        use std::io::{Read, Write};
+        let mut stream = std::os::unix::net::UnixStream::connect(self.path("control.sock")).unwrap();
+        write!(stream, "POST {path} HTTP/1.1\r\nHost: wardline\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
     }
 
     /// What it logged.

@@ -38,8 +38,8 @@ pub struct Pairing {
     pub steps: Vec<String>,
 }
 
-/// How a device bonds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+/// How a device bonds; the later, the stricter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PairingMethod {
     /// Not at all.
@@ -65,7 +65,7 @@ pub struct Session {
 }
 
 /// One step of a session.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Step {
     /// Bond now.

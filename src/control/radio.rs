@@ -1,0 +1,217 @@
+//! The Bluetooth radio as people see it: adapter, known devices, strangers around; pairing, which a person begins.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::extract::rejection::JsonRejection;
+use axum::routing::{get, post};
+use axum::{Extension, Json, Router};
+use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+
+use super::routes::Done;
+use super::{Desk, Fault, Role};
+use crate::config::{DeviceSettings, check_device};
+use crate::custody::Why;
+use crate::reading::DeviceId;
+
+/// Asks the source; answers at once from what is known.
+pub trait Radio: Send + Sync {
+    /// How it is.
+    fn state(&self) -> RadioState;
+    /// Who else is around, the loudest first.
+    fn strangers(&self) -> Vec<Stranger>;
+    /// Opens the pairing window for this device.
+    fn pair(&self, device: DeviceId) -> Result<(), Fault>;
+    /// The pairing window that is open, or was last.
+    fn pairing(&self) -> Option<Pairing>;
+    /// A person answers what is asked while pairing.
+    fn reply(&self, reply: Reply) -> Result<(), Fault>;
+    /// Closes the window.
+    fn cancel(&self);
+    /// Takes a device's bond away.
+    fn forget(&self, device: DeviceId) -> BoxFuture<'_, Result<(), Fault>>;
+}
+
+/// `GET /v1/bluetooth/pairing`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pairing {
+    /// Which device.
+    pub device: DeviceId,
+    /// `waiting` for the device, `talking`, `enter` (the digits that it shows), `show` (type `passkey` into it), `compare`
+    /// (does it show `passkey`?), `paired`, `failed`.
+    pub stage: String,
+    /// Six digits to show.
+    pub passkey: Option<String>,
+    /// Why it failed: BlueZ's name for it, or `timeout`.
+    pub why: Option<String>,
+}
+
+/// `POST /v1/bluetooth/pairing/reply`: one of the two.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reply {
+    /// The digits that the device shows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passkey: Option<u32>,
+    /// It shows the same digits, or not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub same: Option<bool>,
+}
+
+/// `POST /v1/bluetooth/pairing` and `/v1/bluetooth/forget`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Which {
+    /// `ble:C0:26:DF:00:11:22`.
+    pub device: DeviceId,
+}
+
+type Shared = State<Arc<Desk>>;
+type Answer<T> = Result<Json<T>, Fault>;
+
+/// The routes.
+pub(super) fn routes() -> Router<Arc<Desk>> {
+    Router::new()
+        .route("/v1/bluetooth/strangers", get(strangers))
+        .route("/v1/bluetooth/pairing", get(pairing).post(pair))
+        .route("/v1/bluetooth/pairing/reply", post(reply))
+        .route("/v1/bluetooth/pairing/cancel", post(cancel))
+        .route("/v1/bluetooth/forget", post(forget))
+}
+
+fn radio(desk: &Arc<Desk>) -> Result<Arc<dyn Radio>, Fault> {
+    desk.radio.clone().ok_or(Fault::Missing("Bluetooth source: add [[source]] with kind = \"bluetooth\""))
+}
+
+/// Pairing decides who may send readings: for those who administer.
+fn allowed(role: Role) -> Result<(), Fault> {
+    if role.administers() { Ok(()) } else { Err(Fault::Forbidden) }
+}
+
+fn body<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, Fault> {
+    body.map(|Json(body)| body).map_err(|e| Fault::Malformed(e.body_text()))
+}
+
+/// A device's id that is one of Bluetooth.
+fn named(which: Which) -> Result<DeviceId, Fault> {
+    let device = DeviceSettings { id: which.device, patient: None, slots: BTreeMap::new(), time_zone: None };
+    match check_device(&device).into_iter().next() {
+        Some(finding) => Err(Fault::Refused(finding.to_string())),
+        None if !device.id.0.starts_with("ble:") => Err(Fault::Refused("this is no Bluetooth device".into())),
+        None => Ok(device.id),
+    }
+}
+
+async fn strangers(State(desk): Shared, _role: Extension<Role>) -> Answer<Vec<Stranger>> {
+    Ok(Json(radio(&desk)?.strangers()))
+}
+
+async fn pairing(State(desk): Shared, Extension(role): Extension<Role>) -> Answer<Option<Pairing>> {
+    allowed(role)?;
+    Ok(Json(radio(&desk)?.pairing()))
+}
+
+async fn pair(
+    State(desk): Shared,
+    Extension(role): Extension<Role>,
+    which: Result<Json<Which>, JsonRejection>,
+) -> Answer<Done> {
+    allowed(role)?;
+    radio(&desk)?.pair(named(body(which)?)?)?;
+    Ok(Json(Done { done: true }))
+}
+
+async fn reply(
+    State(desk): Shared,
+    Extension(role): Extension<Role>,
+    reply: Result<Json<Reply>, JsonRejection>,
+) -> Answer<Done> {
+    allowed(role)?;
+    radio(&desk)?.reply(body(reply)?)?;
+    Ok(Json(Done { done: true }))
+}
+
+async fn cancel(State(desk): Shared, Extension(role): Extension<Role>) -> Answer<Done> {
+    allowed(role)?;
+    radio(&desk)?.cancel();
+    Ok(Json(Done { done: true }))
+}
+
+async fn forget(
+    State(desk): Shared,
+    Extension(role): Extension<Role>,
+    which: Result<Json<Which>, JsonRejection>,
+) -> Answer<Done> {
+    allowed(role)?;
+    let device = named(body(which)?)?;
+    super::routes::in_time(radio(&desk)?.forget(device)).await
+}
+
+/// The radio and its known devices.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RadioState {
+    /// `hci0`; `None`: there is none now.
+    pub adapter: Option<String>,
+    /// When any device was heard last.
+    pub heard_ms: Option<i64>,
+    /// Restarts since the start, because nothing was heard or something hung: of the scan.
+    pub scan_restarts: u64,
+    /// Of the adapter.
+    pub adapter_restarts: u64,
+    /// Of our whole part.
+    pub rebuilds: u64,
+    /// Known devices.
+    pub devices: Vec<Peripheral>,
+}
+
+/// One known device.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Peripheral {
+    /// `ble:C0:26:DF:00:11:22`.
+    pub id: DeviceId,
+    /// `away`, `near`, `connecting`, `connected`, `settling`.
+    pub state: String,
+    /// Strength of its last advertisement, dBm.
+    pub rssi: Option<i16>,
+    /// When it was heard last.
+    pub seen_ms: Option<i64>,
+    /// When it answered or sent a value last.
+    pub answered_ms: Option<i64>,
+    /// Connections since the start.
+    pub connections: u64,
+    /// Failures since the start.
+    pub failures: u64,
+    /// Values since the start.
+    pub values: u64,
+    /// Per cent.
+    pub battery: Option<u8>,
+    /// As it says.
+    pub model: Option<String>,
+    /// As it says.
+    pub firmware: Option<String>,
+    /// Profiles that it is read with.
+    pub profiles: Vec<Arc<str>>,
+    /// It is bonded with this box.
+    pub paired: bool,
+    /// How far its clock is ahead of the box's, seconds, when it was last asked.
+    pub clock_ahead_s: Option<i64>,
+    /// What went wrong last.
+    pub why: Option<Why>,
+}
+
+/// A device that is not known and never connected to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stranger {
+    /// The id under which it would be added.
+    pub id: DeviceId,
+    /// Its name, as it says.
+    pub name: Option<String>,
+    /// Strength, dBm.
+    pub rssi: Option<i16>,
+    /// When it was heard last.
+    pub seen_ms: i64,
+    /// Profiles that it could be read with; none: this gateway cannot read it.
+    pub profiles: Vec<Arc<str>>,
+}

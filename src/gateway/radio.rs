@@ -1,0 +1,226 @@
+//! The Bluetooth source, wired: which devices are known, what the journal vouches for, how people see the radio.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use jiff::tz::TimeZone;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::Tasks;
+use super::pipeline::Technical;
+use super::start::Links;
+use crate::alarm::Priority;
+use crate::clock::{Clock, Stamp};
+use crate::config::{Config, DeviceSettings, SourceSettings};
+use crate::control::Fault;
+use crate::control::radio::{self, Pairing, Peripheral, RadioState};
+use crate::custody::Why;
+use crate::journal::Journal;
+use crate::limits;
+use crate::profile::Catalogue;
+use crate::reading::{DeviceId, Frame};
+use crate::source::ble::pairing::{NotNow, Reply, Stage, Window};
+use crate::source::ble::{self, DeviceFault, DeviceHealth, Forget, Known, Memory, RadioView, Setup};
+
+/// What others are given of it.
+pub(super) struct Radio {
+    /// Where devices are added that join at run time.
+    pub(super) known: watch::Sender<Arc<Known>>,
+    /// What people see; `None`: there is no Bluetooth source.
+    pub(super) view: Option<Arc<dyn radio::Radio>>,
+}
+
+/// Starts the source, if the configuration has one.
+pub(super) fn start(
+    config: &Config,
+    catalogue: &Arc<Catalogue>,
+    clock: &Clock,
+    frames: &mpsc::Sender<Frame>,
+    stop: &CancellationToken,
+    (links, tasks): (&mut Links, &mut Tasks),
+    (journal, later): (&Journal, &[DeviceSettings]),
+) -> Radio {
+    let mut devices = Known::new();
+    // What was set at run time stands before the configuration.
+    for device in config.devices.iter().chain(later) {
+        devices.extend(entry(device));
+    }
+    let known = watch::Sender::new(Arc::new(devices));
+    let settings = config.sources.iter().find_map(|s| match s {
+        SourceSettings::Bluetooth(settings) => Some(settings),
+        SourceSettings::Mqtt(_) => None,
+    });
+    let Some(settings) = settings else { return Radio { known, view: None } };
+    let view = watch::Sender::new(Arc::<RadioView>::default());
+    let seen = view.subscribe();
+    let zone = TimeZone::get(&config.gateway.time_zone).unwrap_or(TimeZone::UTC);
+    let window = Arc::new(Window::default());
+    let (forget, forgotten) = mpsc::channel(limits::ORDERS_WAITING_MAX);
+    let setup = Setup::new(settings, zone, catalogue.clone(), known.subscribe(), view, window.clone(), forgotten);
+    let port = links.source(settings.name.as_str().into(), "bluetooth", frames, clock, stop, tasks);
+    let memory = memory(config, journal);
+    let (bonds, found) = (seen.clone(), links.found.clone());
+    tasks.spawn(async move {
+        lost_bonds(bonds, found).await;
+        Ok(())
+    });
+    tasks.spawn(async move {
+        ble::run(setup, memory, port).await;
+        Ok(())
+    });
+    Radio { known, view: Some(Arc::new(View { seen, window, forget })) }
+}
+
+/// A bond that is lost is a technical condition: its device is silent until a person pairs it again.
+async fn lost_bonds(mut seen: watch::Receiver<Arc<RadioView>>, found: mpsc::Sender<Technical>) {
+    let mut lost: BTreeSet<DeviceId> = BTreeSet::new();
+    loop {
+        let view = seen.borrow_and_update().clone();
+        let now =
+            view.devices.iter().filter(|d| d.trouble == Some(DeviceFault::BondLost)).map(|d| d.id.clone()).collect();
+        let changed: Vec<_> = lost.symmetric_difference(&now).cloned().collect();
+        for id in changed {
+            let active = now.contains(&id);
+            let text = if active { "it has forgotten this box: pair it again (WL-S064)" } else { "it is paired again" };
+            let name = format!("bond-lost:{id}").into();
+            let condition = Technical { name, active, priority: Priority::Medium, text: text.into() };
+            if found.send(condition).await.is_err() {
+                return;
+            }
+        }
+        lost = now;
+        tokio::select! {
+            changed = seen.changed() => if changed.is_err() { return },
+            () = found.closed() => return,
+        }
+    }
+}
+
+/// A Bluetooth device with the zone of its clock.
+fn entry(device: &DeviceSettings) -> Option<(DeviceId, Option<String>)> {
+    device.id.0.starts_with("ble:").then(|| (device.id.clone(), device.time_zone.clone()))
+}
+
+/// A device joined, or was changed.
+pub(super) fn know(known: &watch::Sender<Arc<Known>>, device: &DeviceSettings) {
+    let Some((id, zone)) = entry(device) else { return };
+    known.send_modify(|all| {
+        Arc::make_mut(all).insert(id, zone);
+    });
+}
+
+/// Where histories stand, as far as the journal has the records: it may have been restored, salvaged or begun anew.
+fn memory(config: &Config, journal: &Journal) -> Memory {
+    let folder = &config.gateway.state;
+    let reader = journal.reader();
+    let sequences = |id: &DeviceId| -> BTreeSet<u64> {
+        let found = reader.readings(Some(&id.0), None, limits::READINGS_LISTED_MAX).unwrap_or_default();
+        found.iter().filter_map(|entry| entry.reading.sequence).collect()
+    };
+    Memory::open(folder, |id, sequence| sequences(id).contains(&u64::from(sequence)))
+}
+
+struct View {
+    seen: watch::Receiver<Arc<RadioView>>,
+    window: Arc<Window>,
+    forget: mpsc::Sender<Forget>,
+}
+
+fn ms(stamp: Stamp) -> i64 {
+    stamp.wall_ms
+}
+
+impl radio::Radio for View {
+    fn state(&self) -> RadioState {
+        let view = self.seen.borrow().clone();
+        let [scan_restarts, adapter_restarts, rebuilds] = view.restarts;
+        RadioState {
+            adapter: view.adapter.clone(),
+            heard_ms: view.heard.map(ms),
+            scan_restarts,
+            adapter_restarts,
+            rebuilds,
+            devices: view.devices.iter().map(peripheral).collect(),
+        }
+    }
+
+    fn strangers(&self) -> Vec<radio::Stranger> {
+        let view = self.seen.borrow().clone();
+        let stranger = |s: &ble::Stranger| radio::Stranger {
+            id: s.id.clone(),
+            name: s.name.clone(),
+            rssi: s.rssi,
+            seen_ms: ms(s.seen),
+            profiles: s.profiles.clone(),
+        };
+        view.strangers.iter().map(stranger).collect()
+    }
+
+    fn pair(&self, device: DeviceId) -> Result<(), Fault> {
+        self.window.open(device).map_err(not_now)
+    }
+
+    fn pairing(&self) -> Option<Pairing> {
+        let (device, stage) = self.window.state()?;
+        let (word, passkey, why) = match stage {
+            Stage::Waiting => ("waiting", None, None),
+            Stage::Talking => ("talking", None, None),
+            Stage::Enter => ("enter", None, None),
+            Stage::Show(passkey) => ("show", Some(passkey), None),
+            Stage::Compare(passkey) => ("compare", Some(passkey), None),
+            Stage::Paired => ("paired", None, None),
+            Stage::Failed(why) => ("failed", None, Some(why)),
+        };
+        Some(Pairing { device, stage: word.into(), passkey: passkey.map(|key| format!("{key:06}")), why })
+    }
+
+    fn reply(&self, reply: radio::Reply) -> Result<(), Fault> {
+        let reply = match reply {
+            radio::Reply { passkey: Some(passkey), same: None } => Reply::Passkey(passkey),
+            radio::Reply { passkey: None, same: Some(same) } => Reply::Same(same),
+            radio::Reply { .. } => return Err(Fault::Malformed("a reply is `passkey` or `same`".into())),
+        };
+        self.window.reply(reply).map_err(not_now)
+    }
+
+    fn cancel(&self) {
+        self.window.close();
+    }
+
+    fn forget(&self, device: DeviceId) -> BoxFuture<'_, Result<(), Fault>> {
+        Box::pin(async move {
+            let (answer, done) = oneshot::channel();
+            self.forget.try_send((device, answer)).map_err(|_| Fault::Busy)?;
+            done.await.map_err(|_| Fault::Busy)?.map_err(|why| Fault::Refused(format!("BlueZ says {why}")))
+        })
+    }
+}
+
+fn not_now(why: NotNow) -> Fault {
+    Fault::Refused(match why {
+        NotNow::Busy => "another device is being paired".into(),
+        NotNow::NotAsked => "nothing of this kind is asked now".into(),
+    })
+}
+
+fn peripheral(d: &DeviceHealth) -> Peripheral {
+    Peripheral {
+        id: d.id.clone(),
+        state: d.phase.word().into(),
+        rssi: d.rssi,
+        seen_ms: d.seen.map(ms),
+        answered_ms: d.answered.map(ms),
+        connections: d.connections,
+        failures: d.failures,
+        values: d.values,
+        battery: d.battery,
+        model: d.model.clone(),
+        firmware: d.firmware.clone(),
+        profiles: d.profiles.clone(),
+        paired: d.paired,
+        clock_ahead_s: d.clock.map(|(ahead, _)| ahead),
+        why: d.why().map(|t| Why::new(t.code, &*t.sentence)),
+    }
+}

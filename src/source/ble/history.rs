@@ -1,0 +1,268 @@
+//! Fetching stored records through the record access control point, pure: which to ask for, and how far the journal has them.
+//!
+//! Promises: the cursor stands on a record only when that one and all before it are committed; one that stands on a
+//! record which is not there any more, or is another one by now, is given up and all records are asked for.
+//! Must never: ask a device to delete, or take records that came in no order for a prefix.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec::racp;
+
+/// The last record of a device that is committed with all before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cursor {
+    /// Its sequence number; for a sensor that counts minutes, its minute.
+    pub sequence: u16,
+    /// Of its bytes: whether it is still the same record.
+    pub mark: u64,
+}
+
+/// What the control point says of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answered {
+    /// Everything was sent.
+    All,
+    /// Ask again, for all records.
+    AskAll,
+    /// It cannot now, or never; the response code.
+    Failed(u8),
+    /// Not an answer to us.
+    Nothing,
+}
+
+#[derive(Debug)]
+struct Record {
+    ticket: u64,
+    at: Option<Cursor>,
+    kept: bool,
+}
+
+/// One transfer.
+#[derive(Debug)]
+pub(super) struct History {
+    /// Where it began; stands until something better is proved.
+    base: Option<Cursor>,
+    asked_all: bool,
+    /// The record under the cursor is another one: what is asked for next is everything.
+    restarted: bool,
+    ascending: bool,
+    last: Option<u16>,
+    highest: Option<Cursor>,
+    open: VecDeque<Record>,
+    /// The newest record of the committed prefix, once a later one has proved the order.
+    proved: Option<Cursor>,
+    complete: bool,
+}
+
+impl History {
+    pub(super) fn new(base: Option<Cursor>) -> Self {
+        // A number near its end starts anew some day: then records before it are new ones.
+        let base = base.filter(|c| c.sequence < 0xff00);
+        Self {
+            asked_all: base.is_none(),
+            base,
+            restarted: false,
+            ascending: true,
+            last: None,
+            highest: None,
+            open: VecDeque::new(),
+            proved: None,
+            complete: false,
+        }
+    }
+
+    /// The request: from the last committed record on, that one included, so that it can be recognised.
+    pub(super) fn request(&self) -> Vec<u8> {
+        match self.base {
+            Some(cursor) if !self.asked_all => racp::report_from(cursor.sequence).to_vec(),
+            _ => racp::REPORT_ALL.to_vec(),
+        }
+    }
+
+    /// A record came and goes to the journal under this ticket.
+    pub(super) fn record(&mut self, ticket: u64, uuid: &str, bytes: &[u8]) {
+        let at = sequence(uuid, bytes).map(|sequence| Cursor { sequence, mark: mark(bytes) });
+        if let Some(at) = at {
+            let first = self.last.is_none();
+            if first && !self.asked_all && self.base != Some(at) {
+                self.restarted = true;
+            }
+            self.ascending &= self.last.is_none_or(|last| last < at.sequence);
+            self.last = Some(at.sequence);
+            if self.highest.is_none_or(|h| h.sequence < at.sequence) {
+                self.highest = Some(at);
+            }
+        }
+        self.open.push_back(Record { ticket, at, kept: false });
+    }
+
+    /// The journal has a record.
+    pub(super) fn kept(&mut self, ticket: u64) {
+        if let Some(record) = self.open.iter_mut().find(|r| r.ticket == ticket) {
+            record.kept = true;
+        }
+        // The newest one stays until a later one proves that numbers go up, or the transfer is complete.
+        while self.open.front().is_some_and(|r| r.kept) && (self.open.len() > 1 || self.complete) {
+            if let Some(at) = self.open.pop_front().and_then(|r| r.at) {
+                self.proved = Some(at);
+            }
+        }
+    }
+
+    /// Where the cursor may stand now. `None`: nowhere.
+    pub(super) fn cursor(&self) -> Option<Cursor> {
+        if self.restarted {
+            return None;
+        }
+        if self.complete && self.open.is_empty() {
+            return self.highest.or(self.base);
+        }
+        if self.ascending { self.proved.or(self.base) } else { self.base }
+    }
+
+    /// A value of the control point.
+    pub(super) fn response(&mut self, bytes: &[u8]) -> Answered {
+        let [6, 0, 1, code] = *bytes else { return Answered::Nothing };
+        match code {
+            // Success, or no records.
+            1 | 6 if self.asked_all => self.completed(),
+            1 if !self.restarted && self.last.is_some() => self.completed(),
+            // The record under the cursor is gone or another one; or the device cannot be asked like this.
+            1 | 2 | 3 | 4 | 5 | 6 | 9 if !self.asked_all => {
+                *self = Self { restarted: false, open: std::mem::take(&mut self.open), ..Self::new(None) };
+                self.open.iter_mut().for_each(|r| r.at = None);
+                Answered::AskAll
+            }
+            code => Answered::Failed(code),
+        }
+    }
+
+    fn completed(&mut self) -> Answered {
+        self.complete = true;
+        self.kept(0);
+        Answered::All
+    }
+
+    /// Everything was sent and is committed.
+    pub(super) fn is_settled(&self) -> bool {
+        self.complete && self.open.is_empty()
+    }
+
+    /// Everything was sent.
+    pub(super) fn is_complete(&self) -> bool {
+        self.complete
+    }
+}
+
+/// The number under which a device finds a record again.
+fn sequence(uuid: &str, bytes: &[u8]) -> Option<u16> {
+    match uuid {
+        // Glucose: after the flags.
+        "2A18" => bytes.get(1..3).and_then(|n| Some(u16::from_le_bytes(n.try_into().ok()?))),
+        // Continuous glucose: records with their size in front; minutes after size, flags and value. The last one counts.
+        "2AA7" => {
+            let (mut rest, mut last) = (bytes, None);
+            while let Some(size) = rest.first().copied().filter(|n| *n >= 6) {
+                let Some(minutes) = rest.get(4..6) else { break };
+                last = minutes.try_into().ok().map(u16::from_le_bytes);
+                rest = rest.get(usize::from(size)..).unwrap_or_default();
+            }
+            last
+        }
+        _ => None,
+    }
+}
+
+/// The first octets of SHA-256.
+fn mark(bytes: &[u8]) -> u64 {
+    let hash = ring::digest::digest(&ring::digest::SHA256, bytes);
+    hash.as_ref().first_chunk().map_or(0, |first| u64::from_be_bytes(*first))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(sequence: u16, content: u8) -> Vec<u8> {
+        let [low, high] = sequence.to_le_bytes();
+        vec![0, low, high, content]
+    }
+
+    fn at(sequence: u16, content: u8) -> Cursor {
+        Cursor { sequence, mark: mark(&record(sequence, content)) }
+    }
+
+    #[test]
+    fn the_cursor_follows_the_committed_prefix_only() {
+        let mut h = History::new(None);
+        assert_eq!(h.request(), [1, 1]);
+        for n in 1..=3 {
+            h.record(u64::from(n), "2A18", &record(n, 0));
+        }
+        h.kept(2);
+        assert_eq!(h.cursor(), None);
+        h.kept(1);
+        assert_eq!(h.cursor(), Some(at(2, 0)));
+        // The last one is not proved to be in order before the end.
+        h.kept(3);
+        assert_eq!(h.cursor(), Some(at(2, 0)));
+        assert_eq!(h.response(&[6, 0, 1, 1]), Answered::All);
+        assert_eq!((h.cursor(), h.is_settled()), (Some(at(3, 0)), true));
+    }
+
+    #[test]
+    fn records_in_reverse_count_only_when_all_are_there() {
+        let mut h = History::new(None);
+        for n in [3, 2, 1] {
+            h.record(u64::from(n), "2A18", &record(n, 0));
+            h.kept(u64::from(n));
+        }
+        assert_eq!(h.cursor(), None);
+        h.response(&[6, 0, 1, 1]);
+        assert_eq!(h.cursor(), Some(at(3, 0)));
+    }
+
+    #[test]
+    fn a_memory_that_began_anew_is_asked_for_everything() {
+        // Nothing from the cursor on: it was cleared.
+        let mut h = History::new(Some(at(500, 0)));
+        assert_eq!(h.request(), [1, 3, 1, 0xf4, 1]);
+        assert_eq!(h.response(&[6, 0, 1, 6]), Answered::AskAll);
+        assert_eq!(h.request(), [1, 1]);
+        assert_eq!(h.response(&[6, 0, 1, 6]), Answered::All);
+        assert_eq!(h.cursor(), None);
+        // Another record under the same number.
+        let mut h = History::new(Some(at(500, 0)));
+        h.record(1, "2A18", &record(500, 9));
+        h.kept(1);
+        assert_eq!(h.response(&[6, 0, 1, 1]), Answered::AskAll);
+        assert_eq!(h.cursor(), None);
+    }
+
+    #[test]
+    fn the_same_record_again_is_nothing_new() {
+        let mut h = History::new(Some(at(500, 0)));
+        h.record(1, "2A18", &record(500, 0));
+        assert_eq!(h.response(&[6, 0, 1, 1]), Answered::All);
+        assert_eq!(h.cursor(), Some(at(500, 0)));
+        h.kept(1);
+        assert!(h.is_settled());
+    }
+
+    #[test]
+    fn a_refused_operator_is_asked_without_it_and_a_busy_device_later() {
+        let mut h = History::new(Some(at(5, 0)));
+        assert_eq!(h.response(&[6, 0, 1, 4]), Answered::AskAll);
+        assert_eq!(h.response(&[6, 0, 1, 10]), Answered::Failed(10));
+        assert_eq!(h.response(&[5, 0, 1]), Answered::Nothing);
+    }
+
+    #[test]
+    fn minutes_are_read_from_the_last_record_of_a_packet() {
+        assert_eq!(sequence("2AA7", &[6, 0, 1, 0, 5, 0, 6, 0, 1, 0, 6, 0]), Some(6));
+        assert_eq!(sequence("2AA7", &[6, 0, 1]), None);
+        assert_eq!(sequence("2AA7", &[0; 6]), None);
+    }
+}

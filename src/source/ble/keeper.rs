@@ -1,0 +1,451 @@
+//! The Bluetooth source's one loop: what is heard, whose turn it is, what the connections tell, whether the radio works.
+//!
+//! Promises: a stranger is never connected to; tickets find their connection; a radio that fails is built anew, for ever,
+//! and said meanwhile. Must never: wait for a device, or for BlueZ, in a place where another one would wait with it.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::bus::{Bus, Sighting};
+use super::fault::{DeviceFault, RadioFault};
+use super::link::{Link, News};
+use super::memory::{ClockPair, Memory};
+use super::peers::Peers;
+use super::scan::Radio;
+use super::session::Fact;
+use super::silence::Silence;
+use super::strangers::Strangers;
+use super::view::{Phase, RadioView};
+use super::{Forget, Known, Setup};
+use crate::clock::Stamp;
+use crate::fault::Explain;
+use crate::limits::{BLE_BROADCAST_SAME, BLE_CLOCK_SLACK, BLE_MAIL_MAX, BLE_REBUILD, BLE_TOLD_MAX};
+use crate::reading::{DeviceId, Frame, Path};
+use crate::source::{Port, SourceStatus, Trouble};
+
+/// Where tickets and bad news of one connection go.
+struct Line {
+    told: mpsc::Sender<u64>,
+    lost: CancellationToken,
+}
+
+type Mail = (u32, DeviceId, News);
+
+/// The source's state; it outlives the radio.
+pub(super) struct Keeper {
+    pub(super) setup: Setup,
+    pub(super) port: Port,
+    pub(super) peers: Peers,
+    pub(super) silence: Silence,
+    pub(super) status: SourceStatus,
+    pub(super) view: RadioView,
+    pub(super) strangers: Strangers,
+    memory: Memory,
+    links: JoinSet<()>,
+    lines: HashMap<u32, Line>,
+    next_link: u32,
+    news: (mpsc::Sender<Mail>, mpsc::Receiver<Mail>),
+    crowded: watch::Sender<bool>,
+    /// Newest broadcast of each device and service: the same bytes again are no news.
+    broadcasts: BTreeMap<(String, String), (bytes::Bytes, Stamp)>,
+    /// Of this bus; each new one would cost a D-Bus connection that never ends.
+    pub(super) radio: Option<Radio>,
+    told: Option<RadioFault>,
+    untold: bool,
+}
+
+/// Something that happens whether or not there is a radio.
+pub(super) enum Event {
+    Kept(u64),
+    /// Nothing more will be told.
+    Untold,
+    News(Mail),
+    Known,
+    Joined,
+    /// A person takes a bond away.
+    Forget(Forget),
+    Stop,
+}
+
+impl Keeper {
+    pub(super) fn new(setup: Setup, memory: Memory, port: Port) -> Self {
+        let mut keeper = Self {
+            setup,
+            port,
+            peers: Peers::default(),
+            silence: Silence::default(),
+            status: SourceStatus::default(),
+            view: RadioView::default(),
+            strangers: Strangers::default(),
+            memory,
+            links: JoinSet::new(),
+            lines: HashMap::new(),
+            next_link: 0,
+            news: mpsc::channel(BLE_MAIL_MAX),
+            crowded: watch::channel(false).0,
+            broadcasts: BTreeMap::new(),
+            radio: None,
+            told: None,
+            untold: false,
+        };
+        keeper.learn_known();
+        keeper
+    }
+
+    /// Runs until the gateway stops.
+    pub(super) async fn run(mut self) {
+        let mut wait = BLE_REBUILD.0;
+        loop {
+            let began = self.now();
+            let Err(fault) = self.life().await else { break };
+            if self.now().since(began) > BLE_REBUILD.1 {
+                wait = BLE_REBUILD.0;
+            }
+            self.broken(fault);
+            let ready = tokio::time::sleep(wait);
+            tokio::pin!(ready);
+            loop {
+                tokio::select! {
+                    () = &mut ready => break,
+                    event = self.event() => if self.take(event) { return self.leave().await },
+                }
+            }
+            wait = (wait * 2).min(BLE_REBUILD.1);
+        }
+        self.leave().await;
+    }
+
+    /// The radio does not work: said, and everything of it forgotten.
+    fn broken(&mut self, fault: RadioFault) {
+        if fault == RadioFault::NoBus {
+            self.radio = None;
+        }
+        self.status.connected_since = None;
+        self.status.failures += 1;
+        self.status.trouble = Some(Trouble::of(&fault));
+        if self.told.as_ref() != Some(&fault) {
+            tracing::warn!(code = fault.code(), "Bluetooth: {fault}.");
+            self.told = Some(fault);
+        }
+        self.view.adapter = None;
+        self.view.restarts[2] += 1;
+        self.peers.all.values_mut().for_each(super::peers::Peer::vanished);
+        self.publish();
+    }
+
+    /// The radio works.
+    pub(super) fn works(&mut self, adapter: &str) {
+        self.view.adapter = Some(adapter.to_owned());
+        self.status.connected_since = Some(self.now());
+        self.status.trouble = None;
+        if self.told.take().is_some() {
+            tracing::info!("Bluetooth works again.");
+        }
+        self.peers.all.values_mut().for_each(super::peers::Peer::relieved);
+        self.publish();
+    }
+
+    /// Lets go of all devices; what they sent is still committed.
+    async fn leave(mut self) {
+        while !self.links.is_empty() {
+            let event = self.event().await;
+            self.take(event);
+        }
+        if let Some(write) = self.memory.unwritten() {
+            let _ = tokio::task::spawn_blocking(write).await;
+        }
+    }
+
+    pub(super) fn now(&self) -> Stamp {
+        self.port.clock.now()
+    }
+
+    /// What comes next, radio or not.
+    pub(super) async fn event(&mut self) -> Event {
+        let stopped = self.port.stop.is_cancelled();
+        tokio::select! {
+            biased;
+            ticket = self.port.kept.recv(), if !self.untold => ticket.map_or(Event::Untold, Event::Kept),
+            Some(mail) = self.news.1.recv() => Event::News(mail),
+            Some(_) = self.links.join_next() => Event::Joined,
+            Ok(()) = self.setup.known.changed() => Event::Known,
+            Some(order) = self.setup.forget.recv() => Event::Forget(order),
+            () = self.port.stop.cancelled(), if !stopped => Event::Stop,
+            else => std::future::pending().await,
+        }
+    }
+
+    /// Takes it; `true`: the gateway stops.
+    pub(super) fn take(&mut self, event: Event) -> bool {
+        match event {
+            Event::Kept(ticket) => {
+                // The connection in the upper half, its own count in the lower.
+                let (number, ticket) = ((ticket >> 32) as u32, ticket & u64::from(u32::MAX));
+                if let Some(line) = self.lines.get(&number) {
+                    let _ = line.told.try_send(ticket);
+                }
+            }
+            Event::Untold => {
+                self.untold = true;
+                // Whoever waits for a ticket waits in vain.
+                self.lines.clear();
+            }
+            Event::News((number, id, news)) => self.news(number, &id, news),
+            Event::Known => self.learn_known(),
+            Event::Joined => {}
+            Event::Forget((_, answer)) => drop(answer.send(Err("there is no Bluetooth now".into()))),
+            Event::Stop => return true,
+        }
+        false
+    }
+
+    fn learn_known(&mut self) {
+        let known: Arc<Known> = self.setup.known.borrow_and_update().clone();
+        self.peers.know(known.keys().cloned());
+        self.memory.retain(|id| known.contains_key(id));
+        self.broadcasts.retain(|(address, _), _| self.peers.all.contains_key(address));
+        self.strangers.forget(|address| self.peers.all.contains_key(address));
+    }
+
+    fn news(&mut self, number: u32, id: &DeviceId, news: News) {
+        let now = self.now();
+        if matches!(news, News::Settled) {
+            self.lines.remove(&number);
+        }
+        // Of a device that is not known any more, or of an earlier connection.
+        let key = super::peers::address(id).to_ascii_uppercase();
+        let Some(peer) = self.peers.all.get_mut(&key).filter(|p| p.link == number) else { return };
+        match news {
+            News::Connected(profiles) => {
+                metrics::counter!("wardline_bluetooth_connections_total").increment(1);
+                peer.health.phase = Phase::Connected;
+                peer.health.connections += 1;
+                peer.health.profiles = profiles;
+                peer.health.answered = Some(now);
+            }
+            News::Values(n) => {
+                metrics::counter!("wardline_bluetooth_values_total").increment(n);
+                peer.health.values += n;
+                peer.health.answered = Some(now);
+                self.status.frames += n;
+            }
+            News::Keep(cursor) => self.memory.change(id, |kept| kept.cursor = cursor),
+            News::Learn(fact) => {
+                let zone = self.setup.zone(id);
+                match fact {
+                    Fact::Battery(level) => peer.health.battery = Some(level),
+                    Fact::Model(model) => peer.health.model = Some(model),
+                    Fact::Firmware(firmware) => peer.health.firmware = Some(firmware),
+                    Fact::ClockSet => tracing::info!(device = %id, "the device's clock was wrong and is set."),
+                    Fact::Clock(device, at) => {
+                        let here = at.timestamp().to_zoned(zone).datetime();
+                        let ahead = device.duration_since(here).as_secs();
+                        peer.health.clock = Some((ahead, at));
+                        if ahead.unsigned_abs() > BLE_CLOCK_SLACK.as_secs() {
+                            tracing::info!(device = %id, ahead_s = ahead, "the device's clock is wrong.");
+                        }
+                        let pair = ClockPair { device, box_ms: at.wall_ms, trusted: at.trusted };
+                        self.memory.change(id, |kept| kept.clock = Some(pair));
+                    }
+                }
+            }
+            News::Ended(fault) => {
+                if let Some(fault) = &fault {
+                    metrics::counter!("wardline_bluetooth_failures_total", "code" => fault.code()).increment(1);
+                    tracing::info!(device = %id, code = fault.code(), "{fault}.");
+                }
+                peer.ended(fault, now);
+            }
+            News::Settled => peer.settled(),
+        }
+    }
+
+    /// A device was heard.
+    pub(super) fn heard(&mut self, sighting: Sighting) {
+        let now = self.now();
+        if sighting.rssi.is_some() || !sighting.data.is_empty() {
+            self.silence.heard(now);
+            self.view.heard = Some(now);
+        }
+        let Some(peer) = self.peers.all.get_mut(&sighting.address) else {
+            self.strangers.heard(sighting, &self.setup.catalogue, now);
+            return;
+        };
+        peer.seen(&sighting, &self.setup.catalogue, now);
+        let id = peer.health.id.clone();
+        match sighting.paired {
+            Some(true) => self.memory.change(&id, |kept| kept.bonded = true),
+            // It was, and nobody here took the bond away.
+            Some(false) if self.memory.of(&id).bonded => peer.health.trouble = Some(DeviceFault::BondLost),
+            _ => {}
+        }
+        for (service, bytes) in sighting.data {
+            self.broadcast(&id, &sighting.address, service, bytes, now);
+        }
+    }
+
+    /// Data of an advertisement: a frame, unless the same was heard just now.
+    fn broadcast(&mut self, id: &DeviceId, address: &str, service: String, bytes: bytes::Bytes, now: Stamp) {
+        if !self.setup.catalogue.hears(&service) {
+            return;
+        }
+        let key = (address.to_owned(), service.clone());
+        let before = self.broadcasts.insert(key.clone(), (bytes.clone(), now));
+        if before.is_some_and(|(same, at)| same == bytes && now.since(at) < BLE_BROADCAST_SAME) {
+            return;
+        }
+        let path = Path::Advertisement { device: id.clone(), service: service.into() };
+        self.next_link = self.next_link.wrapping_add(1);
+        // A number that no connection has: nobody waits for its ticket, but its key must be its own.
+        let ticket = u64::from(self.next_link) << 32;
+        let frame = Frame { path, ticket, ..Frame::new(&self.setup.name, bytes, now) };
+        // It is repeated: what finds no room now is heard again.
+        if self.port.frames.try_send(frame).is_err() {
+            self.broadcasts.remove(&key);
+            metrics::counter!("wardline_bluetooth_broadcasts_dropped_total").increment(1);
+            return;
+        }
+        self.status.frames += 1;
+    }
+
+    /// A device that is known, or not, was heard just now.
+    pub(super) fn is_near(&self, id: &DeviceId) -> bool {
+        let address = super::peers::address(id);
+        let known = self.peers.all.get(address).is_some_and(|p| p.present && p.health.seen.is_some());
+        known || self.strangers.has(address)
+    }
+
+    /// A person takes the bond of a device away; answers with its address.
+    pub(super) fn forgotten(&mut self, id: &DeviceId) -> String {
+        let address = super::peers::address(id).to_owned();
+        self.memory.change(id, |kept| kept.bonded = false);
+        if let Some(peer) = self.peers.all.get_mut(&address) {
+            peer.health.paired = false;
+            peer.health.trouble = None;
+        }
+        self.lost(&address);
+        address
+    }
+
+    /// BlueZ says that a device is not connected any more, and it is so.
+    pub(super) fn lost(&self, address: &str) {
+        let Some(peer) = self.peers.all.get(address) else { return };
+        if let Some(line) = self.lines.get(&peer.link) {
+            line.lost.cancel();
+        }
+    }
+
+    /// A connection of ours stands, as far as we know.
+    pub(super) fn is_linked(&self, address: &str) -> bool {
+        self.peers.all.get(address).is_some_and(|p| p.health.phase == Phase::Connected)
+    }
+
+    /// Begins the next connection, if there is a place and a device for it.
+    pub(super) fn connect_next(&mut self, bus: &Bus, gone: &CancellationToken) {
+        let now = self.now();
+        let most = self.setup.max_connected;
+        if let Some(address) = self.peers.turn(most, now) {
+            self.connect(&address, bus, gone);
+        }
+        let crowded = self.peers.is_crowded(most, now);
+        self.crowded.send_if_modified(|before| std::mem::replace(before, crowded) != crowded);
+    }
+
+    fn connect(&mut self, address: &str, bus: &Bus, gone: &CancellationToken) {
+        self.next_link = self.next_link.wrapping_add(1);
+        let number = self.next_link;
+        let Some(peer) = self.peers.all.get_mut(address) else { return };
+        peer.connecting(number);
+        let (told, kept) = mpsc::channel(BLE_TOLD_MAX);
+        let lost = CancellationToken::new();
+        self.lines.insert(number, Line { told, lost: lost.clone() });
+        let device = peer.health.id.clone();
+        let remembered = self.memory.of(&device);
+        let mut crowded = self.crowded.subscribe();
+        crowded.mark_changed();
+        let link = Link {
+            number,
+            address: address.to_owned(),
+            name: peer.name.as_deref().map(Arc::from),
+            source: self.setup.name.clone(),
+            paired: peer.health.paired,
+            bonded_before: remembered.bonded,
+            cursor: remembered.cursor,
+            curious: peer.health.model.is_none() && peer.health.firmware.is_none(),
+            zone: self.setup.zone(&device),
+            catalogue: self.setup.catalogue.clone(),
+            bus: bus.clone(),
+            clock: self.port.clock.clone(),
+            frames: self.port.frames.clone(),
+            told: kept,
+            news: self.news.0.clone(),
+            crowded,
+            lost,
+            gone: gone.clone(),
+            waiting: VecDeque::new(),
+            device,
+        };
+        self.links.spawn(link.run());
+    }
+
+    /// Once a second: who is not heard any more, what is to be written, what others see.
+    pub(super) fn tick(&mut self) {
+        let now = self.now();
+        self.peers.all.values_mut().for_each(|p| p.fade(now));
+        self.strangers.fade(now);
+        if let Some(write) = self.memory.unwritten() {
+            self.links.spawn(async move {
+                let _ = tokio::task::spawn_blocking(write).await;
+            });
+        }
+        let unhealed =
+            self.silence.unhealed(now).filter(|silent| !self.setup.silence.is_zero() && *silent >= self.setup.silence);
+        if let Some(silent) = unhealed.filter(|_| self.status.connected_since.is_some()) {
+            self.status.connected_since = None;
+            self.status.trouble = Some(Trouble::of(&RadioFault::Silent(silent.as_secs() / 60)));
+        } else if unhealed.is_none() && self.status.trouble.is_some() && self.view.adapter.is_some() {
+            self.status.connected_since = Some(now);
+            self.status.trouble = None;
+        }
+        self.publish();
+    }
+
+    pub(super) fn publish(&mut self) {
+        self.view.devices = self.peers.all.values().map(|p| p.health.clone()).collect();
+        self.view.strangers = self.strangers.listed();
+        metrics::gauge!("wardline_bluetooth_connected").set(self.peers.connected() as f64);
+        let view = &self.view;
+        self.setup.view.send_if_modified(|before| {
+            let changed = **before != *view;
+            if changed {
+                *before = Arc::new(view.clone());
+            }
+            changed
+        });
+        let status = &self.status;
+        self.port.status.send_if_modified(|before| {
+            let changed = before != status;
+            if changed {
+                before.clone_from(status);
+            }
+            changed
+        });
+    }
+}
+
+/// The zone of a device's clock.
+impl Setup {
+    pub(super) fn zone(&self, id: &DeviceId) -> TimeZone {
+        let own = self.known.borrow().get(id).cloned().flatten();
+        own.and_then(|name| TimeZone::get(&name).ok()).unwrap_or_else(|| self.time_zone.clone())
+    }
+}
+
+/// How often time passes for those who are not heard.
+pub(super) const TICK: Duration = Duration::from_secs(1);

@@ -1,0 +1,245 @@
+//! One life of the radio: opened, used, watched, until it fails or the gateway stops.
+//!
+//! Promises: bluetoothd, the bus or the adapter gone is seen at once; a daemon that hangs, a scan that ended by itself, and
+//! silence within a minute. What helps is tried from small to large: scan, adapter, everything anew.
+
+use std::future::pending;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, Stream, StreamExt};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::agent;
+use super::bus::{AdapterState, Bus, Signal};
+use super::fault::RadioFault;
+use super::keeper::{Event, Keeper, TICK};
+use super::pairing::Window;
+use super::scan::Radio;
+use super::silence::Remedy;
+use super::view::Phase;
+use crate::limits::BLE_LOOK_EVERY;
+
+/// Work on the adapter that takes its time: one piece at once.
+type Chore = BoxFuture<'static, Result<Option<AdapterState>, RadioFault>>;
+
+/// Everything that ends with the radio.
+struct Life {
+    bus: Bus,
+    radio: Radio,
+    gone: CancellationToken,
+    chore: Option<Chore>,
+    look: Instant,
+    /// Looks in a row at which no scan ran.
+    scanless: u32,
+    /// Pairings and bonds that are being made or taken away.
+    bonds: FuturesUnordered<BoxFuture<'static, ()>>,
+    /// Addresses that are said to be disconnected: whether it is so.
+    doubted: FuturesUnordered<BoxFuture<'static, (String, bool)>>,
+}
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        self.gone.cancel();
+    }
+}
+
+impl Keeper {
+    /// One life of the radio. `Ok`: the gateway stops.
+    pub(super) async fn life(&mut self) -> Result<(), RadioFault> {
+        let stop = self.port.stop.clone();
+        let opened = tokio::select! {
+            opened = open(self.setup.adapter.clone(), self.setup.window.clone(), self.radio.clone()) => opened?,
+            () = stop.cancelled() => return Ok(()),
+        };
+        let (mut life, known, mut signals) = opened;
+        self.radio = Some(life.radio.clone());
+        self.works(life.bus.adapter_name());
+        for signal in known {
+            self.signal(signal, &mut life)?;
+        }
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            self.connect_next(&life.bus, &life.gone);
+            tokio::select! {
+                biased;
+                event = self.event() => match event {
+                    Event::Stop => {
+                        life.gone.cancel();
+                        let _ = tokio::time::timeout(TICK, life.radio.rest()).await;
+                        return Ok(());
+                    }
+                    Event::Forget((id, answer)) => {
+                        let (address, bus) = (self.forgotten(&id), life.bus.clone());
+                        life.bonds.push(Box::pin(async move {
+                            let _ = answer.send(bus.forget(&address).await);
+                        }));
+                    }
+                    event => {
+                        self.take(event);
+                    }
+                },
+                done = chore(&mut life.chore) => {
+                    life.chore = None;
+                    self.looked(done?, &mut life)?;
+                }
+                Some((address, connected)) = life.doubted.next() => if !connected { self.lost(&address) },
+                Some(()) = life.bonds.next() => {}
+                _ = ticks.tick() => self.second(&mut life)?,
+                signal = signals.next() => match signal {
+                    Some(signal) => self.signal(signal, &mut life)?,
+                    None => return Err(RadioFault::NoBus),
+                },
+            }
+        }
+    }
+
+    fn signal(&mut self, signal: Signal, life: &mut Life) -> Result<(), RadioFault> {
+        match signal {
+            Signal::Device(sighting) => {
+                if sighting.connected == Some(false) && self.is_linked(&sighting.address) {
+                    let (bus, address) = (life.bus.clone(), sighting.address.clone());
+                    life.doubted.push(Box::pin(async move {
+                        let connected = bus.is_connected(&address).await;
+                        (address, connected)
+                    }));
+                }
+                self.heard(sighting);
+            }
+            Signal::Forgotten(address) => {
+                self.lost(&address);
+                if let Some(peer) = self.peers.all.get_mut(&address) {
+                    peer.vanished();
+                }
+            }
+            // What it means is found out by a look, at once.
+            Signal::Adapter { powered: Some(false), .. } | Signal::Adapter { discovering: Some(false), .. } => {
+                life.look = Instant::now();
+            }
+            Signal::Adapter { .. } => {}
+            Signal::AdapterGone => return Err(RadioFault::NoAdapter(format!(" `{}`", life.bus.adapter_name()))),
+            Signal::DaemonGone => return Err(RadioFault::NoDaemon),
+        }
+        Ok(())
+    }
+
+    /// A device that a person pairs is asked as soon as it is heard.
+    fn pair(&mut self, life: &mut Life) {
+        let window = self.setup.window.clone();
+        let Some(address) =
+            window.waiting().filter(|id| self.is_near(id)).map(|id| super::peers::address(&id).to_owned())
+        else {
+            return;
+        };
+        window.talking();
+        let bus = life.bus.clone();
+        life.bonds.push(Box::pin(async move {
+            let paired = bus.pair(&address).await;
+            window.over(paired.as_ref().copied().map_err(String::as_str));
+        }));
+    }
+
+    /// Once a second: is it time to look, or to do something about silence.
+    fn second(&mut self, life: &mut Life) -> Result<(), RadioFault> {
+        self.tick();
+        self.pair(life);
+        if life.chore.is_some() {
+            return Ok(());
+        }
+        let busy = self.peers.connected() > 0;
+        match self.silence.look(self.now(), busy) {
+            Some(Remedy::Scan) => self.rescan(life),
+            Some(Remedy::Adapter) => self.power_cycle(life),
+            Some(Remedy::Rebuild) => {
+                let heard = self.silence.since().map_or(0, |heard| self.now().since(heard).as_secs() / 60);
+                return Err(RadioFault::Silent(heard));
+            }
+            None if life.look <= Instant::now() => {
+                life.look = Instant::now() + BLE_LOOK_EVERY;
+                let bus = life.bus.clone();
+                life.chore = Some(Box::pin(async move { bus.adapter_state().await.map(Some) }));
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// What a look at the adapter found.
+    fn looked(&mut self, state: Option<AdapterState>, life: &mut Life) -> Result<(), RadioFault> {
+        let Some(state) = state else { return Ok(()) };
+        // While a device is being connected the controller may pause the scan.
+        let connecting = self.peers.all.values().any(|p| p.health.phase == Phase::Connecting);
+        if !state.powered {
+            self.power_cycle(life);
+        } else if state.discovering || connecting {
+            life.scanless = 0;
+        } else {
+            life.scanless += 1;
+            match life.scanless {
+                1 => self.rescan(life),
+                2 if self.peers.connected() == 0 => self.power_cycle(life),
+                _ => return Err(RadioFault::NoScan),
+            }
+        }
+        Ok(())
+    }
+
+    fn rescan(&mut self, life: &mut Life) {
+        self.view.restarts[0] += 1;
+        life.look = Instant::now() + BLE_LOOK_EVERY;
+        let radio = life.radio.clone();
+        life.chore = Some(Box::pin(async move { radio.scan().await.map(|()| None) }));
+    }
+
+    fn power_cycle(&mut self, life: &mut Life) {
+        self.view.restarts[1] += 1;
+        life.look = Instant::now() + BLE_LOOK_EVERY;
+        let (bus, radio) = (life.bus.clone(), life.radio.clone());
+        life.chore = Some(Box::pin(async move {
+            bus.power(false).await?;
+            bus.power(true).await?;
+            radio.scan().await.map(|()| None)
+        }));
+    }
+}
+
+async fn chore(chore: &mut Option<Chore>) -> Result<Option<AdapterState>, RadioFault> {
+    match chore {
+        Some(chore) => chore.await,
+        None => pending().await,
+    }
+}
+
+/// Bus, adapter and scan, from nothing; each step has a time-out.
+async fn open(
+    adapter: Option<String>,
+    window: Arc<Window>,
+    radio: Option<Radio>,
+) -> Result<(Life, Vec<Signal>, impl Stream<Item = Signal> + Send + Unpin), RadioFault> {
+    let (bus, known, signals) = Bus::open(adapter.as_deref()).await?;
+    if !bus.adapter_state().await?.powered {
+        bus.power(true).await?;
+    }
+    // Without it nothing can be paired, and all the rest works.
+    if let Err(fault) = agent::register(&bus, window).await {
+        tracing::warn!("no pairing: the agent is not accepted ({fault:?}).");
+    }
+    let radio = match radio.filter(|r| r.is(bus.adapter_name())) {
+        Some(radio) => radio,
+        None => Radio::open(bus.adapter_name()).await?,
+    };
+    radio.scan().await?;
+    let life = Life {
+        bus,
+        radio,
+        gone: CancellationToken::new(),
+        chore: None,
+        look: Instant::now() + BLE_LOOK_EVERY,
+        scanless: 0,
+        bonds: FuturesUnordered::new(),
+        doubted: FuturesUnordered::new(),
+    };
+    Ok((life, known, signals))
+}

@@ -1,0 +1,119 @@
+//! What is kept of the devices across restarts: where a history stands, whether there was a bond, what its clock said.
+//!
+//! Promises: a cursor is written only after the commit of what it stands for; one that the journal cannot vouch for (it
+//! was restored, salvaged, begun anew) is dropped, and everything is fetched again. Losing the file loses no reading.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::history::Cursor;
+use crate::reading::DeviceId;
+
+/// Name of the file in the state folder.
+pub const FILE: &str = "bluetooth.json";
+
+/// What a device's clock said, and what ours said then: the coincident pair.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockPair {
+    /// The device's, local.
+    pub device: jiff::civil::DateTime,
+    /// Ours, milliseconds since 1970.
+    pub box_ms: i64,
+    /// Ours was right.
+    pub trusted: bool,
+}
+
+/// Of one device.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Kept {
+    /// Where its history stands.
+    pub cursor: Option<Cursor>,
+    /// It was bonded with this box.
+    pub bonded: bool,
+    /// Its clock, when it was last asked.
+    pub clock: Option<ClockPair>,
+}
+
+/// Of all devices.
+#[derive(Debug, Default)]
+pub struct Memory {
+    file: PathBuf,
+    devices: BTreeMap<DeviceId, Kept>,
+    dirty: bool,
+}
+
+impl Memory {
+    /// Reads the file of this folder. `holds`: whether the journal has this record of this device.
+    pub fn open(folder: &Path, holds: impl Fn(&DeviceId, u16) -> bool) -> Self {
+        let file = folder.join(FILE);
+        // A file that is not there or not whole is no error: everything is fetched again.
+        let text = std::fs::read(&file).unwrap_or_default();
+        let mut devices: BTreeMap<DeviceId, Kept> = serde_json::from_slice(&text).unwrap_or_default();
+        for (id, kept) in &mut devices {
+            kept.cursor = kept.cursor.filter(|cursor| holds(id, cursor.sequence));
+        }
+        Self { file, devices, dirty: false }
+    }
+
+    /// What is known of a device.
+    pub(super) fn of(&self, id: &DeviceId) -> Kept {
+        self.devices.get(id).cloned().unwrap_or_default()
+    }
+
+    /// Changes it.
+    pub(super) fn change(&mut self, id: &DeviceId, change: impl FnOnce(&mut Kept)) {
+        let kept = self.devices.entry(id.clone()).or_default();
+        let before = kept.clone();
+        change(kept);
+        self.dirty |= *kept != before;
+    }
+
+    /// Only of these devices anything is kept.
+    pub(super) fn retain(&mut self, known: impl Fn(&DeviceId) -> bool) {
+        let before = self.devices.len();
+        self.devices.retain(|id, _| known(id));
+        self.dirty |= self.devices.len() != before;
+    }
+
+    /// What is to be written, if anything changed.
+    pub(super) fn unwritten(&mut self) -> Option<impl FnOnce() + Send + use<>> {
+        if !std::mem::take(&mut self.dirty) {
+            return None;
+        }
+        let (file, text) = (self.file.clone(), serde_json::to_vec(&self.devices).unwrap_or_default());
+        Some(move || {
+            let new = file.with_extension("new");
+            if let Err(e) = std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, &file)) {
+                // The cursors stay where they were: records come again, and the journal knows them.
+                tracing::warn!(error = %e.kind(), "what is remembered of the Bluetooth devices could not be written.");
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_that_the_journal_does_not_vouch_for_is_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let id = DeviceId("ble:C0:26:DF:00:11:22".into());
+        let cursor = Some(Cursor { sequence: 7, mark: 1 });
+        let mut memory = Memory::open(folder.path(), |_, _| true);
+        memory.change(&id, |kept| {
+            kept.cursor = cursor;
+            kept.bonded = true;
+        });
+        memory.unwritten().unwrap()();
+        assert!(memory.unwritten().is_none());
+        assert_eq!(Memory::open(folder.path(), |_, sequence| sequence == 7).of(&id).cursor, cursor);
+        let doubted = Memory::open(folder.path(), |_, _| false).of(&id);
+        assert_eq!((doubted.cursor, doubted.bonded), (None, true));
+        std::fs::write(folder.path().join(FILE), "{").unwrap();
+        assert_eq!(Memory::open(folder.path(), |_, _| true).of(&id), Kept::default());
+    }
+}

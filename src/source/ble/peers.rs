@@ -1,0 +1,307 @@
+//! The known devices and whose turn it is, pure.
+//!
+//! Promises: only a known device is ever chosen; never more at once than the adapter carries, one being connected at a
+//! time; one that has just woken comes first, then the one that waited longest. Must never: forget that a device failed.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::bus::Sighting;
+use super::fault::DeviceFault;
+use super::view::{DeviceHealth, Phase};
+use crate::clock::Stamp;
+use crate::limits::{BLE_AGAIN, BLE_ASLEEP, BLE_HEARD_MAX, BLE_QUARANTINE, BLE_RETRY, BLE_UNTOLD};
+use crate::profile::Catalogue;
+use crate::profile::schema::PairingMethod;
+use crate::reading::DeviceId;
+
+/// One known device.
+pub(super) struct Peer {
+    pub(super) health: DeviceHealth,
+    pub(super) name: Option<String>,
+    pub(super) services: Vec<String>,
+    /// The connection that it has, or had last.
+    pub(super) link: u32,
+    /// BlueZ knows it now: only then it can be connected.
+    pub(super) present: bool,
+    /// It is only heard: its profile is for broadcasts.
+    broadcasts: bool,
+    /// What its advertisement says of its plan: how it bonds. `None`: known only once it is connected.
+    planned: Option<PairingMethod>,
+    woke: bool,
+    waits_since: Option<Stamp>,
+    not_before: Option<Stamp>,
+    wait: Duration,
+}
+
+impl Peer {
+    pub(super) fn new(id: DeviceId) -> Self {
+        Self {
+            health: DeviceHealth::new(id),
+            name: None,
+            services: Vec::new(),
+            link: 0,
+            present: false,
+            broadcasts: false,
+            planned: None,
+            woke: false,
+            waits_since: None,
+            not_before: None,
+            wait: BLE_RETRY.0,
+        }
+    }
+
+    /// It was heard, or something of it changed.
+    pub(super) fn seen(&mut self, sighting: &Sighting, catalogue: &Catalogue, now: Stamp) {
+        self.present = true;
+        let heard = sighting.rssi.is_some() || !sighting.data.is_empty() || sighting.connected == Some(true);
+        if heard {
+            let slept = self.health.seen.is_none_or(|seen| now.since(seen) >= BLE_ASLEEP);
+            let idle = matches!(self.health.phase, Phase::Away | Phase::Near);
+            self.woke |= slept && idle;
+            self.health.seen = Some(now);
+            if idle {
+                self.health.phase = Phase::Near;
+                self.waits_since.get_or_insert(now);
+            }
+        }
+        self.health.rssi = sighting.rssi.or(self.health.rssi);
+        let name = sighting.name.as_ref().filter(|name| self.name.as_ref() != Some(name));
+        let services = sighting.services.as_ref().filter(|services| self.services != **services);
+        if name.is_some() || services.is_some() {
+            self.name = name.cloned().or(self.name.take());
+            self.services = services.cloned().unwrap_or_else(|| std::mem::take(&mut self.services));
+            let plan = catalogue.plan(self.name.as_deref(), &self.services.iter().cloned().collect());
+            self.planned = plan.ok().map(|p| p.pairing);
+        }
+        if let Some(paired) = sighting.paired {
+            if paired && !self.health.paired {
+                self.relieved();
+            }
+            self.health.paired = paired;
+        }
+        self.broadcasts |= sighting.data.iter().any(|(service, _)| catalogue.hears(service));
+    }
+
+    /// A new chance at once: a person paired it, or the radio is back.
+    pub(super) fn relieved(&mut self) {
+        if self.health.trouble != Some(DeviceFault::Flood) {
+            self.not_before = None;
+            self.wait = BLE_RETRY.0;
+        }
+    }
+
+    /// It waits for a connection now.
+    fn is_waiting(&self, now: Stamp) -> bool {
+        let here = self.health.seen.is_some_and(|seen| now.since(seen) < BLE_HEARD_MAX);
+        let allowed = self.not_before.is_none_or(|at| now.mono_us >= at.mono_us);
+        // One that woke is not kept waiting because it slept when it was last tried; a flood is.
+        let woke = self.woke && self.health.trouble != Some(DeviceFault::Flood);
+        // One that says nothing of itself may only broadcast: its data is waited for.
+        let told = self.planned.is_some() || !self.health.profiles.is_empty();
+        let known = told || self.waits_since.is_some_and(|since| now.since(since) >= BLE_UNTOLD);
+        self.health.phase == Phase::Near && self.present && here && known && !self.broadcasts && (allowed || woke)
+    }
+
+    /// A connection begins.
+    pub(super) fn connecting(&mut self, link: u32) {
+        self.link = link;
+        self.health.phase = Phase::Connecting;
+        self.woke = false;
+        self.waits_since = None;
+    }
+
+    /// A connection ended, well or not.
+    pub(super) fn ended(&mut self, fault: Option<DeviceFault>, now: Stamp) {
+        self.health.phase = Phase::Settling;
+        let wait = match &fault {
+            None => {
+                self.wait = BLE_RETRY.0;
+                BLE_AGAIN
+            }
+            Some(DeviceFault::Flood) => BLE_QUARANTINE,
+            Some(_) => {
+                let wait = self.wait;
+                self.wait = (wait * 2).min(BLE_RETRY.1);
+                wait
+            }
+        };
+        self.health.failures += u64::from(fault.is_some());
+        self.health.trouble = fault;
+        self.not_before = Some(now.plus(wait));
+        // What it sent while it was connected was heard.
+        self.health.seen = Some(now);
+    }
+
+    /// Everything it sent is committed, or given up.
+    pub(super) fn settled(&mut self) {
+        self.health.phase = Phase::Away;
+    }
+
+    /// BlueZ has forgotten it, or the radio is gone.
+    pub(super) fn vanished(&mut self) {
+        self.present = false;
+        if self.health.phase == Phase::Near {
+            self.health.phase = Phase::Away;
+            self.waits_since = None;
+        }
+    }
+
+    /// It was not heard for a while.
+    pub(super) fn fade(&mut self, now: Stamp) {
+        let gone = self.health.seen.is_none_or(|seen| now.since(seen) >= BLE_HEARD_MAX);
+        if self.health.phase == Phase::Near && gone {
+            self.health.phase = Phase::Away;
+            self.waits_since = None;
+        }
+    }
+}
+
+/// All known devices, by address.
+#[derive(Default)]
+pub(super) struct Peers {
+    pub(super) all: BTreeMap<String, Peer>,
+}
+
+/// `ble:C0:26:DF:00:11:22` without its link, in capitals as BlueZ writes it.
+pub(super) fn address(id: &DeviceId) -> &str {
+    id.0.strip_prefix("ble:").unwrap_or_default()
+}
+
+impl Peers {
+    /// Takes over which devices are known.
+    pub(super) fn know(&mut self, known: impl Iterator<Item = DeviceId>) {
+        let mut before = std::mem::take(&mut self.all);
+        for id in known {
+            let key = address(&id).to_ascii_uppercase();
+            let peer = before.remove(&key).unwrap_or_else(|| Peer::new(id));
+            self.all.insert(key, peer);
+        }
+    }
+
+    /// Connections that are there or being made.
+    pub(super) fn connected(&self) -> usize {
+        self.all.values().filter(|p| matches!(p.health.phase, Phase::Connecting | Phase::Connected)).count()
+    }
+
+    /// Some device waits and there is no place for it.
+    pub(super) fn is_crowded(&self, most: usize, now: Stamp) -> bool {
+        self.connected() >= most && self.all.values().any(|p| p.is_waiting(now))
+    }
+
+    /// Whose turn it is, if there is a place. One that needs a bond and has none is told apart, and not tried.
+    pub(super) fn turn(&mut self, most: usize, now: Stamp) -> Option<String> {
+        let connecting = self.all.values().any(|p| p.health.phase == Phase::Connecting);
+        if connecting || self.connected() >= most {
+            return None;
+        }
+        loop {
+            let waiting = self.all.iter().filter(|(_, p)| p.is_waiting(now));
+            let (address, peer) = waiting.min_by_key(|(_, p)| (!p.woke, p.waits_since.map(|s| s.mono_us)))?;
+            let address = address.clone();
+            let unpaired = !peer.health.paired && peer.planned == Some(PairingMethod::Passkey);
+            if !unpaired {
+                return Some(address);
+            }
+            // Without its bond every question would hang: a person must pair it.
+            let peer = self.all.get_mut(&address)?;
+            let lost = peer.health.trouble == Some(DeviceFault::BondLost);
+            peer.ended(Some(if lost { DeviceFault::BondLost } else { DeviceFault::NotPaired }), now);
+            peer.settled();
+            peer.health.phase = Phase::Near;
+            peer.waits_since = Some(now);
+            peer.woke = false;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heard(address: &str) -> Sighting {
+        let services = Some(vec!["1810".into()]);
+        Sighting { address: address.into(), rssi: Some(-60), services, ..Sighting::default() }
+    }
+
+    fn peers(n: usize) -> Peers {
+        let mut peers = Peers::default();
+        peers.know((0..n).map(|i| DeviceId(format!("ble:C0:00:00:00:00:{i:02X}").into())));
+        peers
+    }
+
+    fn key(i: usize) -> String {
+        format!("C0:00:00:00:00:{i:02X}")
+    }
+
+    #[test]
+    fn one_that_woke_comes_before_those_that_wait() {
+        let (catalogue, start) = (Catalogue::built_in(), Stamp::at_ms(1_000_000));
+        let mut peers = peers(3);
+        let mut now = start;
+        // 0 and 1 are always awake, and were served before; 2 sleeps.
+        for i in [0, 1] {
+            peers.all.get_mut(&key(i)).unwrap().seen(&heard(&key(i)), &catalogue, now);
+            let first = peers.turn(9, now).unwrap();
+            assert_eq!(first, key(i));
+            let peer = peers.all.get_mut(&first).unwrap();
+            peer.connecting(1);
+            peer.ended(None, now);
+            peer.settled();
+        }
+        for second in 0..20 {
+            now = start.plus(Duration::from_secs(second));
+            for i in [0, 1] {
+                peers.all.get_mut(&key(i)).unwrap().seen(&heard(&key(i)), &catalogue, now);
+            }
+        }
+        peers.all.get_mut(&key(2)).unwrap().seen(&heard(&key(2)), &catalogue, now);
+        assert_eq!(peers.turn(9, now).unwrap(), key(2));
+        peers.all.get_mut(&key(2)).unwrap().connecting(2);
+        assert_eq!(peers.turn(9, now), None, "one is connected at a time");
+        peers.all.get_mut(&key(2)).unwrap().health.phase = Phase::Connected;
+        assert_eq!(peers.turn(1, now), None, "the adapter is full");
+        assert!(peers.is_crowded(1, now) && !peers.is_crowded(2, now));
+        assert_eq!(peers.turn(2, now).unwrap(), key(0));
+    }
+
+    #[test]
+    fn a_device_that_fails_is_tried_later_and_later() {
+        let (catalogue, mut now) = (Catalogue::built_in(), Stamp::at_ms(1_000_000));
+        let mut peers = peers(1);
+        let mut tries = 0;
+        for _ in 0..600 {
+            now = now.plus(Duration::from_secs(1));
+            peers.all.get_mut(&key(0)).unwrap().seen(&heard(&key(0)), &catalogue, now);
+            if let Some(address) = peers.turn(1, now) {
+                tries += 1;
+                let peer = peers.all.get_mut(&address).unwrap();
+                peer.connecting(tries);
+                peer.ended(Some(DeviceFault::Connect), now);
+                peer.settled();
+            }
+        }
+        assert!((8..12).contains(&tries), "{tries}");
+    }
+
+    #[test]
+    fn a_meter_without_its_bond_is_said_and_not_tried() {
+        let (catalogue, now) = (Catalogue::built_in(), Stamp::at_ms(1_000_000));
+        let mut peers = peers(1);
+        let meter = Sighting { services: Some(vec!["1808".into()]), paired: Some(false), ..heard(&key(0)) };
+        peers.all.get_mut(&key(0)).unwrap().seen(&meter, &catalogue, now);
+        assert_eq!(peers.turn(1, now), None);
+        assert_eq!(peers.all[&key(0)].health.trouble, Some(DeviceFault::NotPaired));
+        peers.all.get_mut(&key(0)).unwrap().seen(&Sighting { paired: Some(true), ..meter }, &catalogue, now);
+        assert_eq!(peers.turn(1, now), Some(key(0)));
+    }
+
+    #[test]
+    fn what_only_broadcasts_is_never_connected_to() {
+        let (catalogue, now) = (Catalogue::built_in(), Stamp::at_ms(1_000_000));
+        let mut peers = peers(1);
+        let scale = Sighting { data: vec![("FCD2".into(), vec![0x40].into())], ..heard(&key(0)) };
+        peers.all.get_mut(&key(0)).unwrap().seen(&scale, &catalogue, now);
+        assert_eq!(peers.turn(1, now), None);
+    }
+}

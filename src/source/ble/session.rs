@@ -1,0 +1,443 @@
+//! One connection as a state machine, pure: what a profile plans becomes operations, what a device sends becomes values.
+//!
+//! Promises: one operation at a time; every value of a subscription is handed out once, under a ticket; the cursor of a
+//! history follows the commit. Must never: wait, read a clock, or write what the plan does not say.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+
+use super::fault::DeviceFault;
+use super::history::{Answered, Cursor, History};
+use crate::clock::Stamp;
+use crate::codec::date_time;
+use crate::limits::{BLE_CLOCK_SLACK, BLE_HISTORY_SILENCE, BLE_QUIET, BLE_QUIET_CROWDED, BLE_TURN_MAX};
+use crate::profile::schema::Step;
+use crate::profile::{Plan, octets};
+
+/// The control point of stored records.
+const RACP: &str = "2A52";
+const BATTERY: &str = "2A19";
+const MODEL: &str = "2A24";
+const FIRMWARE: &str = "2A26";
+
+/// A characteristic that the device offers; UUIDs in the spelling of frames.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Offer {
+    /// Its service.
+    pub service: String,
+    /// Its UUID.
+    pub uuid: String,
+    /// It can be read.
+    pub reads: bool,
+}
+
+/// What to ask of the device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Read a characteristic.
+    Read,
+    /// Enable its notifications or indications.
+    Subscribe,
+    /// Write it.
+    Write(Vec<u8>),
+}
+
+/// Something found out about the device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fact {
+    /// Per cent.
+    Battery(u8),
+    /// What its clock said, and when we asked.
+    Clock(DateTime, Stamp),
+    /// Its clock was set.
+    ClockSet,
+    /// Model, as it says.
+    Model(String),
+    /// Firmware revision, as it says.
+    Firmware(String),
+}
+
+/// What the connection is to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// Ask this, and tell the answer: [`Session::answered`].
+    Do(Offer, Operation),
+    /// Hand this value on; when it is committed, tell its ticket: [`Session::kept`].
+    Hand {
+        /// Counts values of this connection from 1.
+        ticket: u64,
+        /// UUID.
+        uuid: Arc<str>,
+        /// The value.
+        bytes: Bytes,
+    },
+    /// Keep where the history stands.
+    Keep(Option<Cursor>),
+    /// Remember this.
+    Learn(Fact),
+    /// Everything is done, or it is another device's turn: let the device go.
+    Release,
+    /// It cannot go on: let the device go, and try later.
+    Fail(DeviceFault),
+}
+
+/// Why an operation has no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoAnswer {
+    /// The device refuses it.
+    Refused,
+    /// It wants a bond first.
+    Unauthorised,
+    /// The time is up.
+    Timeout,
+    /// The link is gone.
+    Lost,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Task {
+    Read,
+    Subscribe,
+    Write(Vec<u8>),
+    /// Look at the clock, and set it if it is wrong.
+    Clock,
+    SetClock,
+    History,
+    /// A fact that no plan asks for.
+    Fact,
+}
+
+/// One connection.
+pub struct Session {
+    plan: Arc<Plan>,
+    zone: TimeZone,
+    cursor: Option<Cursor>,
+    tasks: VecDeque<(Offer, Task)>,
+    current: Option<(Offer, Task)>,
+    subscribed: BTreeSet<String>,
+    history: Option<History>,
+    /// A request for records is under way.
+    asking: bool,
+    control: Option<Offer>,
+    outstanding: BTreeSet<u64>,
+    ticket: u64,
+    began: Stamp,
+    heard: Stamp,
+    crowded: bool,
+    over: bool,
+}
+
+type Acts = Vec<Act>;
+
+impl Session {
+    /// With a device that is connected; `cursor` is where its history stood last.
+    pub fn new(plan: Arc<Plan>, cursor: Option<Cursor>, zone: TimeZone, now: Stamp) -> Self {
+        Self {
+            plan,
+            zone,
+            cursor,
+            tasks: VecDeque::new(),
+            current: None,
+            subscribed: BTreeSet::new(),
+            history: None,
+            asking: false,
+            control: None,
+            outstanding: BTreeSet::new(),
+            ticket: 0,
+            began: now,
+            heard: now,
+            crowded: false,
+            over: false,
+        }
+    }
+
+    /// Its services are known: plans, and begins. `curious`: model and firmware are asked for as well.
+    pub fn begin(&mut self, offers: &[Offer], curious: bool, now: Stamp) -> Acts {
+        if let Err(fault) = self.arrange(offers) {
+            return self.fail(fault);
+        }
+        let facts: &[&str] = if curious { &[BATTERY, MODEL, FIRMWARE] } else { &[BATTERY] };
+        for uuid in facts {
+            let planned = self.tasks.iter().any(|(o, _)| o.uuid == **uuid);
+            let offer = offers.iter().find(|o| o.uuid == **uuid && o.reads).filter(|_| !planned);
+            self.tasks.extend(offer.map(|o| (o.clone(), Task::Fact)));
+        }
+        self.next(now)
+    }
+
+    /// Steps become tasks on what is offered. What is not there is left out, unless nothing could come without it.
+    fn arrange(&mut self, offers: &[Offer]) -> Result<(), DeviceFault> {
+        let find = |uuid: &str, service: Option<&String>| {
+            offers.iter().find(|o| o.uuid == uuid && service.is_none_or(|s| *s == o.service)).cloned()
+        };
+        let (mut wanted, mut missing) = (0, None);
+        for step in &self.plan.steps {
+            let task = match step {
+                Step::Bond {} | Step::AwaitDisconnect {} => None,
+                Step::Read { characteristic } => find(characteristic, None).map(|o| (o, Task::Read)),
+                Step::Write { characteristic, hex } => {
+                    let bytes = octets("hex", hex).unwrap_or_default();
+                    find(characteristic, None).map(|o| (o, Task::Write(bytes)))
+                }
+                Step::WriteClock { characteristic, service } => {
+                    let task = |o: Offer| if o.reads { (o, Task::Clock) } else { (o, Task::SetClock) };
+                    find(characteristic, service.as_ref()).map(task)
+                }
+                Step::Subscribe { characteristic, .. } => {
+                    let found = find(characteristic, None);
+                    wanted += usize::from(found.is_some() && characteristic != RACP);
+                    if found.is_none() {
+                        missing.get_or_insert_with(|| characteristic.clone());
+                    }
+                    found.map(|o| (o, Task::Subscribe))
+                }
+                Step::History { characteristic, .. } => {
+                    let control = find(characteristic, None);
+                    self.control = Some(control.ok_or_else(|| DeviceFault::Missing(characteristic.clone()))?);
+                    self.control.clone().map(|o| (o, Task::History))
+                }
+            };
+            self.tasks.extend(task);
+        }
+        match missing {
+            Some(uuid) if wanted == 0 => Err(DeviceFault::Missing(uuid)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The answer to what was asked last.
+    pub fn answered(&mut self, answer: Result<Vec<u8>, NoAnswer>, now: Stamp) -> Acts {
+        let Some((offer, task)) = self.current.take() else { return Vec::new() };
+        if self.over {
+            return Vec::new();
+        }
+        self.heard = now;
+        let mut acts = match (task, answer) {
+            (Task::Fact, Err(NoAnswer::Refused | NoAnswer::Unauthorised)) => Vec::new(),
+            (_, Err(NoAnswer::Timeout)) => return self.fail(DeviceFault::Timeout),
+            (_, Err(NoAnswer::Lost)) => return self.fail(DeviceFault::Lost),
+            (_, Err(NoAnswer::Unauthorised)) => return self.fail(DeviceFault::NotPaired),
+            // What it does not tell, and a clock that it keeps itself, stop nothing.
+            (Task::Read | Task::Clock | Task::SetClock, Err(NoAnswer::Refused)) => Vec::new(),
+            (_, Err(NoAnswer::Refused)) => return self.fail(DeviceFault::Refused(offer.uuid)),
+            (Task::Fact, Ok(bytes)) => fact(&offer.uuid, &bytes).into_iter().map(Act::Learn).collect(),
+            (Task::Read, Ok(bytes)) => vec![self.hand(&offer.uuid, bytes.into())],
+            (Task::Clock, Ok(bytes)) => self.clock(offer, &bytes, now),
+            (Task::SetClock, Ok(_)) => vec![Act::Learn(Fact::ClockSet)],
+            (Task::Subscribe, Ok(_)) => {
+                self.subscribed.insert(offer.uuid);
+                Vec::new()
+            }
+            (Task::Write(_), Ok(_)) => Vec::new(),
+            // The records come now, and the control point tells when they are all; it may have told already.
+            (Task::History, Ok(_)) => Vec::new(),
+        };
+        acts.extend(self.next(now));
+        acts
+    }
+
+    /// The device says what time it is. It is set only if it is wrong by more than it took to ask, and ours is right.
+    fn clock(&mut self, offer: Offer, bytes: &[u8], now: Stamp) -> Acts {
+        let Some(time) = bytes.first_chunk().and_then(|first| date_time::civil(*first)) else {
+            // It does not know the time at all.
+            self.tasks.push_front((offer, Task::SetClock));
+            return Vec::new();
+        };
+        let here = now.timestamp().to_zoned(self.zone.clone()).datetime();
+        let wrong = time.duration_until(here).unsigned_abs();
+        if wrong > BLE_CLOCK_SLACK {
+            self.tasks.push_front((offer, Task::SetClock));
+        }
+        vec![Act::Learn(Fact::Clock(time, now))]
+    }
+
+    /// A notification or an indication.
+    pub fn value(&mut self, uuid: &str, bytes: Bytes, now: Stamp) -> Acts {
+        let subscribing = self.current.as_ref().is_some_and(|(o, t)| *t == Task::Subscribe && o.uuid == uuid);
+        // What is read arrives as a value as well: only what was subscribed counts.
+        if self.over || !(subscribing || self.subscribed.contains(uuid)) {
+            return Vec::new();
+        }
+        self.heard = now;
+        let ours = self.control.as_ref().is_some_and(|c| c.uuid == uuid);
+        match &mut self.history {
+            Some(history) if ours => {
+                let answered = if self.asking { history.response(&bytes) } else { Answered::Nothing };
+                self.response(answered, now)
+            }
+            Some(_) | None => vec![self.hand(uuid, bytes)],
+        }
+    }
+
+    fn response(&mut self, answered: Answered, now: Stamp) -> Acts {
+        let mut acts = self.moved();
+        match answered {
+            Answered::Nothing => {}
+            Answered::Failed(code) => acts.extend(self.fail(DeviceFault::History(code))),
+            Answered::AskAll => {
+                self.asking = false;
+                if let Some(control) = self.control.clone() {
+                    self.tasks.push_front((control, Task::History));
+                }
+                acts.extend(self.next(now));
+            }
+            Answered::All => {
+                self.asking = false;
+                acts.extend(self.next(now));
+            }
+        }
+        acts
+    }
+
+    /// A value is committed.
+    pub fn kept(&mut self, ticket: u64) -> Acts {
+        if !self.outstanding.remove(&ticket) {
+            return Vec::new();
+        }
+        if let Some(history) = &mut self.history {
+            history.kept(ticket);
+        }
+        let mut acts = self.moved();
+        acts.extend(self.done());
+        acts
+    }
+
+    /// The cursor, if it moved.
+    fn moved(&mut self) -> Acts {
+        let Some(now) = self.history.as_ref().map(History::cursor).filter(|now| *now != self.cursor) else {
+            return Vec::new();
+        };
+        self.cursor = now;
+        vec![Act::Keep(now)]
+    }
+
+    /// Other devices wait for a connection.
+    pub fn crowd(&mut self, crowded: bool) {
+        self.crowded = crowded;
+    }
+
+    /// After how long [`Session::late`] is to be called, if nothing happens. `None`: an answer is waited for.
+    pub fn due(&self, now: Stamp) -> Option<Duration> {
+        if self.over {
+            return None;
+        }
+        let after = |since: Stamp, wait: Duration| wait.saturating_sub(now.since(since));
+        if self.is_fetching() {
+            return Some(after(self.heard, BLE_HISTORY_SILENCE));
+        }
+        if self.current.is_some() {
+            return None;
+        }
+        let quiet = if self.crowded { BLE_QUIET_CROWDED } else { BLE_QUIET };
+        let turn = self.crowded.then(|| after(self.began, BLE_TURN_MAX));
+        Some(turn.map_or(Duration::MAX, |t| t).min(after(self.heard, quiet)))
+    }
+
+    /// Nothing happened until then.
+    pub fn late(&mut self, now: Stamp) -> Acts {
+        match self.due(now) {
+            Some(Duration::ZERO) if self.is_fetching() => self.fail(DeviceFault::Timeout),
+            Some(Duration::ZERO) => self.release(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// A request for records is under way.
+    pub fn is_fetching(&self) -> bool {
+        self.asking
+    }
+
+    /// Everything that was planned is done: if the link ends now, nothing is amiss.
+    pub fn is_content(&self) -> bool {
+        self.current.is_none() && self.tasks.is_empty() && !self.is_fetching()
+    }
+
+    /// Values that are not committed yet.
+    pub fn outstanding(&self) -> usize {
+        self.outstanding.len()
+    }
+
+    fn hand(&mut self, uuid: &str, bytes: Bytes) -> Act {
+        self.ticket += 1;
+        self.outstanding.insert(self.ticket);
+        if let Some(history) = self.history.as_mut().filter(|h| !h.is_complete()) {
+            history.record(self.ticket, uuid, &bytes);
+        }
+        Act::Hand { ticket: self.ticket, uuid: uuid.into(), bytes }
+    }
+
+    fn next(&mut self, now: Stamp) -> Acts {
+        if self.over || self.asking || self.current.is_some() {
+            return Vec::new();
+        }
+        let Some((offer, task)) = self.tasks.pop_front() else { return self.done() };
+        let operation = match &task {
+            Task::Read | Task::Clock | Task::Fact => Operation::Read,
+            Task::Subscribe => Operation::Subscribe,
+            Task::Write(bytes) => Operation::Write(bytes.clone()),
+            Task::SetClock if !now.trusted => return self.next(now),
+            Task::SetClock => Operation::Write(self.time(&offer.uuid, now)),
+            Task::History => {
+                self.asking = true;
+                let cursor = self.cursor;
+                Operation::Write(self.history.get_or_insert_with(|| History::new(cursor)).request())
+            }
+        };
+        self.current = Some((offer.clone(), task));
+        vec![Act::Do(offer, operation)]
+    }
+
+    /// The time as this characteristic is written.
+    fn time(&self, uuid: &str, now: Stamp) -> Vec<u8> {
+        let here = now.timestamp().to_zoned(self.zone.clone()).datetime();
+        let mut bytes = date_time::encode(here).to_vec();
+        if uuid == "2A2B" {
+            // Day of the week, fractions of a second, and the reason: a person, or another clock, set it.
+            let weekday = here.date().weekday().to_monday_one_offset().cast_unsigned();
+            let fraction = u8::try_from(here.subsec_nanosecond() / 3_906_250).unwrap_or(0);
+            bytes.extend([weekday, fraction, 1]);
+        }
+        bytes
+    }
+
+    /// A device that only gives its memory is let go when everything is committed.
+    fn done(&mut self) -> Acts {
+        let settled = self.history.as_ref().is_some_and(History::is_settled);
+        let only_history = settled && self.plan.steps.iter().all(|s| !matches!(s, Step::AwaitDisconnect {}));
+        let all = self.is_content() && only_history && self.outstanding.is_empty() && !self.streams();
+        if all && !self.over { self.release() } else { Vec::new() }
+    }
+
+    /// It sends by itself, beside its memory: continuous glucose, or the values of another service.
+    fn streams(&self) -> bool {
+        self.subscribed.iter().any(|uuid| !matches!(uuid.as_str(), "2A18" | "2A34" | RACP))
+    }
+
+    fn release(&mut self) -> Acts {
+        self.over = true;
+        vec![Act::Release]
+    }
+
+    fn fail(&mut self, fault: DeviceFault) -> Acts {
+        self.over = true;
+        vec![Act::Fail(fault)]
+    }
+}
+
+fn fact(uuid: &str, bytes: &[u8]) -> Option<Fact> {
+    let text = || {
+        let text: String = String::from_utf8_lossy(bytes).chars().filter(|c| !c.is_control()).take(32).collect();
+        Some(text.trim().to_owned()).filter(|t| !t.is_empty())
+    };
+    match uuid {
+        BATTERY => bytes.first().copied().filter(|level| *level <= 100).map(Fact::Battery),
+        MODEL => text().map(Fact::Model),
+        FIRMWARE => text().map(Fact::Firmware),
+        _ => None,
+    }
+}

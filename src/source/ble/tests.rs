@@ -1,0 +1,304 @@
+//! The session against a meter that is interrupted at any moment: what it has is committed, all of it.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use jiff::tz::TimeZone;
+use proptest::prelude::*;
+
+use super::fault::DeviceFault;
+use super::history::Cursor;
+use super::session::{Act, Fact, NoAnswer, Offer, Operation, Session};
+use crate::clock::Stamp;
+use crate::limits::{BLE_HISTORY_SILENCE, BLE_QUIET, BLE_QUIET_CROWDED, BLE_TURN_MAX};
+use crate::profile::{Catalogue, Plan};
+
+fn plan(services: &[&str]) -> Arc<Plan> {
+    static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(Catalogue::built_in);
+    let services: BTreeSet<String> = services.iter().map(|s| (*s).to_owned()).collect();
+    Arc::new(CATALOGUE.plan(None, &services).unwrap())
+}
+
+fn offers(list: &[(&str, &str)]) -> Vec<Offer> {
+    list.iter().map(|(s, u)| Offer { service: (*s).into(), uuid: (*u).into(), reads: true }).collect()
+}
+
+fn now() -> Stamp {
+    Stamp::at_ms(1_795_860_000_000)
+}
+
+/// A meter with its records, and a journal that knows a record again.
+#[derive(Default)]
+struct World {
+    records: Vec<Vec<u8>>,
+    backwards: bool,
+    journal: BTreeSet<Vec<u8>>,
+    cursor: Option<Cursor>,
+    /// Sent in all connections.
+    sent: usize,
+}
+
+/// One connection to it.
+struct Call {
+    session: Session,
+    /// What the meter is about to send: values, then the answer of its control point.
+    sending: VecDeque<(&'static str, Vec<u8>)>,
+    /// Handed on, not committed.
+    pending: VecDeque<(u64, Vec<u8>)>,
+    over: bool,
+}
+
+impl World {
+    fn measure(&mut self) {
+        let [low, high] = u16::try_from(self.records.len() + 1).unwrap().to_le_bytes();
+        self.records.push(vec![0, low, high, 0xea, 7, 11, 22, 10, 0, low]);
+    }
+
+    fn call(&mut self) -> Call {
+        let mut session = Session::new(plan(&["1808"]), self.cursor, TimeZone::UTC, now());
+        let offers = offers(&[("1808", "2A18"), ("1808", "2A34"), ("1808", "2A51"), ("1808", "2A52")]);
+        let acts = session.begin(&offers, true, now());
+        let mut call = Call { session, sending: VecDeque::new(), pending: VecDeque::new(), over: false };
+        call.follow(acts, self);
+        call
+    }
+}
+
+impl Call {
+    fn follow(&mut self, acts: Vec<Act>, world: &mut World) {
+        let mut acts = VecDeque::from(acts);
+        while let Some(act) = acts.pop_front() {
+            match act {
+                Act::Do(offer, operation) => {
+                    if let Operation::Write(request) = operation {
+                        assert_eq!(offer.uuid, "2A52");
+                        self.report(&request, world);
+                    }
+                    acts.extend(self.session.answered(Ok(vec![0, 0]), now()));
+                }
+                // What the control point says is no record.
+                Act::Hand { ticket, bytes, .. } => self.pending.push_back((ticket, bytes.to_vec())),
+                Act::Keep(cursor) => world.cursor = cursor,
+                Act::Learn(_) => {}
+                Act::Release => self.over = true,
+                Act::Fail(fault) => panic!("{fault}"),
+            }
+        }
+    }
+
+    fn report(&mut self, request: &[u8], world: &mut World) {
+        let from = match *request {
+            [1, 1] => 0,
+            [1, 3, 1, low, high] => u16::from_le_bytes([low, high]),
+            _ => panic!("{request:?} is asked: nothing but reports may be"),
+        };
+        let number = |r: &Vec<u8>| u16::from_le_bytes([r[1], r[2]]);
+        let mut records: Vec<_> = world.records.iter().filter(|r| number(r) >= from).cloned().collect();
+        if world.backwards {
+            records.reverse();
+        }
+        let code = if records.is_empty() { 6 } else { 1 };
+        world.sent += records.len();
+        self.sending = records.into_iter().map(|r| ("2A18", r)).collect();
+        self.sending.push_back(("2A52", vec![6, 0, 1, code]));
+    }
+
+    fn send(&mut self, world: &mut World) {
+        let Some((uuid, bytes)) = self.sending.pop_front() else { return };
+        let acts = self.session.value(uuid, Bytes::from(bytes), now());
+        self.follow(acts, world);
+    }
+
+    fn commit(&mut self, world: &mut World) {
+        let Some((ticket, bytes)) = self.pending.pop_front() else { return };
+        // The features that are read at the beginning are no record.
+        if bytes.len() > 2 {
+            world.journal.insert(bytes);
+        }
+        let acts = self.session.kept(ticket);
+        self.follow(acts, world);
+    }
+
+    /// To its end, with nothing in the way.
+    fn finish(mut self, world: &mut World) {
+        for _ in 0..10_000 {
+            if self.over {
+                return;
+            }
+            self.send(world);
+            self.commit(world);
+        }
+        panic!("the session does not end");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// Whatever breaks when: in the end the journal has what the meter has, and the next call brings one known record.
+    #[test]
+    fn every_interruption_of_a_transfer_loses_nothing(
+        steps in prop::collection::vec(0u8..20, 0..300),
+        first in 0usize..30,
+        backwards: bool,
+    ) {
+        let mut world = World { backwards, ..World::default() };
+        (0..first).for_each(|_| world.measure());
+        let mut call = world.call();
+        for step in steps {
+            match step {
+                0..=8 => call.send(&mut world),
+                9..=15 => call.commit(&mut world),
+                16 => world.measure(),
+                // The link breaks: what was handed on is still committed, and moves the cursor.
+                17 | 18 => {
+                    call.sending.clear();
+                    while !call.pending.is_empty() {
+                        call.commit(&mut world);
+                    }
+                    call = world.call();
+                }
+                // The process is killed: what was not committed is gone.
+                _ => call = world.call(),
+            }
+            let committed = &world.journal;
+            if let Some(cursor) = world.cursor {
+                let before = world.records.iter().take(usize::from(cursor.sequence));
+                prop_assert!(before.clone().all(|r| committed.contains(r)), "the cursor stands beyond what is committed");
+            }
+        }
+        world.call().finish(&mut world);
+        world.call().finish(&mut world);
+        let all: BTreeSet<_> = world.records.iter().cloned().collect();
+        prop_assert_eq!(&world.journal, &all);
+        world.sent = 0;
+        world.call().finish(&mut world);
+        if !backwards {
+            prop_assert_eq!(world.sent, usize::from(!all.is_empty()));
+        }
+        prop_assert_eq!(&world.journal, &all);
+    }
+
+    /// A cleared memory begins again at 1: everything new is fetched.
+    #[test]
+    fn a_meter_that_was_reset_loses_nothing(before in 1usize..20, after in 1usize..30) {
+        let mut world = World::default();
+        (0..before).for_each(|_| world.measure());
+        world.call().finish(&mut world);
+        world.records.clear();
+        (0..after).for_each(|_| world.measure());
+        // The same numbers, other contents.
+        world.records.iter_mut().for_each(|r| r[4] = 8);
+        world.call().finish(&mut world);
+        world.call().finish(&mut world);
+        prop_assert!(world.records.iter().all(|r| world.journal.contains(r)));
+    }
+}
+
+/// Begins a cuff's session and answers until nothing more is asked.
+fn cuff(clock: Option<Vec<u8>>, trusted: bool) -> (Session, Vec<(String, Operation)>, Vec<Act>) {
+    let now = Stamp { trusted, ..now() };
+    let mut session = Session::new(plan(&["1810"]), None, TimeZone::UTC, now);
+    let offers = offers(&[("1810", "2A35"), ("1810", "2A49"), ("1805", "2A2B"), ("180F", "2A19")]);
+    let mut acts = VecDeque::from(session.begin(&offers, false, now));
+    let (mut asked, mut others) = (Vec::new(), Vec::new());
+    while let Some(act) = acts.pop_front() {
+        match act {
+            Act::Do(offer, operation) => {
+                let answer = match (offer.uuid.as_str(), &operation) {
+                    ("2A2B", Operation::Read) => clock.clone().ok_or(NoAnswer::Refused),
+                    _ => Ok(vec![50]),
+                };
+                asked.push((offer.uuid, operation));
+                acts.extend(session.answered(answer, now));
+            }
+            other => others.push(other),
+        }
+    }
+    (session, asked, others)
+}
+
+fn written(asked: &[(String, Operation)]) -> Vec<&Vec<u8>> {
+    let clock = |(uuid, operation): &&(String, Operation)| uuid == "2A2B" && matches!(operation, Operation::Write(_));
+    asked.iter().filter(clock).filter_map(|(_, o)| if let Operation::Write(b) = o { Some(b) } else { None }).collect()
+}
+
+#[test]
+fn a_clock_is_read_first_and_set_only_if_it_is_wrong() {
+    // 2026-11-28T10:00:00, as ours.
+    let right = crate::codec::date_time::encode(now().timestamp().to_zoned(TimeZone::UTC).datetime()).to_vec();
+    let (_, asked, learnt) = cuff(Some(right.clone()), true);
+    assert!(written(&asked).is_empty(), "it is right");
+    assert!(learnt.iter().any(|a| matches!(a, Act::Learn(Fact::Clock(..)))));
+
+    let (_, asked, learnt) = cuff(Some(vec![0xe4, 7, 1, 1, 0, 0, 0, 4, 0, 0]), true);
+    let place = |wanted: &Operation| asked.iter().position(|(u, o)| u == "2A2B" && o == wanted);
+    let set = written(&asked);
+    assert_eq!((set.len(), &set[0][..7], set[0].len()), (1, &right[..], 10));
+    assert!(place(&Operation::Read) < place(&Operation::Write(set[0].clone())));
+    assert!(learnt.contains(&Act::Learn(Fact::ClockSet)));
+
+    let (_, asked, _) = cuff(Some(vec![0; 10]), true);
+    assert_eq!(written(&asked).len(), 1, "it does not know the time");
+    let (_, asked, _) = cuff(Some(vec![0; 10]), false);
+    assert!(written(&asked).is_empty(), "nor do we");
+    let (_, asked, _) = cuff(None, true);
+    assert!(written(&asked).is_empty(), "it does not tell");
+}
+
+#[test]
+fn what_is_read_is_no_notification_and_what_is_not_subscribed_no_value() {
+    let mut session = Session::new(plan(&["1810"]), None, TimeZone::UTC, now());
+    let acts = session.begin(&offers(&[("1810", "2A35")]), false, now());
+    assert!(matches!(&acts[..], [Act::Do(o, Operation::Subscribe)] if o.uuid == "2A35"));
+    assert!(session.value("2A49", Bytes::from_static(&[0]), now()).is_empty());
+    // An indication may be there before the answer to the subscription.
+    assert!(matches!(session.value("2A35", Bytes::from_static(&[0]), now())[..], [Act::Hand { ticket: 1, .. }]));
+    assert!(session.answered(Ok(Vec::new()), now()).is_empty());
+    assert!(session.is_content());
+}
+
+#[test]
+fn what_a_profile_cannot_do_without_must_be_there() {
+    let begin = |services: &[&str], list: &[(&str, &str)]| {
+        Session::new(plan(services), None, TimeZone::UTC, now()).begin(&offers(list), false, now())
+    };
+    assert_eq!(begin(&["1810"], &[("1810", "2A49")]), [Act::Fail(DeviceFault::Missing("2A35".into()))]);
+    assert_eq!(begin(&["1808"], &[("1808", "2A18")]), [Act::Fail(DeviceFault::Missing("2A52".into()))]);
+}
+
+#[test]
+fn a_connection_ends_when_nothing_comes_and_sooner_when_others_wait() {
+    let (mut session, ..) = cuff(None, true);
+    assert_eq!(session.due(now()), Some(BLE_QUIET));
+    session.crowd(true);
+    assert_eq!(session.due(now()), Some(BLE_QUIET_CROWDED));
+    let later = now().plus(BLE_TURN_MAX - Duration::from_secs(1));
+    session.value("2A35", Bytes::from_static(&[0]), later);
+    assert_eq!(session.due(later), Some(Duration::from_secs(1)), "its turn is over");
+    assert_eq!(session.late(later.plus(Duration::from_secs(1))), [Act::Release]);
+    assert_eq!(session.due(later), None);
+}
+
+#[test]
+fn a_history_that_falls_silent_and_an_answer_that_does_not_come_are_failures() {
+    let mut world = World::default();
+    world.measure();
+    let mut call = world.call();
+    assert!(call.session.is_fetching() && !call.session.is_content());
+    let late = now().plus(BLE_HISTORY_SILENCE);
+    assert_eq!(call.session.late(late), [Act::Fail(DeviceFault::Timeout)]);
+
+    for (answer, fault) in [
+        (NoAnswer::Timeout, DeviceFault::Timeout),
+        (NoAnswer::Unauthorised, DeviceFault::NotPaired),
+        (NoAnswer::Lost, DeviceFault::Lost),
+        (NoAnswer::Refused, DeviceFault::Refused("2A35".into())),
+    ] {
+        let mut session = Session::new(plan(&["1810"]), None, TimeZone::UTC, now());
+        session.begin(&offers(&[("1810", "2A35")]), false, now());
+        assert_eq!(session.answered(Err(answer), now()), [Act::Fail(fault)]);
+    }
+}

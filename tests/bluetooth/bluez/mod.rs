@@ -1,0 +1,320 @@
+//! A fake `org.bluez` on a private D-Bus: virtual peripherals of the lab behind the interfaces of BlueZ 5.66, and its faults.
+//!
+//! It answers what a gateway asks of the real one: objects, adapter, devices, GATT by introspection, agent, pairing.
+
+mod adapter;
+mod agent;
+mod device;
+mod gatt;
+
+use std::collections::{BTreeMap, HashMap};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use wardline::lab::device::{COMMON, Gatt, Tool, read_value};
+use zbus::Connection;
+
+pub use agent::Method;
+use device::Device;
+
+pub const ADAPTER: &str = "/org/bluez/hci0";
+
+/// The private bus, a process that ends with this handle.
+pub struct Bus {
+    pub address: String,
+    child: Child,
+    _folder: tempfile::TempDir,
+}
+
+impl Bus {
+    /// Starts it, or says loudly why not.
+    pub fn start() -> Option<Self> {
+        use std::io::{BufRead, BufReader};
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("bus.conf");
+        let text = format!(
+            "<!DOCTYPE busconfig PUBLIC \"-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN\" \
+             \"http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd\">\n\
+             <busconfig><listen>unix:path={}/bus</listen><auth>EXTERNAL</auth><policy context=\"default\">\
+             <allow send_destination=\"*\" eavesdrop=\"true\"/><allow eavesdrop=\"true\"/><allow own=\"*\"/></policy></busconfig>",
+            folder.path().display()
+        );
+        std::fs::write(&file, text).unwrap();
+        let child = Command::new("dbus-daemon")
+            .arg(format!("--config-file={}", file.display()))
+            .args(["--nofork", "--print-address=1"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn();
+        let Ok(mut child) = child else {
+            crate::support::skipped("dbus-daemon is not installed: run `./dev test`, or `apt-get install dbus`");
+            return None;
+        };
+        let mut address = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut address).unwrap();
+        assert!(!address.trim().is_empty(), "dbus-daemon did not start");
+        Some(Self { address: address.trim().to_owned(), child, _folder: folder })
+    }
+
+    /// Ends it, as a crash would.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Bus {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// How a virtual peripheral behaves.
+#[derive(Clone)]
+pub struct Manners {
+    /// It needs a bond, made like this, before it answers.
+    pub pairing: Option<Method>,
+    /// It is bonded from the start.
+    pub bonded: bool,
+    /// `Connect` never answers.
+    pub stuck: bool,
+    /// It connects, and no service is found.
+    pub bare: bool,
+    /// It hangs up after so many values of a connection.
+    pub hangs_up_after: Option<usize>,
+    /// It hangs up by itself when it has sent all.
+    pub hangs_up: bool,
+    /// It repeats its first value for ever, this often in a second.
+    pub floods: Option<u64>,
+    /// What its clock says, as octets of 2A2B.
+    pub clock: Vec<u8>,
+}
+
+impl Default for Manners {
+    fn default() -> Self {
+        Self {
+            pairing: None,
+            bonded: false,
+            stuck: false,
+            bare: false,
+            hangs_up_after: None,
+            hangs_up: true,
+            floods: None,
+            clock: vec![0xea, 7, 1, 1, 0, 0, 0, 4, 0, 0],
+        }
+    }
+}
+
+/// What a virtual peripheral is and what happened to it.
+pub struct Peripheral {
+    pub address: String,
+    pub name: String,
+    pub gatt: Vec<Gatt>,
+    /// Values to push, oldest first: UUID, octets, and for a memory the record's number.
+    pub values: Mutex<Vec<(String, Vec<u8>)>>,
+    /// It keeps its values and sends them when asked.
+    pub memory: bool,
+    pub manners: Mutex<Manners>,
+    /// Values pushed so far, when it has no memory.
+    pub sent: AtomicUsize,
+    /// Calls of `Connect`.
+    pub connects: AtomicUsize,
+    /// It has a bond with this host.
+    pub bonded: AtomicBool,
+    /// What was written: UUID and octets.
+    pub written: Mutex<Vec<(String, Vec<u8>)>>,
+    /// What was done, in order: `read 2A2B`, `write 2A2B`, `subscribe 2A35`.
+    pub done: Mutex<Vec<String>>,
+    /// Advertisements are heard.
+    pub awake: AtomicBool,
+    /// Broadcast data: service and octets.
+    pub broadcast: Mutex<Option<(String, Vec<u8>)>>,
+}
+
+impl Peripheral {
+    /// Of the lab's table.
+    pub fn new(tool: Tool, address: &str, values: Vec<(String, Vec<u8>)>, manners: Manners) -> Arc<Self> {
+        let gatt = tool.gatt().iter().chain(&COMMON).copied().collect();
+        Self::with(address, &format!("Lab {tool:?}"), gatt, tool.has_memory(), values, manners)
+    }
+
+    pub fn with(
+        address: &str,
+        name: &str,
+        gatt: Vec<Gatt>,
+        memory: bool,
+        values: Vec<(String, Vec<u8>)>,
+        manners: Manners,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            address: address.into(),
+            name: name.into(),
+            gatt,
+            memory,
+            values: Mutex::new(values),
+            sent: AtomicUsize::new(0),
+            connects: AtomicUsize::new(0),
+            bonded: AtomicBool::new(manners.bonded),
+            manners: Mutex::new(manners),
+            written: Mutex::default(),
+            done: Mutex::default(),
+            awake: AtomicBool::new(true),
+            broadcast: Mutex::default(),
+        })
+    }
+
+    pub fn manners(&self) -> Manners {
+        self.manners.lock().unwrap().clone()
+    }
+
+    pub fn path(&self) -> String {
+        format!("{ADAPTER}/dev_{}", self.address.replace(':', "_"))
+    }
+
+    pub fn services(&self) -> Vec<String> {
+        let mut all: Vec<String> = self.gatt.iter().map(|g| long(g.0)).collect();
+        all.dedup();
+        all
+    }
+
+    pub fn did(&self, what: String) {
+        self.done.lock().unwrap().push(what);
+    }
+
+    /// What happened to it, in one line.
+    pub fn told(&self) -> String {
+        let (connects, sent) = (self.connects.load(Ordering::SeqCst), self.sent.load(Ordering::SeqCst));
+        format!("{}: {connects} connects, {sent} sent, {:?}", self.address, self.done.lock().unwrap())
+    }
+
+    /// What a read of this characteristic gives.
+    pub fn read(&self, uuid: &str) -> Vec<u8> {
+        if uuid == "2A2B" { self.manners().clock } else { read_value(uuid).unwrap_or_default().to_vec() }
+    }
+}
+
+/// A 16-bit UUID in full.
+pub fn long(uuid: &str) -> String {
+    format!("0000{}-0000-1000-8000-00805f9b34fb", uuid.to_ascii_lowercase())
+}
+
+/// What bluetoothd has in common for all its objects.
+pub struct State {
+    pub peripherals: BTreeMap<String, Arc<Peripheral>>,
+    pub powered: AtomicBool,
+    pub discovering: AtomicBool,
+    /// Advertisements are not heard, although the scan runs.
+    pub deaf: AtomicBool,
+    /// A scan that is started does not run.
+    pub scanless: AtomicBool,
+    /// `StartDiscovery` was called so often.
+    pub scans: AtomicUsize,
+    /// The adapter was switched off so often.
+    pub switched_off: AtomicUsize,
+    /// Connected now, and at most.
+    pub connected: AtomicUsize,
+    pub connected_most: AtomicUsize,
+    /// The agent: bus name, object path.
+    pub agent: Mutex<Option<(String, String)>>,
+}
+
+/// A running fake bluetoothd.
+pub struct Bluez {
+    pub state: Arc<State>,
+    connection: Connection,
+    radio: tokio::task::JoinHandle<()>,
+}
+
+impl Bluez {
+    /// Takes the name `org.bluez` on this bus.
+    pub async fn start(bus: &Bus, peripherals: &[Arc<Peripheral>]) -> Self {
+        let state = Arc::new(State {
+            peripherals: peripherals.iter().map(|p| (p.address.clone(), p.clone())).collect(),
+            powered: AtomicBool::new(true),
+            discovering: AtomicBool::new(false),
+            deaf: AtomicBool::new(false),
+            scanless: AtomicBool::new(false),
+            scans: AtomicUsize::new(0),
+            switched_off: AtomicUsize::new(0),
+            connected: AtomicUsize::new(0),
+            connected_most: AtomicUsize::new(0),
+            agent: Mutex::new(None),
+        });
+        let connection = zbus::connection::Builder::address(bus.address.as_str())
+            .unwrap()
+            .serve_at("/", zbus::fdo::ObjectManager)
+            .unwrap()
+            .serve_at("/org/bluez", agent::Manager(state.clone()))
+            .unwrap()
+            .serve_at(ADAPTER, adapter::Adapter(state.clone()))
+            .unwrap()
+            .name("org.bluez")
+            .unwrap()
+            .build()
+            .await
+            .unwrap();
+        // A real one knows bonded devices from before.
+        for p in state.peripherals.values().filter(|p| p.bonded.load(Ordering::SeqCst)) {
+            connection.object_server().at(p.path(), Device::new(p.clone(), state.clone())).await.unwrap();
+        }
+        let radio = tokio::spawn(advertise(connection.clone(), state.clone()));
+        Self { state, connection, radio }
+    }
+
+    /// As a crash of bluetoothd would end it.
+    pub async fn kill(self) {
+        self.radio.abort();
+        let _ = self.connection.close().await;
+    }
+
+    /// The adapter is pulled out.
+    pub async fn unplug(&self) {
+        self.state.deaf.store(true, Ordering::SeqCst);
+        self.connection.object_server().remove::<adapter::Adapter, _>(ADAPTER).await.unwrap();
+    }
+
+    /// And put in again.
+    pub async fn plug(&self) {
+        self.connection.object_server().at(ADAPTER, adapter::Adapter(self.state.clone())).await.unwrap();
+        self.state.deaf.store(false, Ordering::SeqCst);
+    }
+
+    /// The scan ends by itself.
+    pub async fn end_scan(&self) {
+        adapter::discovering(self.connection.object_server(), &self.state, false).await;
+    }
+
+    /// Somebody on the bus wants to pair a device: whether it worked.
+    pub async fn pair(&self, p: &Arc<Peripheral>) -> bool {
+        let paired = agent::pair(&self.connection, p, &self.state).await.is_ok();
+        p.bonded.fetch_or(paired, Ordering::SeqCst);
+        paired
+    }
+
+    /// A device loses its bond, or the box's side of it is taken away.
+    pub async fn lose_bond(&self, p: &Arc<Peripheral>) {
+        p.bonded.store(false, Ordering::SeqCst);
+        device::changed(self.connection.object_server(), &p.path()).await;
+    }
+}
+
+/// While the scan runs, every peripheral that is awake is heard ten times a second.
+async fn advertise(connection: Connection, state: Arc<State>) {
+    let server = connection.object_server();
+    loop {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let scans = state.discovering.load(Ordering::SeqCst) && state.powered.load(Ordering::SeqCst);
+        if !scans || state.deaf.load(Ordering::SeqCst) {
+            continue;
+        }
+        for p in state.peripherals.values().filter(|p| p.awake.load(Ordering::SeqCst)) {
+            device::heard(server, p, &state).await;
+        }
+    }
+}
+
+/// Options of a call, which nobody looks at.
+pub type Options = HashMap<String, zbus::zvariant::OwnedValue>;

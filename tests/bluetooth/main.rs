@@ -1,0 +1,20 @@
+//! Bluetooth, through the built binary: virtual peripherals of the lab → a fake bluetoothd on a D-Bus of the test's own →
+//! `wardline run` → a FHIR endpoint that counts.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test says what is wrong by ending"
+)]
+
+mod bluez;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod healing;
+mod pairing;
+mod readings;
+mod rig;

@@ -1,0 +1,111 @@
+//! Pairing: only what a person named, in the way the device wants; a lost bond is found and said.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use wardline::lab::device::Tool;
+
+use crate::bluez::{Manners, Method, Peripheral};
+use crate::rig::{Rig, peripheral};
+
+fn meter(number: u32, method: Method) -> (Arc<Peripheral>, usize) {
+    peripheral(Tool::Glucometer, number, 5, Manners { pairing: Some(method), ..Manners::default() })
+}
+
+fn id(p: &Peripheral) -> String {
+    format!("ble:{}", p.address)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_meter_is_paired_in_each_way_and_then_read() {
+    let ways = [Method::JustWorks, Method::Shows(123_456), Method::Types(654_321), Method::Compares(42)];
+    let meters: Vec<_> = (1..).zip(ways).map(|(n, way)| meter(n, way)).collect();
+    let readings: usize = meters.iter().map(|(_, n)| n).sum();
+    let Some(mut rig) = Rig::start(meters.iter().map(|(p, _)| p.clone()).collect(), &[], "").await else { return };
+    for (p, _) in &meters {
+        rig.until("the refusal", |rig| rig.why(p) == "WL-S063").await;
+        assert_eq!(p.connects.load(Ordering::SeqCst), 0, "what needs a bond is not tried without one");
+    }
+    for (p, _) in &meters {
+        let (id, gateway) = (id(p), &rig.gateway);
+        let (out, err, code) = gateway.cli(&["devices", "pair", &id, "--passkey", "123456", "--same"]);
+        assert_eq!(code, Some(0), "{out}{err}{}", gateway.log());
+        let told = match p.manners().pairing.unwrap() {
+            Method::Types(_) => out.contains("Type 654321 into the device"),
+            Method::Compares(_) => out.contains("Does the device show 000042?"),
+            _ => true,
+        };
+        assert!(told && out.contains("Paired."), "{out}");
+    }
+    rig.holds(readings).await;
+    // A passkey is nobody else's business.
+    assert!(!rig.gateway.log().contains("654321") && !rig.gateway.log().contains("123456"));
+    rig.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_passkey_pairs_nothing_and_the_next_try_may_be_right() {
+    let (meter, readings) = meter(1, Method::Shows(111_111));
+    let Some(mut rig) = Rig::start(vec![meter.clone()], &[], "").await else { return };
+    let (out, _, code) = rig.gateway.cli(&["devices", "pair", &id(&meter), "--passkey", "222222"]);
+    assert_eq!(code, Some(1), "{out}");
+    assert!(out.contains("Not paired") && !meter.bonded.load(Ordering::SeqCst), "{out}");
+    let (out, err, code) = rig.gateway.cli(&["devices", "pair", &id(&meter), "--passkey", "111111"]);
+    assert_eq!(code, Some(0), "{out}{err}");
+    rig.holds(readings).await;
+    rig.stop();
+}
+
+/// BlueZ asks the agent for a device that no person named: the answer is no, each time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_pairs_by_itself() {
+    let ways = [Method::Shows(1), Method::Types(2), Method::Compares(3)];
+    let all: Vec<_> = (1..).zip(ways).map(|(n, way)| meter(n, way).0).collect();
+    let (stranger, _) = meter(9, Method::Compares(4));
+    let mut peripherals = all.clone();
+    peripherals.push(stranger.clone());
+    let Some(mut rig) = Rig::start(peripherals, &[&stranger.address], "").await else { return };
+    let state = rig.bluez.as_ref().unwrap().state.clone();
+    rig.until("the agent", |_| state.agent.lock().unwrap().is_some()).await;
+    rig.until("the stranger", |rig| rig.gateway.cli(&["devices", "scan"]).0.contains(&stranger.address)).await;
+    for p in all.iter().chain([&stranger]) {
+        let paired = rig.bluez.as_ref().unwrap().pair(p).await;
+        assert!(!paired && !p.bonded.load(Ordering::SeqCst), "{}", p.address);
+    }
+    // Nor while the window is open for another one.
+    let (gateway, waiting) = (&rig.gateway, "ble:C0:26:DF:99:99:99");
+    let opened = std::thread::scope(|scope| {
+        let cli = scope.spawn(|| gateway.cli(&["devices", "pair", waiting]));
+        std::thread::sleep(Duration::from_millis(500));
+        let busy = gateway.cli(&["devices", "pair", &id(&all[0])]);
+        assert_eq!(busy.2, Some(1), "{busy:?}");
+        let paired = tokio::task::block_in_place(|| {
+            tokio::runtime::Handle::current().block_on(rig.bluez.as_ref().unwrap().pair(&stranger))
+        });
+        assert!(!paired);
+        gateway.post("/v1/bluetooth/pairing/cancel");
+        cli.join().unwrap()
+    });
+    assert_eq!(opened.2, Some(1), "{opened:?}");
+    rig.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_bond_is_said_and_paired_again() {
+    let (meter, readings) = meter(1, Method::JustWorks);
+    meter.bonded.store(true, Ordering::SeqCst);
+    let Some(mut rig) = Rig::start(vec![meter.clone()], &[], "").await else { return };
+    rig.holds(readings).await;
+    rig.bluez.as_ref().unwrap().lose_bond(&meter).await;
+    rig.until("the loss", |rig| rig.why(&meter) == "WL-S064").await;
+    rig.until("the alert", |rig| rig.gateway.cli(&["alerts"]).0.contains("has forgotten this box")).await;
+    let (out, err, code) = rig.gateway.cli(&["devices", "forget", &id(&meter)]);
+    assert_eq!(code, Some(0), "{out}{err}");
+    rig.until("no bond", |rig| rig.why(&meter) == "WL-S063").await;
+    let (out, err, code) = rig.gateway.cli(&["devices", "pair", &id(&meter)]);
+    assert_eq!(code, Some(0), "{out}{err}");
+    rig.until("all well", |rig| rig.device(&meter)["paired"] == true && rig.why(&meter).is_empty()).await;
+    rig.until("the end of it", |rig| !rig.gateway.cli(&["alerts"]).0.contains("has forgotten this box")).await;
+    rig.stop();
+}

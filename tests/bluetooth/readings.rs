@@ -1,0 +1,174 @@
+//! What devices measured is at the endpoint exactly once, whatever the link did.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use wardline::lab::device::{COMMON, Mishap, Tool, Use};
+
+use crate::bluez::{Manners, Peripheral};
+use crate::rig::{Rig, address, measured, peripheral};
+
+fn bonded() -> Manners {
+    Manners { bonded: true, ..Manners::default() }
+}
+
+/// What was written to the control point.
+fn requests(p: &Peripheral) -> Vec<Vec<u8>> {
+    p.written.lock().unwrap().iter().filter(|(uuid, _)| uuid == "2A52").map(|(_, b)| b.clone()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_kind_of_device_is_read_once() {
+    let kinds = [Tool::Cuff, Tool::Thermometer, Tool::Oximeter, Tool::Scale, Tool::HeartStrap];
+    let mut all: Vec<_> = kinds.iter().map(|tool| peripheral(*tool, 1, 3, Manners::default())).collect();
+    all.push(peripheral(Tool::Glucometer, 1, 40, bonded()));
+    let readings = all.iter().map(|(_, n)| n).sum();
+    let Some(mut rig) = Rig::start(all.into_iter().map(|(p, _)| p).collect(), &[], "").await else { return };
+    rig.holds(readings).await;
+    let cuff = &rig.peripherals[0];
+    rig.until("its battery", |rig| rig.device(cuff)["battery"] == 87).await;
+    let device = rig.device(cuff);
+    assert_eq!((&device["model"], &device["rssi"]), (&"Lab".into(), &(-60).into()), "{device}");
+    // Its clock was asked before it was set, and set because it was wrong.
+    let done = cuff.done.lock().unwrap().clone();
+    let at = |what: &str| done.iter().position(|d| d == what).unwrap_or_else(|| panic!("{what}: {done:?}"));
+    assert!(at("read 2A2B") < at("write 2A2B"), "{done:?}");
+    assert!(device["clock_ahead_s"].as_i64().unwrap() < -1_000_000, "{device}");
+    rig.stop();
+}
+
+/// The link breaks after every 17th record; then the process is killed in mid-history.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_history_that_is_interrupted_is_there_once_and_goes_on_where_it_stood() {
+    let (meter, readings) = peripheral(Tool::Glucometer, 1, 120, Manners { hangs_up_after: Some(17), ..bonded() });
+    let Some(mut rig) = Rig::start(vec![meter.clone()], &[], "").await else { return };
+    rig.until("a break", |_| meter.connects.load(Ordering::SeqCst) >= 2).await;
+    meter.manners.lock().unwrap().hangs_up_after = Some(33);
+    rig.until("another break", |_| meter.connects.load(Ordering::SeqCst) >= 3).await;
+    rig.gateway.kill();
+    rig.gateway.start();
+    rig.holds(readings).await;
+    let asked = requests(&meter);
+    assert_eq!(asked[0], [1, 1]);
+    assert!(asked[1..].iter().any(|r| r.len() == 5 && r[3] > 1), "from where it stood: {asked:?}");
+    // What is new afterwards comes with the record under the cursor, which is known.
+    let (more, readings) = measured(Tool::Glucometer, 1, 125, Mishap::None);
+    *meter.values.lock().unwrap() = more;
+    rig.holds(readings).await;
+    let verified = rig.gateway.json(&["custody", "verify"]);
+    assert_eq!(verified["readings"], readings, "{verified}");
+    rig.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_cut_short_is_kept_as_a_reject_and_the_whole_one_follows() {
+    let kinds = [Tool::Cuff, Tool::Thermometer, Tool::Oximeter];
+    let (mut all, mut readings) = (Vec::new(), 0);
+    for tool in kinds {
+        let (mut values, n) = measured(tool, 1, 2, Mishap::Short);
+        // Nothing, and more than ATT can carry.
+        values.insert(0, (values[0].0.clone(), Vec::new()));
+        values.insert(1, (values[0].0.clone(), vec![0xff; 600]));
+        readings += n;
+        all.push(Peripheral::new(tool, &address(tool, 1), values, Manners::default()));
+    }
+    let Some(mut rig) = Rig::start(all, &[], "").await else { return };
+    rig.holds(readings).await;
+    rig.until("the rejects", |rig| rig.gateway.cli(&["inbox"]).0.contains("WL-D")).await;
+    rig.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_without_what_its_profile_needs_is_said_and_holds_up_nobody() {
+    let gatt = vec![("1810", "2A49", Use::Read), COMMON[0]];
+    let odd = Peripheral::with("C0:26:DF:77:00:01", "Odd cuff", gatt, false, Vec::new(), Manners::default());
+    let bare = peripheral(Tool::Thermometer, 7, 1, Manners { bare: true, ..Manners::default() }).0;
+    let foreign = Peripheral::with("C0:26:DF:77:00:02", "Lamp", vec![COMMON[0]], false, Vec::new(), Manners::default());
+    let (cuff, readings) = peripheral(Tool::Cuff, 1, 2, Manners::default());
+    let all = vec![odd.clone(), bare.clone(), foreign.clone(), cuff];
+    let Some(mut rig) = Rig::start(all, &[], "").await else { return };
+    rig.holds(readings).await;
+    rig.until("what is missing", |rig| rig.why(&odd) == "WL-S062").await;
+    rig.until("no service", |rig| rig.why(&bare) == "WL-S060").await;
+    rig.until("no profile", |rig| rig.why(&foreign) == "WL-S069").await;
+    rig.stop();
+}
+
+/// Twenty devices and three places; one device in the street is nobody's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn twenty_devices_take_turns_and_a_stranger_is_never_connected_to() {
+    let kinds = [Tool::Cuff, Tool::Thermometer, Tool::Oximeter, Tool::Scale];
+    let (mut all, mut readings) = (Vec::new(), 0);
+    for i in 0..20 {
+        let manners = Manners { hangs_up: i % 2 == 0, ..Manners::default() };
+        let (p, n) = peripheral(kinds[i as usize % 4], 10 + i, 2, manners);
+        all.push(p);
+        readings += n;
+    }
+    let (stranger, _) = peripheral(Tool::Cuff, 99, 2, Manners::default());
+    all.push(stranger.clone());
+    let Some(mut rig) = Rig::start(all, &[&stranger.address], "max_connected = 3").await else { return };
+    rig.holds(readings).await;
+    assert_eq!(stranger.connects.load(Ordering::SeqCst), 0);
+    assert!(rig.files() < 60, "{} open files after {} connections", rig.files(), rig.peripherals.len());
+    let most = rig.bluez.as_ref().unwrap().state.connected_most.load(Ordering::SeqCst);
+    assert!((2..=3).contains(&most), "{most} connected at once");
+    rig.stop();
+}
+
+/// Resident memory of a process, KiB.
+fn resident(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|l| l.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_that_floods_is_left_alone_and_others_do_not_notice() {
+    let (hostile, _) = peripheral(Tool::HeartStrap, 50, 1, Manners { floods: Some(1_000), ..Manners::default() });
+    let (meter, a) = peripheral(Tool::Glucometer, 1, 30, bonded());
+    let (cuff, b) = peripheral(Tool::Cuff, 1, 3, Manners::default());
+    let late = [meter.clone(), cuff.clone()];
+    late.iter().for_each(|p| p.awake.store(false, Ordering::SeqCst));
+    let Some(mut rig) = Rig::start(vec![hostile.clone(), meter, cuff], &[], "").await else { return };
+    rig.until("the flood", |_| hostile.connects.load(Ordering::SeqCst) > 0).await;
+    let before = resident(rig.gateway.pid());
+    late.iter().for_each(|p| p.awake.store(true, Ordering::SeqCst));
+    rig.until("the quarantine", |rig| rig.why(&hostile) == "WL-S068").await;
+    let of = |rig: &Rig, p: &Peripheral| rig.device(p)["values"].as_u64().unwrap_or(0);
+    rig.until("the others", |rig| of(rig, &late[0]) >= a as u64 && of(rig, &late[1]) >= b as u64 / 2).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(hostile.connects.load(Ordering::SeqCst), 1, "it is not connected to again");
+    let values = of(&rig, &hostile);
+    assert!(values <= 1_600, "{values} values were taken from it");
+    let grown = resident(rig.gateway.pid()).saturating_sub(before);
+    assert!(grown < 24 * 1_024, "memory grew by {grown} KiB");
+    rig.until("every delivery", |rig| rig.gateway.json(&["outbox"])[0]["waiting"] == 0).await;
+    assert_eq!(rig.endpoint.counts().duplicates, 0);
+    rig.stop();
+}
+
+/// Scales that only broadcast, ten times a second: read without a connection, each weighing once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn broadcasts_are_read_without_connecting() {
+    let none = || Manners::default();
+    let bthome = Peripheral::with("C0:26:DF:77:00:03", "Scale", Vec::new(), false, Vec::new(), none());
+    let mi = Peripheral::with("C0:26:DF:77:00:04", "MI_SCALE", Vec::new(), false, Vec::new(), none());
+    let stranger = Peripheral::with("C0:26:DF:77:00:05", "Scale", Vec::new(), false, Vec::new(), none());
+    let mass = |kg_100: u16| Some(("FCD2".to_owned(), [&[0x40, 0x06][..], &kg_100.to_le_bytes()].concat()));
+    *bthome.broadcast.lock().unwrap() = mass(8_030);
+    *stranger.broadcast.lock().unwrap() = mass(9_000);
+    let stable = vec![0x22, 0x20, 0x44, 0xea, 0x07, 0x0b, 0x16, 0x0a, 0, 0];
+    *mi.broadcast.lock().unwrap() = Some(("181D".to_owned(), stable));
+    let all = vec![bthome.clone(), mi.clone(), stranger.clone()];
+    let Some(mut rig) = Rig::start(all, &[&stranger.address], "").await else { return };
+    rig.holds(2).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    rig.holds(2).await;
+    *bthome.broadcast.lock().unwrap() = mass(8_040);
+    rig.holds(3).await;
+    for p in [bthome, mi, stranger] {
+        assert_eq!(p.connects.load(Ordering::SeqCst), 0, "{}", p.name);
+    }
+    rig.stop();
+}
