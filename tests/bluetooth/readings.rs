@@ -29,6 +29,8 @@ async fn every_kind_of_device_is_read_once() {
     rig.until("its battery", |rig| rig.device(cuff)["battery"] == 87).await;
     let device = rig.device(cuff);
     assert_eq!((&device["model"], &device["rssi"]), (&"Lab".into(), &(-60).into()), "{device}");
+    let (text, ..) = rig.gateway.cli(&["status"]);
+    assert!(text.contains("Bluetooth: hci0, last heard") && text.contains("87 %"), "{text}");
     // Its clock was asked before it was set, and set because it was wrong.
     let done = cuff.done.lock().unwrap().clone();
     let at = |what: &str| done.iter().position(|d| d == what).unwrap_or_else(|| panic!("{what}: {done:?}"));
@@ -57,6 +59,35 @@ async fn a_history_that_is_interrupted_is_there_once_and_goes_on_where_it_stood(
     rig.holds(readings).await;
     let verified = rig.gateway.json(&["custody", "verify"]);
     assert_eq!(verified["readings"], readings, "{verified}");
+    rig.stop();
+}
+
+/// The journal is begun anew, and what is remembered of the devices stays: it is not believed, and everything is fetched.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_journal_gets_the_whole_memory_again() {
+    let (meter, readings) = peripheral(Tool::Glucometer, 1, 20, bonded());
+    let Some(mut rig) = Rig::start(vec![meter.clone()], &[], "").await else { return };
+    rig.holds(readings).await;
+    let remembered = || std::fs::read_to_string(rig.gateway.path("state/bluetooth.json")).unwrap_or_default();
+    rig.until("its place", |_| remembered().contains("\"sequence\":20")).await;
+    // With the old journal it goes on where it stood.
+    let before = requests(&meter).len();
+    rig.stop();
+    rig.gateway.start();
+    rig.until("a request", |_| requests(&meter).len() > before).await;
+    assert_eq!(requests(&meter)[before], [1, 3, 1, 20, 0]);
+    rig.stop();
+    for file in std::fs::read_dir(rig.gateway.path("state")).unwrap() {
+        let file = file.unwrap().path();
+        if file.is_file() && file.file_name().unwrap() != "bluetooth.json" {
+            std::fs::remove_file(file).unwrap();
+        }
+    }
+    let before = requests(&meter).len();
+    rig.gateway.start();
+    rig.until("the whole of it", |rig| rig.gateway.json(&["custody", "verify"])["readings"] == readings).await;
+    assert_eq!(requests(&meter)[before], [1, 1]);
+    rig.holds(readings).await;
     rig.stop();
 }
 

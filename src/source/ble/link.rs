@@ -23,7 +23,7 @@ use crate::limits::{
     BLE_VALUES_WAITING_MAX,
 };
 use crate::profile::schema::PairingMethod;
-use crate::profile::{Catalogue, reject};
+use crate::profile::{Catalogue, Plan, reject};
 use crate::reading::{DeviceId, Frame, Path};
 
 /// What a connection tells the source.
@@ -113,6 +113,22 @@ impl Link {
         Ok((wire, offers))
     }
 
+    /// What its profiles plan for what it offers.
+    fn plan(&self, offers: &[Offer]) -> Result<Arc<Plan>, DeviceFault> {
+        let services: BTreeSet<String> = offers.iter().map(|o| o.service.clone()).collect();
+        if services.is_empty() {
+            // The discovery broke off: the link is as good as none.
+            return Err(DeviceFault::Connect);
+        }
+        let plan = self.catalogue.plan(self.name.as_deref(), &services).map_err(|e| {
+            if e == reject::SEVERAL_PROFILES { DeviceFault::SeveralProfiles } else { DeviceFault::NoProfile }
+        })?;
+        if plan.pairing == PairingMethod::Passkey && !self.paired {
+            return Err(DeviceFault::NotPaired);
+        }
+        Ok(Arc::new(plan))
+    }
+
     async fn work(&mut self, place: &mut Option<Session>) -> End {
         let (gone, lost, frames) = (self.gone.clone(), self.lost.clone(), self.frames.clone());
         let connected = tokio::select! {
@@ -123,19 +139,10 @@ impl Link {
             Ok(connected) => connected,
             Err(fault) => return End::Fault(fault),
         };
-        let services: BTreeSet<String> = offers.iter().map(|o| o.service.clone()).collect();
-        if services.is_empty() {
-            // The discovery broke off: the link is as good as none.
-            return End::Fault(DeviceFault::Connect);
-        }
-        let plan = match self.catalogue.plan(self.name.as_deref(), &services) {
-            Ok(plan) => Arc::new(plan),
-            Err(e) if e == reject::SEVERAL_PROFILES => return End::Fault(DeviceFault::SeveralProfiles),
-            Err(_) => return End::Fault(DeviceFault::NoProfile),
+        let plan = match self.plan(&offers) {
+            Ok(plan) => plan,
+            Err(fault) => return End::Fault(fault),
         };
-        if plan.pairing == PairingMethod::Passkey && !self.paired {
-            return End::Fault(DeviceFault::NotPaired);
-        }
         self.say(News::Connected(plan.profiles.clone())).await;
         let mut session = Session::new(plan, self.cursor, self.zone.clone(), self.clock.now());
         let begin = session.begin(&offers, self.curious, self.clock.now());

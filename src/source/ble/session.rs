@@ -258,9 +258,11 @@ impl Session {
 
     /// A notification or an indication.
     pub fn value(&mut self, uuid: &str, bytes: Bytes, now: Stamp) -> Acts {
-        let subscribing = self.current.as_ref().is_some_and(|(o, t)| *t == Task::Subscribe && o.uuid == uuid);
-        // What is read arrives as a value as well: only what was subscribed counts.
-        if self.over || !(subscribing || self.subscribed.contains(uuid)) {
+        // A bonded device may push at once what it is about to be subscribed to.
+        let pushed = |(offer, task): &(Offer, Task)| *task == Task::Subscribe && offer.uuid == uuid;
+        let planned = self.current.as_ref().is_some_and(pushed) || self.tasks.iter().any(pushed);
+        // What is read arrives as a value as well: only what is subscribed counts.
+        if self.over || !(planned || self.subscribed.contains(uuid)) {
             return Vec::new();
         }
         self.heard = now;

@@ -261,6 +261,15 @@ fn what_is_read_is_no_notification_and_what_is_not_subscribed_no_value() {
 }
 
 #[test]
+fn what_a_bonded_device_pushes_at_once_is_taken() {
+    let mut session = Session::new(plan(&["1810"]), None, TimeZone::UTC, now());
+    let acts = session.begin(&offers(&[("1810", "2A35"), ("1810", "2A49")]), false, now());
+    assert!(matches!(&acts[..], [Act::Do(o, Operation::Read)] if o.uuid == "2A49"));
+    assert!(matches!(session.value("2A35", Bytes::from_static(&[0]), now())[..], [Act::Hand { ticket: 1, .. }]));
+    assert!(session.value("2A49", Bytes::from_static(&[0]), now()).is_empty());
+}
+
+#[test]
 fn what_a_profile_cannot_do_without_must_be_there() {
     let begin = |services: &[&str], list: &[(&str, &str)]| {
         Session::new(plan(services), None, TimeZone::UTC, now()).begin(&offers(list), false, now())

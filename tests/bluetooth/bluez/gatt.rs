@@ -121,7 +121,7 @@ async fn tell(server: ObjectServer, p: Arc<Peripheral>, uuid: &'static str) {
             return;
         }
         p.sent.store(n + 1, Ordering::SeqCst);
-        if manners.hangs_up_after.is_some_and(|most| (n + 1) % most == 0) {
+        if manners.hangs_up_after.is_some_and(|most| (n + 1).is_multiple_of(most)) {
             return device::hang_up(&server, &p.path()).await;
         }
     }
