@@ -9,7 +9,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::disk::{Machine, private_file};
+use super::disk::{Machine, own, private_file};
 use super::open::{self, OpenError};
 use super::reader::{self, ReadError, Reader};
 use super::vault::{self, Key, Vault};
@@ -138,16 +138,6 @@ pub fn restore(
     std::fs::rename(&new, &there).and_then(|()| File::open(folder)?.sync_all()).map_err(disk)?;
     vault.mark_made(&Machine, &[vault.key()]).and_then(|()| own(&vault.mark(), &owner)).map_err(disk)?;
     Ok((found, aside))
-}
-
-/// The gateway's user must be able to use what root puts here.
-fn own(file: &Path, like: &std::fs::Metadata) -> io::Result<()> {
-    use std::os::unix::fs::{MetadataExt, chown};
-    let now = file.metadata()?;
-    if (now.uid(), now.gid()) == (like.uid(), like.gid()) {
-        return Ok(());
-    }
-    chown(file, Some(like.uid()), Some(like.gid()))
 }
 
 /// Database, WAL and its index together, in a folder named by the time.

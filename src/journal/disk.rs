@@ -2,9 +2,9 @@
 //!
 //! Promises: an entry that was made is durable when its folder is synced. SQLite's own calls do not come through here.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, chown};
 use std::path::Path;
 
 /// What the journal asks of a disk beside SQLite's own calls.
@@ -114,6 +114,15 @@ impl Disk for Machine {
         let name = |entry: io::Result<std::fs::DirEntry>| Ok(entry?.file_name().to_string_lossy().into_owned());
         std::fs::read_dir(folder)?.map(name).collect()
     }
+}
+
+/// The gateway's user must be able to use what root puts into its folder.
+pub(super) fn own(file: &Path, like: &Metadata) -> io::Result<()> {
+    let now = file.metadata()?;
+    if (now.uid(), now.gid()) == (like.uid(), like.gid()) {
+        return Ok(());
+    }
+    chown(file, Some(like.uid()), Some(like.gid()))
 }
 
 /// SQLite gives the WAL the permissions of the file.

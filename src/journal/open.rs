@@ -12,7 +12,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::hooks::Wal;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::disk::{Disk, private_file};
+use super::disk::{Disk, own, private_file};
 use super::vault::{Key, Vault};
 use super::{rekey, salvage, schema, seal, wal};
 use crate::clock::Clock;
@@ -212,6 +212,7 @@ pub(super) fn claim(folder: &Path) -> Result<File, OpenError> {
         std::fs::set_permissions(folder, Permissions::from_mode(0o700)).map_err(wrap)?;
     }
     let lock = private_file(&folder.join(LOCK)).map_err(wrap)?;
+    folder.metadata().and_then(|like| own(&folder.join(LOCK), &like)).map_err(wrap)?;
     // A gateway that ends, or a child that was just forked and holds what its parent held, is soon gone.
     for _ in 0..limits::JOURNAL_LOCK_TRIES {
         match lock.try_lock() {

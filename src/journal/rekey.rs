@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rusqlite::Connection;
 use zeroize::Zeroizing;
 
-use super::disk::{Disk, Machine};
+use super::disk::{Disk, Machine, own};
 use super::open::{self, OpenError};
 use super::salvage::{beside, remove_with_wal, wal_of};
 use super::schema;
@@ -45,10 +45,13 @@ pub fn rotate(vault: &Vault, to: &Key) -> Result<(), OpenError> {
     finish(&Machine, vault).map_err(wrap)?;
     // What an interrupted change has ended already is not done again.
     if Vault::new(&vault.folder, Some(to.clone())).written_with(&Machine).is_ok_and(|key| key == Some(to)) {
-        return vault.mark_made(&Machine, &[Some(to)]).map_err(wrap);
+        vault.mark_made(&Machine, &[Some(to)]).map_err(wrap)?;
+    } else {
+        let from = vault.written_with(&Machine)?;
+        change(&Machine, vault, from, Some(to))?;
     }
-    let from = vault.written_with(&Machine)?;
-    change(&Machine, vault, from, Some(to))
+    let like = vault.folder.metadata().map_err(wrap)?;
+    [vault.file(), vault.mark()].iter().try_for_each(|file| own(file, &like)).map_err(wrap)
 }
 
 /// Writes the journal anew under another key. Its owner holds the lock.

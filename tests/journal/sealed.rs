@@ -158,6 +158,43 @@ async fn another_key_takes_the_place_of_the_first_and_nothing_is_lost() {
     assert!(names.into_iter().all(|name| !name.contains("rekeyed")));
 }
 
+/// Root rotates and restores; the gateway runs as somebody else.
+#[tokio::test]
+async fn what_root_does_leaves_the_files_to_the_gateways_user() {
+    use std::os::unix::fs::{MetadataExt, chown};
+    if !is_root() {
+        eprintln!("SKIPPED: only root can give files away");
+        return;
+    }
+    const SOMEBODY: u32 = 65_534;
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    let old = vault(&state);
+    fill(&old).await;
+    let copy = folder.path().join("copy");
+    Reader::new(&old).copy_to(&copy).unwrap();
+    let give = |path: &Path| chown(path, Some(SOMEBODY), Some(SOMEBODY)).unwrap();
+    std::fs::read_dir(&state).unwrap().for_each(|e| give(&e.unwrap().path()));
+    give(&state);
+    let not_given = |folder: &Path| -> Vec<_> {
+        let all = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path());
+        all.filter(|path| path.metadata().unwrap().uid() != SOMEBODY).collect()
+    };
+    rekey::rotate(&old, &other()).unwrap();
+    assert_eq!(not_given(&state), [Path::new(""); 0]);
+    let fresh = folder.path().join("fresh");
+    std::fs::create_dir(&fresh).unwrap();
+    give(&fresh);
+    backup::restore(&copy, Key::parse(KEY.as_bytes()).as_ref(), Vault::new(&fresh, Some(other())), false, NOW_MS)
+        .unwrap();
+    assert_eq!(not_given(&fresh), [Path::new(""); 0]);
+}
+
+fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    Path::new("/proc/self").metadata().is_ok_and(|m| m.uid() == 0)
+}
+
 #[tokio::test]
 async fn a_copy_of_another_box_is_put_back_under_this_boxs_key() {
     let (theirs, ours) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
