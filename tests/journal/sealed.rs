@@ -181,13 +181,13 @@ async fn what_root_does_leaves_the_files_to_the_gateways_user() {
         all.filter(|path| path.metadata().unwrap().uid() != SOMEBODY).collect()
     };
     rekey::rotate(&old, &other()).unwrap();
-    assert_eq!(not_given(&state), [Path::new(""); 0]);
+    assert!(not_given(&state).is_empty());
     let fresh = folder.path().join("fresh");
     std::fs::create_dir(&fresh).unwrap();
     give(&fresh);
     backup::restore(&copy, Key::parse(KEY.as_bytes()).as_ref(), Vault::new(&fresh, Some(other())), false, NOW_MS)
         .unwrap();
-    assert_eq!(not_given(&fresh), [Path::new(""); 0]);
+    assert!(not_given(&fresh).is_empty());
 }
 
 fn is_root() -> bool {
