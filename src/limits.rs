@@ -109,6 +109,8 @@ pub const MQTT_CONNECT_MAX: Duration = Duration::from_secs(15);
 pub const MQTT_RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// A connection that lasted this long was a good one: the bound starts again at its first value.
 pub const MQTT_STEADY: Duration = Duration::from_secs(10);
+/// Short connections that brought messages count for no more failures than this: at most eight seconds between two.
+pub const MQTT_USEFUL_ATTEMPTS: u32 = 3;
 /// The in-flight window that brokers have by default (mosquitto): a burst stops there until something is acknowledged.
 pub const MQTT_BROKER_WINDOW: usize = 20;
 /// Topics remembered, so that a known one costs no allocation.

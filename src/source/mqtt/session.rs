@@ -47,6 +47,8 @@ pub(super) struct Session<V> {
     /// When the window was last as full as a broker with a backlog fills it.
     last_full: Option<Stamp>,
     attempts: u32,
+    /// This connection brought a message.
+    useful: bool,
     metrics: Metrics,
 }
 
@@ -97,6 +99,7 @@ impl<V: Voice> Session<V> {
             catching_up: false,
             last_full: None,
             attempts: 0,
+            useful: false,
         }
     }
 
@@ -182,6 +185,7 @@ impl<V: Voice> Session<V> {
     }
 
     fn message(&mut self, message: Message, now: Stamp) {
+        self.useful = true;
         let ticket = self.window.take(message.packet_id);
         let topic = self.topics.get(&message.topic);
         if message.repeat || !self.plan.filters.want(&topic) {
@@ -253,7 +257,7 @@ impl<V: Voice> Session<V> {
             now.since(since) > limits::MQTT_STEADY
         });
         self.window.close();
-        self.attempts = if steady == Some(true) { 0 } else { self.attempts.saturating_add(1) };
+        self.attempts = attempts(self.attempts, steady == Some(true), std::mem::take(&mut self.useful));
         self.metrics.connected.set(0.0);
         self.metrics.failures.increment(1);
         let trouble = Trouble::of(error);
@@ -313,6 +317,15 @@ fn cut(payload: Bytes, waited: bool) -> (Bytes, Delivery) {
     (payload, if waited { Delivery::Waited } else { Delivery::Live })
 }
 
+/// How many attempts in a row count as failed now. Readings wait while we do: what works in between is asked again soon.
+fn attempts(before: u32, steady: bool, useful: bool) -> u32 {
+    match (steady, useful) {
+        (true, _) => 0,
+        (false, true) => before.saturating_add(1).min(limits::MQTT_USEFUL_ATTEMPTS),
+        (false, false) => before.saturating_add(1),
+    }
+}
+
 /// Exponential with full jitter, so that a thousand boxes do not return at once; slow where a person must act first.
 fn pause(attempts: u32, slow: bool, random: f64) -> Duration {
     let (first, last) = limits::MQTT_RETRY;
@@ -359,6 +372,14 @@ mod tests {
         assert_eq!([at(6, false, 1.0), at(u32::MAX, false, 1.0)], [60_000, 60_000]);
         assert_eq!([at(9, false, 0.0), at(0, true, 0.0), at(0, true, 1.0)], [100, 30_000, 60_000]);
         assert!((0.0..=1.0).contains(&random()));
+    }
+
+    #[test]
+    fn a_link_that_works_between_its_cuts_is_never_left_for_long() {
+        let after = |flaps, useful| (0..flaps).fold(0, |before, _| attempts(before, false, useful));
+        assert!(pause(after(100, true), false, 1.0) <= Duration::from_secs(8));
+        assert_eq!(pause(after(100, false), false, 1.0), limits::MQTT_RETRY.1);
+        assert_eq!(attempts(100, true, false), 0);
     }
 
     #[test]
