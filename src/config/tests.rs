@@ -11,6 +11,9 @@ id = "box-1"
 state = "state"
 time_zone = "Europe/Vienna"
 
+[journal]
+key_file = "secrets/key"
+
 [[source]]
 kind = "mqtt"
 name = "ward"
@@ -140,13 +143,21 @@ fn files_are_there_and_secrets_are_for_us_alone() {
     assert_eq!(codes(), ["WL-C001"]);
     std::fs::write(at("wardline.toml"), GOOD).unwrap();
     mode("wardline.toml", 0o644);
-    assert_eq!(codes(), ["WL-C007", "WL-C007"]);
+    assert_eq!(codes(), ["WL-C007"; 3]);
     std::fs::create_dir(at("secrets")).unwrap();
-    for secret in ["secrets/mqtt", "secrets/pager"] {
+    for secret in ["secrets/key", "secrets/mqtt", "secrets/pager"] {
         std::fs::write(at(secret), "hush").unwrap();
         mode(secret, 0o600);
     }
     assert_eq!(codes(), Vec::<&str>::new());
+    let without = GOOD.replace("key_file = \"secrets/key\"", "");
+    std::fs::write(at("wardline.toml"), &without).unwrap();
+    assert_eq!(codes(), ["WL-C015"]);
+    std::fs::write(at("wardline.toml"), without.replace("[journal]", "[journal]\nunencrypted = true")).unwrap();
+    assert_eq!(codes(), Vec::<&str>::new());
+    std::fs::write(at("wardline.toml"), GOOD.replace("[journal]", "[journal]\nunencrypted = true")).unwrap();
+    assert_eq!(codes(), ["WL-C015"]);
+    std::fs::write(at("wardline.toml"), GOOD).unwrap();
     mode("secrets/pager", 0o604);
     assert_eq!(codes(), ["WL-C006"]);
     mode("secrets/pager", 0o620);
