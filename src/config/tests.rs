@@ -78,7 +78,7 @@ fn the_good_one_is_good_and_its_paths_start_at_its_folder() {
 fn a_parse_error_names_line_and_key_also_within_a_source() {
     bad("time_zone =", "zone =", "WL-C002", "line 5, gateway.zone");
     bad("id = \"box-1\"", "id = 7", "WL-C002", "line 3, gateway.id");
-    bad("user =", "usr =", "WL-C002", "line 11, source.usr");
+    bad("user =", "usr =", "WL-C002", "line 14, source.usr");
     bad("name = \"ward\"", "name = \"ward\"\nin_flight = \"many\"", "WL-C002", "line 10, source.in_flight");
     bad("\"mqtt\"", "\"carrier-pigeon\"", "WL-C002", "line 8, source.kind");
     bad("\"update\"", "\"hope\"", "WL-C002", "line 18, destination.idempotency");
