@@ -79,10 +79,10 @@ fn a_parse_error_names_line_and_key_also_within_a_source() {
     bad("time_zone =", "zone =", "WL-C002", "line 5, gateway.zone");
     bad("id = \"box-1\"", "id = 7", "WL-C002", "line 3, gateway.id");
     bad("user =", "usr =", "WL-C002", "line 14, source.usr");
-    bad("name = \"ward\"", "name = \"ward\"\nin_flight = \"many\"", "WL-C002", "line 10, source.in_flight");
-    bad("\"mqtt\"", "\"carrier-pigeon\"", "WL-C002", "line 8, source.kind");
-    bad("\"update\"", "\"hope\"", "WL-C002", "line 18, destination.idempotency");
-    bad("idempotency = \"update\"", "", "WL-C002", "line 15, destination.kind");
+    bad("name = \"ward\"", "name = \"ward\"\nin_flight = \"many\"", "WL-C002", "line 13, source.in_flight");
+    bad("\"mqtt\"", "\"carrier-pigeon\"", "WL-C002", "line 11, source.kind");
+    bad("\"update\"", "\"hope\"", "WL-C002", "line 21, destination.idempotency");
+    bad("idempotency = \"update\"", "", "WL-C002", "line 18, destination.kind");
     bad("[gateway]", "[gateway", "WL-C002", "line 2, gateway");
 }
 
