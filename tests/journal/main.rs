@@ -14,6 +14,7 @@ mod full;
 mod inbox;
 mod log;
 mod model;
+mod museum;
 mod opening;
 mod pending;
 mod power;
