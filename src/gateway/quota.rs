@@ -2,7 +2,7 @@
 //!
 //! Promises: a device that stays within its rate is never touched, whatever the others do; the memory is bounded; of what
 //! is refused the first frames of each flood are kept with their bytes, the rest is counted, and people are told.
-//! Must never: look into a frame, or refuse a device that comes back with weeks of history.
+//! Must never: look into a frame, or refuse a device that comes back with up to `limits::DEVICE_FRAMES_BURST` of history.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -9,11 +9,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::disk::{Machine, own, private_file};
+use super::disk::{Disk, Machine, own, private_file};
 use super::open::{self, OpenError};
 use super::reader::{self, ReadError, Reader};
 use super::vault::{self, Key, Vault};
-use super::{rekey, schema, verify};
+use super::{rekey, salvage, schema, verify};
+use crate::clock::Stamp;
 
 /// What a copy holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,6 +116,9 @@ pub fn restore(
     // Held to the end: no gateway starts meanwhile.
     let _lock = open::claim(folder)?;
     let disk = |e| RestoreError::Disk(folder.into(), e);
+    // A salvage or a change of keys that was cut off is ended first: its journal is one that is there.
+    salvage::finish(&Machine, folder, Stamp::at_ms(now_ms)).map_err(disk)?;
+    rekey::finish(&Machine, vault).map_err(disk)?;
     let there = folder.join(open::FILE);
     if there.exists() && !replace {
         let owes = match Reader::new(vault).custody() {
@@ -125,7 +129,8 @@ pub fn restore(
     }
     let new = folder.join(format!("{}.restored", open::FILE));
     let _ = std::fs::remove_file(&new);
-    if key == vault.key() {
+    let alone = Machine.length(&salvage::wal_of(copy)).is_ok_and(|octets| octets == 0);
+    if key == vault.key() && alone {
         let mut to = private_file(&new).map_err(disk)?;
         let mut from = File::open(copy).map_err(|e| RestoreError::Disk(copy.into(), e))?;
         io::copy(&mut from, &mut to).and_then(|_| to.sync_all()).map_err(disk)?;

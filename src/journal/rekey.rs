@@ -12,8 +12,9 @@ use zeroize::Zeroizing;
 use super::disk::{Disk, Machine, own};
 use super::open::{self, OpenError};
 use super::salvage::{beside, remove_with_wal, wal_of};
-use super::schema;
 use super::vault::{Key, Vault};
+use super::{salvage, schema, wal};
+use crate::clock::Clock;
 
 /// The new file while it is made.
 const NEW: &str = "rekeyed.sqlite3";
@@ -42,6 +43,7 @@ pub(super) fn finish(disk: &dyn Disk, vault: &Vault) -> std::io::Result<()> {
 pub fn rotate(vault: &Vault, to: &Key) -> Result<(), OpenError> {
     let _lock = open::claim(&vault.folder)?;
     let wrap = |source| OpenError::Folder { path: vault.folder.clone(), source: Arc::new(source) };
+    salvage::finish(&Machine, &vault.folder, Clock::system().now()).map_err(wrap)?;
     finish(&Machine, vault).map_err(wrap)?;
     // What an interrupted change has ended already is not done again.
     if Vault::new(&vault.folder, Some(to.clone())).written_with(&Machine).is_ok_and(|key| key == Some(to)) {
@@ -61,9 +63,17 @@ pub(super) fn change(disk: &dyn Disk, vault: &Vault, from: Option<&Key>, to: Opt
     if disk.read_at(&file, 0, 1).map_err(wrap)?.is_empty() && disk.read(&wal_of(&file)).map_err(wrap)?.is_empty() {
         return Ok(());
     }
+    // SQLite would drop what stands behind damage, and the old files would be gone.
+    if salvage::is_marked(disk, &vault.folder) || wal::is_damaged(&disk.read(&wal_of(&file)).map_err(wrap)?) {
+        return Err(OpenError::Damaged("start the gateway once, which salvages it; then change the key".into()));
+    }
     remove_with_wal(disk, &new).map_err(wrap)?;
     vault.mark_made(disk, &[from, to]).map_err(wrap)?;
-    export(disk, (&file, from), (&new, to))?;
+    if let Err(e) = export(disk, (&file, from), (&new, to)) {
+        // The next start must not find half a journal.
+        let _ = remove_with_wal(disk, &new);
+        return Err(e);
+    }
     disk.sync_folder(&vault.folder).map_err(wrap)?;
     disk.rename(&file, &old).map_err(wrap)?;
     disk.sync_folder(&vault.folder).map_err(wrap)?;

@@ -234,3 +234,18 @@ async fn a_factory_reset_destroys_the_key_and_leaves_nothing() {
     std::fs::write(state.join(FILE), taken).unwrap();
     assert_eq!(refusal(&Vault::new(&state, Some(Key::generate().unwrap()))), "WL-J050");
 }
+
+/// A change of keys that a power cut broke off, and a person who restores instead of starting: nothing of it is lost.
+#[tokio::test]
+async fn a_restore_ends_an_interrupted_change_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    let it = vault(&state);
+    fill(&it).await;
+    let copy = folder.path().join("copy");
+    Reader::new(&it).copy_to(&copy).unwrap();
+    std::fs::rename(state.join(FILE), state.join("rekeyed.sqlite3")).unwrap();
+    let refused = backup::restore(&copy, Key::parse(KEY.as_bytes()).as_ref(), &it, false, NOW_MS);
+    assert_eq!(refused.unwrap_err().code(), "WL-J042");
+    assert_eq!(owed(&it).await.len(), 160);
+}
