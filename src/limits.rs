@@ -208,11 +208,11 @@ pub const DEVICES_REMEMBERED_MAX: usize = 256;
 pub const RECORD_SEGMENTS_MAX: usize = 16;
 /// Glucose records of one meter that wait for their context: a meter sends it right after each record.
 pub const RECORDS_HELD_MAX: usize = 64;
-/// Frames that one device may bring in a second for long: ten sensors of ten values a second. A frame of `n` KiB counts
-/// for `n + 1`.
+/// Frames that are no readings of a known device, of one sender in a second for long. A frame of `n` KiB counts for
+/// `n + 1`.
 pub const DEVICE_FRAMES_PER_SECOND: u32 = 100;
-/// And at once, after a pause: a month of one a minute, sent again after an outage.
-pub const DEVICE_FRAMES_BURST: u32 = 50_000;
+/// And at once: more than can have waited in the broker as shipped (`config/mosquitto.conf`).
+pub const DEVICE_FRAMES_BURST: u32 = 170_000;
 /// Devices whose rates are remembered; of them, those that were quiet are forgotten first.
 pub const DEVICE_RATES_MAX: usize = 4_096;
 /// Of the frames of a flood, so many are kept as evidence; the rest is counted.

@@ -45,12 +45,10 @@ impl Core {
         Some(self.understood(frame, decoded, now))
     }
 
-    /// Whether an arrival is of no device that is known here, as far as can be said.
-    pub(super) fn is_strangers(&self, arrival: &Arrival) -> bool {
-        match &arrival.outcome {
-            Ok(readings) => readings.first().is_some_and(|r| !self.intake.knows(&r.device)),
-            Err(_) => true,
-        }
+    /// Whether an arrival holds readings of a device that is known here.
+    pub(super) fn is_owed(&self, arrival: &Arrival) -> bool {
+        let readings = arrival.outcome.as_deref().unwrap_or_default();
+        readings.iter().any(|r| self.intake.knows(&r.device))
     }
 
     fn understood(&mut self, frame: Frame, decoded: Decoded, now: Stamp) -> (Arrival, Vec<AlertEvent>) {

@@ -1,9 +1,9 @@
 //! Frames in, synced arrivals out: the one place that awaits between sources and journal.
 //!
 //! Promises: a source is told of a frame only after the journal answered for it; an alert is signalled before the disk
-//! is asked, and its commit never lingers; a full queue pushes back. What a device sends beyond its quota is told, and
-//! counted instead: unacknowledged, it would stop the others.
-//! Must never: drop a frame that it took, tell twice, or answer a person before the commit.
+//! is asked, and its commit never lingers; a full queue pushes back. Of a flood, what is no reading of a known device is
+//! told and counted instead: unacknowledged, it would stop the others.
+//! Must never: drop a reading of a known device, tell twice, or answer a person before the commit.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -124,29 +124,17 @@ impl Pipeline {
     fn frame(&mut self, frame: Frame, pending: &mut Pending) {
         pending.urgent |= frame.pressing;
         let now = self.clock.now();
-        let admission = self.quota.admit(&frame, now);
-        if admission != Admission::Taken {
-            return self.refuse(frame, admission, pending);
-        }
         let (arrival, events) = self.core.take(frame, now);
-        // An extreme value is signalled, whoever sent it and however often.
         self.signal(events, pending);
-        if self.core.is_strangers(&arrival) {
-            let admission = self.quota.admit_stranger(&arrival.frame, now);
-            if admission != Admission::Taken {
-                return self.refuse(arrival.frame, admission, pending);
+        let owed = self.core.is_owed(&arrival);
+        match self.quota.admit(&arrival.frame, owed, now) {
+            Admission::Taken => self.collect(arrival, pending),
+            Admission::Kept => self.collect(Arrival { outcome: Err(FLOOD), ..arrival }, pending),
+            Admission::Counted => {
+                metrics::counter!("wardline_frames_rejected_total", "code" => FLOOD.code).increment(1);
+                self.tell(&arrival.frame);
             }
         }
-        self.collect(arrival, pending);
-    }
-
-    /// Beyond what its device may send: kept with its reason, or told and counted.
-    fn refuse(&self, frame: Frame, admission: Admission, pending: &mut Pending) {
-        if admission == Admission::Kept {
-            return self.collect(Arrival { frame, undated: false, outcome: Err(FLOOD) }, pending);
-        }
-        metrics::counter!("wardline_frames_rejected_total", "code" => FLOOD.code).increment(1);
-        self.tell(&frame);
     }
 
     fn collect(&self, arrival: Arrival, pending: &mut Pending) {

@@ -1,8 +1,9 @@
-//! How many frames one device may bring: a flood costs its sender, not the others. Pure.
+//! How many frames that say nothing one device may bring: a flood costs its sender, not the others. Pure.
 //!
-//! Promises: a device that stays within its rate is never touched, whatever the others do; the memory is bounded; of what
-//! is refused the first frames of each flood are kept with their bytes, the rest is counted, and people are told.
-//! Must never: look into a frame, or refuse a device that comes back with up to `limits::DEVICE_FRAMES_BURST` of history.
+//! Promises: a reading of a device that is known here is always taken, however many came before it; so is all that can
+//! have waited in the shipped broker. The memory is bounded; of what is refused the first frames of each flood are kept
+//! with their bytes, the rest is counted, and people are told.
+//! Must never: refuse what somebody waits for, or look into a frame.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -31,10 +32,10 @@ pub(super) enum Admission {
 pub(super) struct Quota {
     /// By source and device, as far as the link tells them apart.
     devices: HashMap<(Arc<str>, Arc<str>), Bucket>,
-    /// Frames of nobody that is known, together: invented devices are many.
+    /// What cannot be told to be of a known device, together: invented devices are many.
     strangers: Bucket,
     refused: u64,
-    last_refused: Option<Stamp>,
+    last_beyond: Option<Stamp>,
     said: bool,
 }
 
@@ -43,57 +44,63 @@ pub(super) struct Quota {
 struct Bucket {
     full_us: u64,
     kept: u32,
+    /// It brought readings of a device that is known here.
+    known: bool,
 }
 
 impl Quota {
-    /// Whether a frame's device stays within its rate.
-    pub(super) fn admit(&mut self, frame: &Frame, now: Stamp) -> Admission {
+    /// What becomes of a frame. `owed`: it holds readings of a device that is known here.
+    pub(super) fn admit(&mut self, frame: &Frame, owed: bool, now: Stamp) -> Admission {
         let device = match &frame.path {
             Path::Topic(topic) => topic.clone(),
             Path::Characteristic { device, .. } | Path::Advertisement { device, .. } => device.0.clone(),
         };
         if self.devices.len() >= limits::DEVICE_RATES_MAX {
-            // A full bucket remembers nothing.
-            self.devices.retain(|_, bucket| bucket.full_us > now.mono_us);
+            // A full bucket remembers nothing but who it is.
+            self.devices.retain(|_, bucket| bucket.full_us > now.mono_us || bucket.known);
         }
         let key = (frame.source.clone(), device);
         let room = self.devices.len() < limits::DEVICE_RATES_MAX;
         let bucket = match self.devices.get_mut(&key) {
-            Some(bucket) => bucket,
-            None if room => self.devices.entry(key).or_default(),
-            None => &mut self.strangers,
+            Some(bucket) => Some(bucket),
+            None if room => Some(self.devices.entry(key).or_default()),
+            None => None,
         };
-        let admission = bucket.take(frame.bytes.len(), now);
-        self.note(admission, now)
-    }
-
-    /// The same for a frame that turned out to be of nobody who is known here.
-    pub(super) fn admit_stranger(&mut self, frame: &Frame, now: Stamp) -> Admission {
-        let admission = self.strangers.take(frame.bytes.len(), now);
-        self.note(admission, now)
-    }
-
-    fn note(&mut self, admission: Admission, now: Stamp) -> Admission {
-        if admission != Admission::Taken {
-            self.refused += 1;
-            self.last_refused = Some(now);
+        let cost = cost(frame);
+        let (within, known) = bucket.map_or((Admission::Taken, false), |bucket| {
+            bucket.known |= owed;
+            (bucket.take(cost, now), bucket.known)
+        });
+        // What one topic may send, an inventor of topics may send in all.
+        let admission = match within {
+            Admission::Taken if !known => self.strangers.take(cost, now),
+            within => within,
+        };
+        if admission == Admission::Taken {
+            return admission;
         }
+        self.last_beyond = Some(now);
+        if owed {
+            return Admission::Taken;
+        }
+        self.refused += 1;
         admission
     }
 
     /// What is to be said now, if that changed: whether a flood lasts, and the sentence.
     pub(super) fn news(&mut self, now: Stamp) -> Option<(bool, String)> {
-        let lasts = self.last_refused.is_some_and(|last| now.since(last) < limits::FLOOD_QUIET);
+        let lasts = self.last_beyond.is_some_and(|last| now.since(last) < limits::FLOOD_QUIET);
         if lasts == self.said {
             return None;
         }
         self.said = lasts;
         if lasts {
-            let text = "A device sends more than one device may: what is beyond it is not taken (WL-D901)";
+            let text = "A device sends more than one device may: its readings are kept, what cannot be read or is \
+                        nobody's is only counted (WL-D901)";
             return Some((true, text.into()));
         }
         let n = std::mem::take(&mut self.refused);
-        self.last_refused = None;
+        self.last_beyond = None;
         self.strangers.kept = 0;
         self.devices.values_mut().for_each(|bucket| bucket.kept = 0);
         tracing::warn!(code = FLOOD.code, refused = n, "A flood is over.");
@@ -102,9 +109,7 @@ impl Quota {
 }
 
 impl Bucket {
-    /// A frame costs by its length, or a few large ones would fill the disk.
-    fn take(&mut self, bytes: usize, now: Stamp) -> Admission {
-        let cost = 1 + u32::try_from(bytes / 1024).unwrap_or(u32::MAX);
+    fn take(&mut self, cost: u32, now: Stamp) -> Admission {
         let full_us = self.full_us.max(now.mono_us).saturating_add(micros(cost));
         if full_us - now.mono_us <= micros(limits::DEVICE_FRAMES_BURST) {
             self.full_us = full_us;
@@ -116,6 +121,11 @@ impl Bucket {
         }
         Admission::Counted
     }
+}
+
+/// A frame costs by its length, or a few large ones would fill the disk.
+fn cost(frame: &Frame) -> u32 {
+    1 + u32::try_from(frame.bytes.len() / 1024).unwrap_or(u32::MAX - 1)
 }
 
 /// The time in which so many frames are allowed.
@@ -140,36 +150,51 @@ mod tests {
     fn a_flood_costs_its_sender_and_nobody_else() {
         let mut quota = Quota::default();
         let (loud, quiet) = (frame("vitals/loud", 100), frame("vitals/quiet", 100));
+        assert_eq!(quota.admit(&quiet, true, at(0)), Admission::Taken);
         let mut taken = 0;
-        for ms in 0..200_000 {
-            taken += u32::from(quota.admit(&loud, at(ms)) == Admission::Taken);
+        for ms in 0..300_000 {
+            taken += u32::from(quota.admit(&loud, false, at(ms)) == Admission::Taken);
             if ms % 1_000 == 0 {
-                assert_eq!(quota.admit(&quiet, at(ms)), Admission::Taken);
+                assert_eq!(quota.admit(&quiet, false, at(ms)), Admission::Taken);
             }
         }
-        // The burst, and the rate for 200 s.
-        let allowed = limits::DEVICE_FRAMES_BURST + 200 * limits::DEVICE_FRAMES_PER_SECOND;
+        // The burst, and the rate for 300 s.
+        let allowed = limits::DEVICE_FRAMES_BURST + 300 * limits::DEVICE_FRAMES_PER_SECOND;
         assert!((allowed - 10..=allowed + 10).contains(&taken), "{taken}");
-        let (begins, text) = quota.news(at(200_000)).unwrap();
+        let (begins, text) = quota.news(at(300_000)).unwrap();
         assert!(begins && text.contains("WL-D901") && !text.contains("loud"), "{text}");
-        assert_eq!(quota.news(at(201_000)), None, "said once");
-        let (lasts, text) = quota.news(at(200_000 + 61_000)).unwrap();
-        assert!(!lasts && text.contains(&(200_000 - taken).to_string()), "{text}");
-        assert_eq!(quota.admit(&loud, at(262_000)), Admission::Taken, "it may go on");
+        assert_eq!(quota.news(at(301_000)), None, "said once");
+        let (lasts, text) = quota.news(at(300_000 + 61_000)).unwrap();
+        assert!(!lasts && text.contains(&(300_000 - taken).to_string()), "{text}");
+        assert_eq!(quota.admit(&loud, false, at(362_000)), Admission::Taken, "it may go on");
     }
 
     #[test]
-    fn weeks_of_history_at_once_are_no_flood() {
+    fn readings_of_a_known_device_are_never_refused_and_people_are_told() {
         let mut quota = Quota::default();
-        let month = frame("vitals/hub", 300);
-        assert!((0..43_200).all(|_| quota.admit(&month, at(0)) == Admission::Taken));
+        let (day, twice) = (frame("vitals/oximeter", 200), 2 * limits::DEVICE_FRAMES_BURST);
+        assert!((0..86_400).all(|_| quota.admit(&day, true, at(0)) == Admission::Taken));
+        assert_eq!(quota.news(at(1)), None, "a day at one a second, at once, is no flood");
+        assert!((0..twice).all(|_| quota.admit(&day, true, at(1)) == Admission::Taken));
+        assert!(quota.news(at(2)).is_some_and(|(lasts, _)| lasts));
+        assert_ne!(quota.admit(&day, false, at(2)), Admission::Taken, "what it sends besides");
+        let (_, text) = quota.news(at(62_000)).unwrap();
+        assert!(text.contains(" 1 messages"), "{text}");
+    }
+
+    #[test]
+    fn what_waited_in_the_shipped_broker_is_never_refused() {
+        let shipped = include_str!("../../config/mosquitto.conf");
+        let asked = |key: &str| shipped.lines().find_map(|l| l.strip_prefix(key)?.trim().parse::<u32>().ok()).unwrap();
+        let most = asked("max_queued_messages") + asked("max_queued_bytes") / 1_024;
+        assert!(most <= limits::DEVICE_FRAMES_BURST, "{most}");
     }
 
     #[test]
     fn the_first_frames_of_a_flood_are_kept_and_large_ones_count_for_many() {
         let mut quota = Quota::default();
         let large = frame("vitals/loud", limits::PAYLOAD_BYTES_MAX);
-        let all: Vec<_> = (0..2_000).map(|_| quota.admit(&large, at(0))).collect();
+        let all: Vec<_> = (0..4_000).map(|_| quota.admit(&large, false, at(0))).collect();
         let count = |what| all.iter().filter(|a| **a == what).count();
         assert_eq!(count(Admission::Taken), limits::DEVICE_FRAMES_BURST as usize / 65);
         assert_eq!(count(Admission::Kept), limits::FLOOD_FRAMES_KEPT as usize);
@@ -178,13 +203,14 @@ mod tests {
     #[test]
     fn invented_devices_share_what_strangers_may_and_the_memory_is_bounded() {
         let mut quota = Quota::default();
-        let refused = (0..200_000_u32).filter(|n| {
+        assert_eq!(quota.admit(&frame("vitals/known", 100), true, at(0)), Admission::Taken);
+        let refused = (0..400_000_u32).filter(|n| {
             let ghost = frame(&format!("vitals/ghost-{n}"), 100);
-            let admitted = quota.admit(&ghost, at(i64::from(*n)));
-            admitted == Admission::Taken && quota.admit_stranger(&ghost, at(i64::from(*n))) != Admission::Taken
+            quota.admit(&ghost, false, at(i64::from(*n))) != Admission::Taken
         });
-        assert!(refused.count() > 100_000);
+        assert!(refused.count() > 150_000);
         assert!(quota.devices.len() <= limits::DEVICE_RATES_MAX);
-        assert_eq!(quota.admit(&frame("vitals/known", 100), at(200_000)), Admission::Taken);
+        assert_eq!(quota.admit(&frame("vitals/known", 100), false, at(400_000)), Admission::Taken);
+        assert_eq!(quota.admit(&frame("vitals/new", 100), true, at(400_000)), Admission::Taken);
     }
 }

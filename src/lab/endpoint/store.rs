@@ -46,8 +46,9 @@ pub struct Counts {
     pub lost_answers: u64,
     /// Observations answered 201 and not stored.
     pub forgotten: u64,
-    /// Steps back: new Observations older than the one of the same patient and code that came before them.
-    pub steps_back: u64,
+    /// New Observations out of order: older, of the same patient and code, than what came before them in both lanes (a
+    /// backlog that fresh ones overtake is two sequences in order, whose mixture is free).
+    pub out_of_order: u64,
     /// Bytes of request bodies, as they came over the wire.
     pub bytes: u64,
 }
@@ -92,8 +93,8 @@ pub(super) struct Store {
     forgotten: HashSet<u64>,
     issued: u64,
     ages_ms: Vec<u32>,
-    /// By patient and code: the time of the one that came last, milliseconds.
-    last_ms: HashMap<u64, i64>,
+    /// By patient and code: the times of the newest two that can each be the end of a lane, the later first, milliseconds.
+    lanes_ms: HashMap<u64, [i64; 2]>,
     pub tally: Tally,
     pub counts: Counts,
 }
@@ -303,8 +304,12 @@ impl Store {
             return;
         };
         let taken_ms = taken.as_millisecond();
-        let before = self.last_ms.insert(hash(o.group()), taken_ms);
-        self.counts.steps_back += u64::from(before.is_some_and(|before| taken_ms < before));
+        let [fresh, backlog] = self.lanes_ms.entry(hash(o.group())).or_insert([i64::MIN; 2]);
+        match taken_ms {
+            _ if taken_ms >= *fresh => *fresh = taken_ms,
+            _ if taken_ms >= *backlog => *backlog = taken_ms,
+            _ => self.counts.out_of_order += 1,
+        }
         if self.ages_ms.len() < LAB_BODIES_MAX {
             self.ages_ms.push(u32::try_from(now_ms.saturating_sub(taken_ms)).unwrap_or(0));
         }
