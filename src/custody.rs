@@ -106,4 +106,10 @@ impl Why {
     pub fn new(code: &'static str, text: impl Into<String>) -> Self {
         Self { code: code.into(), text: text.into() }
     }
+
+    /// Whether a destination that is unwell failed on what it was sent, which may be the item's doing. Else it is away,
+    /// full, or wants another credential, and no item is suspected for it.
+    pub fn may_be_the_items(&self) -> bool {
+        matches!(&*self.code, "WL-F005" | "WL-F010" | "WL-F011" | "WL-F013")
+    }
 }

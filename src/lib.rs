@@ -12,6 +12,7 @@ pub mod limits;
 pub mod probed;
 pub mod reading;
 pub mod secret;
+pub mod tls;
 pub mod unit;
 pub mod vital;
 

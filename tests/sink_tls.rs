@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use support::certificates::{Authority, Identity, authority};
+use support::certificates::{ALWAYS, Authority, Identity, authority};
 use support::readings::heart_rates;
 use support::scripted::{Reply, Scripted};
 use wardline::config::{FhirSettings, Idempotency};
@@ -18,6 +18,7 @@ use wardline::fault::Explain;
 use wardline::sink::Destination;
 use wardline::sink::fhir::FhirSink;
 use wardline::sink::http::{HttpError, Peer};
+use wardline::tls::{Files, TlsError};
 
 /// A server's configuration for this name, valid from and to the first days of these years.
 fn server(ca: &Authority, name: &str, years: (i32, i32)) -> Arc<rustls::ServerConfig> {
@@ -42,6 +43,9 @@ fn settings(url: &str, ca_file: PathBuf) -> FhirSettings {
         linger_ms: 0,
         timeout_s: 10,
         ca_file: Some(ca_file),
+        crl_file: None,
+        client_certificate_file: None,
+        client_key_file: None,
         token_file: None,
         us_core: true,
         alert_owner: None,
@@ -98,15 +102,19 @@ fn a_ca_file_that_is_not_one_is_refused_with_its_name() {
     {
         let file = folder.path().join(name);
         std::fs::write(&file, text).unwrap();
-        let error = Peer::new("https://127.0.0.1", Some(&file), Duration::from_secs(1)).unwrap_err();
+        let error = Peer::new("https://127.0.0.1", trusting(&file), Duration::from_secs(1)).unwrap_err();
         assert_eq!(error.code(), "WL-F102");
         assert!(error.to_string().contains(name), "{error}");
     }
-    let missing = Peer::new("https://127.0.0.1", Some(Path::new("/nonexistent/ca.pem")), Duration::from_secs(1));
+    let missing = Peer::new("https://127.0.0.1", trusting(Path::new("/nonexistent/ca.pem")), Duration::from_secs(1));
     assert_eq!(missing.unwrap_err().code(), "WL-F102");
     for url in ["ftp://x", "x", "https://", "http//x", ""] {
-        assert_eq!(Peer::new(url, None, Duration::from_secs(1)).unwrap_err().code(), "WL-F101", "{url}");
+        assert_eq!(Peer::new(url, Files::default(), Duration::from_secs(1)).unwrap_err().code(), "WL-F101", "{url}");
     }
+}
+
+fn trusting(file: &Path) -> Files {
+    Files { authorities: Some(file.into()), ..Files::default() }
 }
 
 /// Runs itself again as on such a machine.
@@ -121,12 +129,56 @@ fn a_machine_without_ca_certificates_works_with_configured_ones() {
         return;
     }
     let second = Duration::from_secs(1);
-    assert!(matches!(Peer::new("https://127.0.0.1", None, second), Err(HttpError::NoAuthorities)));
-    assert!(Peer::new("http://127.0.0.1", None, second).is_ok(), "plain HTTP needs none");
+    assert!(matches!(
+        Peer::new("https://127.0.0.1", Files::default(), second),
+        Err(HttpError::Tls(TlsError::NoAuthorities))
+    ));
+    assert!(Peer::new("http://127.0.0.1", Files::default(), second).is_ok(), "plain HTTP needs none");
     let folder = tempfile::tempdir().unwrap();
     let ca = authority("Ours");
     let ca_file = write(folder.path(), &ca);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (_, outcome) = runtime.block_on(meet(server(&ca, "127.0.0.1", (2020, 2099)), "127.0.0.1", ca_file));
     assert!(matches!(outcome, Outcome::Delivered(_)), "{outcome:?}");
+}
+
+/// Our certificate is asked for; it is renewed, and its authority changed, without a new sink.
+#[tokio::test]
+async fn a_destination_that_asks_for_our_certificate_gets_it_and_a_renewed_one_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ours, others) = (authority("Ours"), authority("Others"));
+    let ca_file = write(folder.path(), &ours);
+    let server = Identity::new(Some(&ours), &["127.0.0.1"], ALWAYS).server_for(&ours);
+    let server = Scripted::serve(Some((server, "127.0.0.1")), |_| Reply::status(500)).await;
+    let [certificate, key] = ["client.pem", "client.key"].map(|name| Some(folder.path().join(name)));
+    Identity::new(Some(&others), &[], ALWAYS).put(folder.path(), "client");
+    let mut settings = settings(&server.url, ca_file);
+    let nobody = FhirSink::new(&settings, &"box-1".into()).unwrap();
+    (settings.client_certificate_file, settings.client_key_file) = (certificate, key);
+    let sink = FhirSink::new(&settings, &"box-1".into()).unwrap();
+    for sink in [&nobody, &sink] {
+        support::within("an outcome", sink.deliver(&heart_rates(0..1), &[])).await;
+        assert!(server.requests().is_empty(), "let in without a certificate of its authority");
+    }
+    // Half written: what was read before counts, and is still the wrong one.
+    std::fs::write(folder.path().join("client.pem"), "-----BEGIN CERT").unwrap();
+    support::within("an outcome", sink.deliver(&heart_rates(0..1), &[])).await;
+    assert!(server.requests().is_empty());
+    Identity::new(Some(&ours), &[], ALWAYS).put(folder.path(), "client");
+    support::within("an outcome", sink.deliver(&heart_rates(0..1), &[])).await;
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[test]
+fn a_client_certificate_with_the_key_of_another_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let ca_file = write(folder.path(), &authority("Ours"));
+    let [one, two] = ["one", "two"].map(|name| {
+        Identity::new(None, &[], ALWAYS).put(folder.path(), name);
+        folder.path().join(name)
+    });
+    let identity = Some((one.with_extension("pem"), two.with_extension("key")));
+    let files = Files { identity, ..trusting(&ca_file) };
+    let error = Peer::new("https://127.0.0.1", files, Duration::from_secs(1)).unwrap_err();
+    assert!(error.code() == "WL-F102" && error.to_string().contains("two.key"), "{error}");
 }

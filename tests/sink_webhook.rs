@@ -23,6 +23,7 @@ fn settings(url: &str, folder: &std::path::Path) -> DestinationSettings {
         url: url.into(),
         secret_file: folder.join("secret"),
         ca_file: None,
+        crl_file: None,
         timeout_s: 2,
     })
 }

@@ -4,12 +4,10 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::{
-    BluetoothSettings, Config, DestinationSettings, DeviceSettings, FhirSettings, Finding, MqttSettings, SourceSettings,
-};
-use crate::limits;
+use super::{BluetoothSettings, Config, DestinationSettings, DeviceSettings, Finding, MqttSettings, SourceSettings};
+use crate::{limits, tls};
 
 /// A Unix socket's path must fit into the kernel's `sun_path` with its closing zero.
 const SOCKET_PATH_MAX: usize = 107;
@@ -94,6 +92,22 @@ impl Findings {
         if let Err(e) = std::fs::File::open(path) {
             let reason = format!("{} cannot be read: {e}", path.display());
             self.add("WL-C007", key, reason, "Create it, or let the gateway's user read it.");
+        }
+    }
+
+    fn tls(&mut self, key: impl Fn(&str) -> String, files: &tls::Files) {
+        let open = [("ca_file", &files.authorities), ("crl_file", &files.revoked)];
+        open.into_iter().for_each(|(name, file)| file.iter().for_each(|file| self.file(key(name), file)));
+        if let Some((chain, secret)) = &files.identity {
+            self.file(key("client_certificate_file"), chain);
+            self.secret(key("client_key_file"), secret);
+        }
+    }
+
+    fn both(&mut self, key: impl Fn(&str) -> String, certificate: &Option<PathBuf>, secret: &Option<PathBuf>) {
+        if certificate.is_some() != secret.is_some() {
+            let reason = "certificate and key come together";
+            self.add("WL-C013", key("client_key_file"), reason, "Give both or neither.");
         }
     }
 
@@ -220,21 +234,19 @@ impl Config {
         }
         for source in &self.sources {
             let SourceSettings::Mqtt(m) = source else { continue };
-            let key = |field| format!("source {}, {field}", m.name);
-            let open = [(&m.ca_file, "ca_file"), (&m.client_certificate_file, "client_certificate_file")];
-            let secret = [(&m.password_file, "password_file"), (&m.client_key_file, "client_key_file")];
-            open.into_iter().for_each(|(file, name)| file.iter().for_each(|file| f.file(key(name), file)));
-            secret.into_iter().for_each(|(file, name)| file.iter().for_each(|file| f.secret(key(name), file)));
+            let key = |field: &str| format!("source {}, {field}", m.name);
+            f.tls(key, &m.tls());
+            m.password_file.iter().for_each(|file| f.secret(key("password_file"), file));
         }
         for destination in &self.destinations {
-            let key = |field| format!("destination {}, {field}", destination.name());
+            let key = |field: &str| format!("destination {}, {field}", destination.name());
             match destination {
-                DestinationSettings::Fhir(FhirSettings { ca_file, token_file, .. }) => {
-                    ca_file.iter().for_each(|file| f.file(key("ca_file"), file));
-                    token_file.iter().for_each(|file| f.secret(key("token_file"), file));
+                DestinationSettings::Fhir(d) => {
+                    f.tls(key, &d.tls());
+                    d.token_file.iter().for_each(|file| f.secret(key("token_file"), file));
                 }
                 DestinationSettings::Webhook(w) => {
-                    w.ca_file.iter().for_each(|file| f.file(key("ca_file"), file));
+                    f.tls(key, &w.tls());
                     f.secret(key("secret_file"), &w.secret_file);
                 }
                 DestinationSettings::Ndjson(_) => {}
@@ -264,11 +276,8 @@ fn check_mqtt(f: &mut Findings, mqtt: &MqttSettings) {
     if mqtt.password_file.is_some() && mqtt.user.is_none() {
         f.add("WL-C013", key("password_file"), "a password without a user", "Add `user`.");
     }
-    if mqtt.client_certificate_file.is_some() != mqtt.client_key_file.is_some() {
-        let reason = "certificate and key come together";
-        f.add("WL-C013", key("client_key_file"), reason, "Give both or neither.");
-    }
-    if mqtt.url.starts_with("mqtt:") && (mqtt.ca_file.is_some() || mqtt.client_key_file.is_some()) {
+    f.both(key, &mqtt.client_certificate_file, &mqtt.client_key_file);
+    if mqtt.url.starts_with("mqtt:") && mqtt.tls().any() {
         f.add("WL-C013", key("url"), "certificates are given, but `mqtt` does not use them", "Write `mqtts`.");
     }
     for topic in &mqtt.topics {
@@ -319,6 +328,7 @@ fn check_destination(f: &mut Findings, destination: &DestinationSettings) {
             f.range(&key("requests_per_min"), fhir.requests_per_min, 0, 60_000);
             f.range(&key("linger_ms"), fhir.linger_ms, 0, 10_000);
             f.range(&key("timeout_s"), fhir.timeout_s, 1, 300);
+            f.both(key, &fhir.client_certificate_file, &fhir.client_key_file);
         }
         DestinationSettings::Ndjson(ndjson) => f.range(&key("rotate_mib"), ndjson.rotate_mib, 1, 1_024),
         DestinationSettings::Webhook(webhook) => {

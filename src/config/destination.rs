@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use crate::tls::Files;
+
 /// A destination.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
@@ -81,6 +83,15 @@ pub struct FhirSettings {
     /// CA certificates (PEM) beside the machine's.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
+    /// Revocation lists (PEM) of the CAs.
+    #[serde(default)]
+    pub crl_file: Option<PathBuf>,
+    /// Client certificate chain (PEM).
+    #[serde(default)]
+    pub client_certificate_file: Option<PathBuf>,
+    /// Its key (PEM).
+    #[serde(default)]
+    pub client_key_file: Option<PathBuf>,
     /// File with a static bearer token (for a lab).
     #[serde(default)]
     pub token_file: Option<PathBuf>,
@@ -90,6 +101,18 @@ pub struct FhirSettings {
     /// Who owns the Task of an alert, e.g. `Group/care-managers`.
     #[serde(default)]
     pub alert_owner: Option<String>,
+}
+
+impl FhirSettings {
+    /// What TLS is made with.
+    pub fn tls(&self) -> Files {
+        Files {
+            machine_too: true,
+            authorities: self.ca_file.clone(),
+            revoked: self.crl_file.clone(),
+            identity: self.client_certificate_file.clone().zip(self.client_key_file.clone()),
+        }
+    }
 }
 
 fn bundle_max() -> usize {
@@ -135,7 +158,17 @@ pub struct WebhookSettings {
     /// CA certificates (PEM) beside the machine's.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
+    /// Revocation lists (PEM) of the CAs.
+    #[serde(default)]
+    pub crl_file: Option<PathBuf>,
     /// Time-out of a request, seconds.
     #[serde(default = "timeout")]
     pub timeout_s: u64,
+}
+
+impl WebhookSettings {
+    /// What TLS is made with.
+    pub fn tls(&self) -> Files {
+        Files { machine_too: true, authorities: self.ca_file.clone(), revoked: self.crl_file.clone(), identity: None }
+    }
 }

@@ -116,18 +116,19 @@ impl Config {
         }
         for source in &mut self.sources {
             let SourceSettings::Mqtt(m) = source else { continue };
-            let files = [&mut m.password_file, &mut m.ca_file, &mut m.client_certificate_file, &mut m.client_key_file];
-            files.into_iter().flatten().for_each(join);
+            let tls = [&mut m.ca_file, &mut m.crl_file, &mut m.client_certificate_file, &mut m.client_key_file];
+            tls.into_iter().chain([&mut m.password_file]).flatten().for_each(join);
         }
         for destination in &mut self.destinations {
             match destination {
                 DestinationSettings::Fhir(f) => {
-                    [&mut f.ca_file, &mut f.token_file].into_iter().flatten().for_each(join)
+                    let tls = [&mut f.ca_file, &mut f.crl_file, &mut f.client_certificate_file, &mut f.client_key_file];
+                    tls.into_iter().chain([&mut f.token_file]).flatten().for_each(join);
                 }
                 DestinationSettings::Ndjson(n) => join(&mut n.folder),
                 DestinationSettings::Webhook(w) => {
                     join(&mut w.secret_file);
-                    w.ca_file.as_mut().map(join);
+                    [&mut w.ca_file, &mut w.crl_file].into_iter().flatten().for_each(join);
                 }
             }
         }

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use crate::tls::Files;
+
 /// A source of bytes.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
@@ -86,6 +88,9 @@ pub struct MqttSettings {
     /// CA certificates (PEM); default: the machine's.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
+    /// Revocation lists (PEM) of those CAs.
+    #[serde(default)]
+    pub crl_file: Option<PathBuf>,
     /// Client certificate chain (PEM).
     #[serde(default)]
     pub client_certificate_file: Option<PathBuf>,
@@ -98,6 +103,18 @@ pub struct MqttSettings {
     /// How long the broker keeps our session while we are away, hours.
     #[serde(default = "session_hours")]
     pub session_hours: u32,
+}
+
+impl MqttSettings {
+    /// What TLS is made with.
+    pub fn tls(&self) -> Files {
+        Files {
+            machine_too: false,
+            authorities: self.ca_file.clone(),
+            revoked: self.crl_file.clone(),
+            identity: self.client_certificate_file.clone().zip(self.client_key_file.clone()),
+        }
+    }
 }
 
 fn in_flight() -> u16 {

@@ -39,6 +39,7 @@ use crate::source::mqtt::SourceError;
 use crate::source::{Port, SourceStatus, mqtt};
 use crate::telemetry::heartbeat::{self, Beat};
 use crate::telemetry::{Pulse, Watchdog};
+use crate::tls::Files;
 
 /// What the process gives the gateway beside its configuration.
 pub struct Options {
@@ -150,8 +151,10 @@ impl Parts {
                 .map_err(|e| StartError::Source(settings.name.clone(), e))?;
         }
         let engine = Engine::new(rules.map_err(StartError::Rules)?, config.alerts.old_after());
-        let heartbeat =
-            config.heartbeat.as_ref().map(|h| Peer::new(&h.url, h.ca_file.as_deref(), Duration::from_secs(h.every_s)));
+        let heartbeat = config.heartbeat.as_ref().map(|h| {
+            let files = Files { machine_too: true, authorities: h.ca_file.clone(), ..Files::default() };
+            Peer::new(&h.url, files, Duration::from_secs(h.every_s))
+        });
         let sockets = Sockets::bind(&config.control).await?;
         let page = match &config.page {
             Some(page) => Some(Page::bind(page.listen).await?),

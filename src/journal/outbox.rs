@@ -28,7 +28,7 @@ pub(super) struct Outbox {
     settled: Spans,
     pub(super) queue: Queue,
     /// Failed attempts of what still waits.
-    failed: HashMap<i64, u32>,
+    failed: HashMap<i64, Failed>,
     /// Unassigned readings that a walk passed: covered with the next payment.
     nobodys: Spans,
 }
@@ -128,13 +128,18 @@ impl<'c> Shelf<'c> {
     pub(super) fn open(&self, destination: i64, newest: i64) -> rusqlite::Result<Outbox> {
         let settled = load(self.conn, destination)?;
         let (start, _) = settled.gap(-1);
-        let mut attempts = self.conn.prepare(
-            "SELECT reading, max(number) FROM attempt WHERE destination = ?1 AND reading > ?2 GROUP BY reading",
-        )?;
-        let failed = attempts
-            .query_map([destination, start], |r| Ok((r.get(0)?, r.get(1)?)))?
-            .filter(|row| row.as_ref().map_or(true, |(id, _)| !settled.contains(*id)))
-            .collect::<rusqlite::Result<_>>()?;
+        let mut attempts =
+            self.conn.prepare("SELECT reading, number, code FROM attempt WHERE destination = ?1 AND reading > ?2")?;
+        let mut failed: HashMap<i64, Failed> = HashMap::new();
+        let mut rows = attempts.query([destination, start])?;
+        while let Some(row) = rows.next()? {
+            let (id, number, code): (i64, u32, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            if !settled.contains(id) {
+                let known = failed.entry(id).or_default();
+                known.tries = known.tries.max(number);
+                known.own += u32::from(Why { code: code.into(), text: String::new() }.may_be_the_items());
+            }
+        }
         let queue = Queue::new(start, newest);
         let owed_through = self.conn.query_row(
             "SELECT coalesce(absent_from_reading - 1, ?2) FROM destination WHERE id = ?1",
@@ -195,7 +200,10 @@ impl<'c> Shelf<'c> {
             |what, first, last, digest| Entry { what, destination: Some(to), first, last, digest, detail: None };
         for (item, outcome) in outcomes {
             let ItemId::Reading(id) = *item else { continue };
-            let Some(attempts) = outbox.queue.attempts_in_flight(id) else { continue };
+            if outbox.queue.attempts_in_flight(id).is_none() {
+                continue;
+            }
+            let tries = outbox.failed.get(&id).map_or(0, |f| f.tries);
             match outcome {
                 Outcome::Delivered(receipt) => {
                     places.push(Place(id, &receipt.location, receipt.known));
@@ -203,7 +211,7 @@ impl<'c> Shelf<'c> {
                     counts.delivered();
                 }
                 Outcome::Reject(why) => {
-                    self.attempt(to, id, attempts + 1, at_ms, why)?;
+                    self.attempt(to, id, tries + 1, at_ms, why)?;
                     self.rejected.execute(params![to, id, at_ms, &*why.code, &why.text])?;
                     entries.push(entry("rejected", id, id, chain::digest(&[&why.code, &why.text])));
                     settled.insert(id, id, drop);
@@ -211,10 +219,10 @@ impl<'c> Shelf<'c> {
                 }
                 Outcome::Retry { why, .. } => {
                     // The first time only: a long outage must not fill the chain.
-                    if attempts == 0 {
+                    if tries == 0 {
                         failed.insert(id, id, drop);
                     }
-                    self.attempt(to, id, attempts + 1, at_ms, why)?;
+                    self.attempt(to, id, tries + 1, at_ms, why)?;
                 }
             }
         }
@@ -232,7 +240,7 @@ impl<'c> Shelf<'c> {
         let mut changes = Vec::new();
         outbox.settled.remove(id, |change| changes.push(change));
         outbox.nobodys.remove(id, drop);
-        outbox.failed.insert(id, attempts);
+        outbox.failed.insert(id, Failed { tries: attempts, own: attempts });
         outbox.queue.look_again_from(id);
         self.write(outbox.destination, changes)
     }
@@ -275,6 +283,15 @@ impl<'c> Shelf<'c> {
     }
 }
 
+/// Failures of one item.
+#[derive(Clone, Copy, Default)]
+struct Failed {
+    /// All, for people.
+    tries: u32,
+    /// Those that may be its own doing.
+    own: u32,
+}
+
 impl Outbox {
     /// It is not owed: paid, refused, or never wanted.
     pub(super) fn is_settled(&self, id: i64) -> bool {
@@ -293,8 +310,11 @@ impl Outbox {
                     self.failed.remove(&id);
                     self.queue.settled(id, false);
                 }
-                Outcome::Retry { after, destination, .. } => {
-                    self.failed.insert(id, attempts + 1);
+                Outcome::Retry { after, destination, why } => {
+                    // An item that only waited for its destination is as good as new, or an outage would make suspects.
+                    let known = self.failed.entry(id).or_default();
+                    known.tries += 1;
+                    known.own += u32::from(!*destination || why.may_be_the_items());
                     // One that fails again while others pass must not hold up its device's later readings.
                     due |= self.queue.retry(id, *after, attempts == 0, now);
                     if *destination {
@@ -360,7 +380,7 @@ impl Outbox {
             self.queue.seen(lane, id);
             return (Verdict::Pass, 0);
         }
-        let attempts = self.failed.get(&id).copied().unwrap_or(0);
+        let attempts = self.failed.get(&id).map_or(0, |f| f.own);
         (self.queue.look(lane, Debt { id, line, attempts }, walk, max), attempts)
     }
 }

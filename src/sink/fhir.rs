@@ -83,7 +83,7 @@ impl FhirSink {
     /// From settings; reads the token.
     pub fn new(settings: &FhirSettings, gateway: &Arc<str>) -> Result<Self, SinkError> {
         let timeout = Duration::from_secs(settings.timeout_s.max(1));
-        let peer = Peer::new(&settings.url, settings.ca_file.as_deref(), timeout)?;
+        let peer = Peer::new(&settings.url, settings.tls(), timeout)?;
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, FHIR_JSON);
         headers.insert(ACCEPT, FHIR_JSON);

@@ -4,19 +4,16 @@
 //! proxies, no body without an end. Must never: send a byte of payload before the certificate is verified.
 
 use std::error::Error as _;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use reqwest::header::{DATE, ETAG, HeaderMap, LOCATION, RETRY_AFTER};
 use reqwest::{Client, RequestBuilder, Url};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 
 use super::why::Trouble;
 use crate::fault::Explain;
 use crate::limits;
+use crate::tls::{self, Files, TlsError};
 
 /// Why no client can be built.
 #[derive(Debug, thiserror::Error)]
@@ -24,18 +21,10 @@ pub enum HttpError {
     /// Correct the URL.
     #[error("`{0}` is not an http or https URL")]
     Url(String),
-    /// Give a readable PEM file with certificates.
-    #[error("{file}: holds no CA certificate that can be read: {reason}")]
-    Authority {
-        /// Which file.
-        file: PathBuf,
-        /// Why.
-        reason: String,
-    },
-    /// Install the machine's certificates, or configure `ca_file`.
-    #[error("there are no CA certificates to check an https destination with")]
-    NoAuthorities,
-    /// The TLS library refuses its own settings.
+    /// Correct the files, or install the machine's certificates.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The HTTP library refuses its own settings.
     #[error("no HTTP client can be built: {0}")]
     Client(String),
 }
@@ -44,21 +33,24 @@ impl Explain for HttpError {
     fn code(&self) -> &'static str {
         match self {
             Self::Url(_) => "WL-F101",
-            Self::Authority { .. } => "WL-F102",
-            Self::NoAuthorities => "WL-F103",
-            Self::Client(_) => "WL-F104",
+            Self::Tls(TlsError::File { .. } | TlsError::Secret(_)) => "WL-F102",
+            Self::Tls(TlsError::NoAuthorities) => "WL-F103",
+            Self::Tls(TlsError::Library(_)) | Self::Client(_) => "WL-F104",
         }
     }
     fn remedy(&self) -> &'static str {
         match self {
             Self::Url(_) => "Write it as `https://host[:port]/path`.",
-            Self::Authority { .. } => {
-                "Give a PEM file with certificates that the gateway's user can read as `ca_file`."
+            Self::Tls(TlsError::File { .. }) => {
+                "Give a PEM file that holds what the setting's name says and that the gateway's user can read."
             }
-            Self::NoAuthorities => {
+            Self::Tls(TlsError::Secret(_)) => {
+                "Give the key in a file that the gateway's user can read and others cannot (`chmod o= FILE`)."
+            }
+            Self::Tls(TlsError::NoAuthorities) => {
                 "Install the package ca-certificates, or give the authority's certificate as `ca_file`."
             }
-            Self::Client(_) => "Report this with the output of `wardline --version`.",
+            Self::Tls(TlsError::Library(_)) | Self::Client(_) => "Report this with the output of `wardline --version`.",
         }
     }
 }
@@ -73,14 +65,14 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// `ca_file`: authorities beside the machine's. `timeout`: for a whole exchange.
-    pub fn new(url: &str, ca_file: Option<&Path>, timeout: Duration) -> Result<Self, HttpError> {
+    /// `files`: what TLS is made with. `timeout`: for a whole exchange.
+    pub fn new(url: &str, files: Files, timeout: Duration) -> Result<Self, HttpError> {
         let parsed = Url::parse(url.trim_end_matches('/')).map_err(|_| HttpError::Url(url.into()))?;
         let https = parsed.scheme() == "https";
         if !(https || parsed.scheme() == "http") || parsed.host_str().is_none() {
             return Err(HttpError::Url(url.into()));
         }
-        let tls = tls(https, ca_file)?;
+        let tls = if https { tls::client(files)? } else { tls::nobody()? };
         let client = Client::builder()
             .tls_backend_preconfigured(tls)
             .http1_only()
@@ -103,34 +95,6 @@ impl Peer {
     pub fn below(&self, path: &str) -> String {
         format!("{}/{path}", self.url.as_str().trim_end_matches('/'))
     }
-}
-
-fn tls(https: bool, ca_file: Option<&Path>) -> Result<rustls::ClientConfig, HttpError> {
-    let mut roots = rustls::RootCertStore::empty();
-    if https {
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        if let Some(file) = ca_file {
-            add_authorities(&mut roots, file)?;
-        }
-        if roots.is_empty() {
-            return Err(HttpError::NoAuthorities);
-        }
-    }
-    let builder = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|e| HttpError::Client(e.to_string()))?;
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
-}
-
-fn add_authorities(roots: &mut rustls::RootCertStore, file: &Path) -> Result<(), HttpError> {
-    let failed = |reason: String| HttpError::Authority { file: file.into(), reason };
-    let certificates = CertificateDer::pem_file_iter(file).map_err(|e| failed(e.to_string()))?;
-    let before = roots.len();
-    for certificate in certificates {
-        let certificate = certificate.map_err(|e| failed(e.to_string()))?;
-        roots.add(certificate).map_err(|e| failed(e.to_string()))?;
-    }
-    if roots.len() == before { Err(failed("there is none in it".into())) } else { Ok(()) }
 }
 
 /// What came back, whole and bounded.

@@ -66,7 +66,7 @@ impl WebhookSink {
     /// From settings; reads the secret.
     pub fn new(settings: &WebhookSettings, gateway: &GatewayId, clock: &Clock) -> Result<Self, SinkError> {
         let timeout = Duration::from_secs(settings.timeout_s.max(1));
-        let peer = Peer::new(&settings.url, settings.ca_file.as_deref(), timeout)?;
+        let peer = Peer::new(&settings.url, settings.tls(), timeout)?;
         let key = hmac::Key::new(hmac::HMAC_SHA256, secret::read(&settings.secret_file)?.line());
         Ok(Self { peer, key, gateway: gateway.clone(), clock: clock.clone() })
     }

@@ -130,8 +130,3 @@ impl Trouble {
 pub(super) fn is_absence(why: &Why) -> bool {
     matches!(&*why.code, "WL-F001" | "WL-F002" | "WL-F004")
 }
-
-/// Whether the destination failed on what it was sent, which may be the item's doing.
-pub(super) fn is_failure(why: &Why) -> bool {
-    matches!(&*why.code, "WL-F005" | "WL-F010" | "WL-F011" | "WL-F013")
-}

@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use wardline::lab::endpoint::{Endpoint, Settings};
 
 use super::support::broker::{Broker, Door};
-use super::support::certificates::{ALWAYS, Authority, Identity, authority, put};
+use super::support::certificates::{ALWAYS, Authority, Identity, authority, put, revoked};
 use super::support::device::Device;
 use super::support::gateway::Gateway;
 use super::support::obligations::Book;
@@ -54,17 +54,19 @@ async fn of_yesterday() -> Impostor {
 }
 
 /// One gateway that meets this server first, and the right one afterwards.
-async fn meets(what: &str, server: Impostor, code: &str, reason: &str, ca: &Authority) {
+async fn meets(what: &str, server: Impostor, code: &str, reason: &str, (ca, crl): (&Authority, &str)) {
     let Some(broker) = Broker::start(&Door::Open, "") else { return };
     let folder = tempfile::tempdir().unwrap();
     let ca_file = folder.path().join("ca.pem");
     let tls = Settings { keep: true, tls: true, ca_file: Some(ca_file.clone()), ..Settings::default() };
     let good = Endpoint::start(tls).unwrap();
     std::fs::File::options().append(true).open(&ca_file).unwrap().write_all(ca.pem().as_bytes()).unwrap();
+    put(folder.path(), "crl.pem", crl);
     let proxy = Toxic::start(server.port).await;
     let mut book = Book::new(2);
     let url = format!("https://127.0.0.1:{}/fhir", proxy.port);
-    let text = settings(&book, broker.port, &url, &format!("ca_file = \"{}\"", ca_file.display()));
+    let files = format!("ca_file = \"{}\"\ncrl_file = \"{}/crl.pem\"", ca_file.display(), folder.path().display());
+    let text = settings(&book, broker.port, &url, &files);
     let mut gateway = Gateway::new(&text);
     gateway.start();
     let device = Device::connect(broker.device_port);
@@ -98,13 +100,17 @@ async fn a_destination_whose_tls_is_wrong_gets_nothing_until_it_is_right() {
     let itself = impostor(with(None, here, ALWAYS)).await;
     let plain = impostor(None).await;
     let old = of_yesterday().await;
-    let meets = |what, server, code, reason| meets(what, server, code, reason, &ours);
+    let taken_back = Identity::new(Some(&ours), here, ALWAYS);
+    let crl = revoked(&ours, &[&taken_back]);
+    let taken_back = impostor(Some(taken_back.server())).await;
+    let meets = |what, server, code, reason| meets(what, server, code, reason, (&ours, &crl));
     tokio::join!(
         meets("expired", expired, "WL-F003", "expired"),
         meets("not yet valid", early, "WL-F003", "not valid yet"),
         meets("wrong host", elsewhere, "WL-F003", "not valid for"),
         meets("unknown CA", unknown, "WL-F003", "UnknownIssuer"),
         meets("self-signed", itself, "WL-F003", "UnknownIssuer"),
+        meets("revoked", taken_back, "WL-F003", "Revoked"),
         meets("plain HTTP", plain, "WL-F001", "breaks off at once"),
         meets("TLS 1.1", old, "WL-F001", "unsafe versions"),
     );
@@ -115,7 +121,7 @@ fn at_the_broker(folder: &Path, broker: &Broker, book: &Book, url: &str) -> Gate
     let at = folder.display();
     let text = settings(book, broker.port, url, "").replace("mqtt://", "mqtts://");
     let files = format!(
-        "kind = \"mqtt\"\nca_file = \"{at}/ca.pem\"\nclient_certificate_file = \"{at}/client.pem\"\n\
+        "kind = \"mqtt\"\nca_file = \"{at}/ca.pem\"\ncrl_file = \"{at}/crl.pem\"\nclient_certificate_file = \"{at}/client.pem\"\n\
          client_key_file = \"{at}/client.key\"\n"
     );
     Gateway::new(&text.replace("kind = \"mqtt\"\n", &files))
@@ -124,6 +130,8 @@ fn at_the_broker(folder: &Path, broker: &Broker, book: &Book, url: &str) -> Gate
 /// A broker with this certificate first, and the right one afterwards.
 async fn meets_broker(what: &str, wrong: Identity, reason: &str, ca: &Authority) {
     let folder = tempfile::tempdir().unwrap();
+    let taken_back = [&wrong];
+    put(folder.path(), "crl.pem", &revoked(ca, if reason == "revoked" { &taken_back } else { &[] }));
     put(folder.path(), "ca.pem", &ca.pem());
     Identity::new(Some(ca), &[], ALWAYS).put(folder.path(), "client");
     wrong.put(folder.path(), "server");
@@ -154,6 +162,7 @@ async fn meets_broker(what: &str, wrong: Identity, reason: &str, ca: &Authority)
 async fn our_own_certificate_ends(ca: &Authority) {
     let folder = tempfile::tempdir().unwrap();
     put(folder.path(), "ca.pem", &ca.pem());
+    put(folder.path(), "crl.pem", &revoked(ca, &[]));
     Identity::new(Some(ca), &["127.0.0.1"], ALWAYS).put(folder.path(), "server");
     let now = i64::try_from(std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs()).unwrap();
     Identity::until(Some(ca), &[], now - 60, now + 8).put(folder.path(), "client");
@@ -197,6 +206,7 @@ async fn a_broker_whose_tls_is_wrong_gets_nothing_until_it_is_right() {
         meets_broker("wrong host", Identity::new(Some(&ours), &["localhost"], ALWAYS), "another host name", &ours),
         meets_broker("unknown CA", Identity::new(Some(&theirs), here, ALWAYS), "nobody we trust", &ours),
         meets_broker("self-signed", Identity::new(None, here, ALWAYS), "nobody we trust", &ours),
+        meets_broker("revoked", Identity::new(Some(&ours), here, ALWAYS), "revoked", &ours),
         our_own_certificate_ends(&ours),
     );
 }

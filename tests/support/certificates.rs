@@ -4,8 +4,15 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType, IsCa, KeyIdMethod,
+    KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber,
+};
+
+/// Serial numbers are given once.
+static SERIAL: AtomicU64 = AtomicU64::new(1_000);
 
 /// Valid whatever the machine's clock says.
 pub const ALWAYS: (i32, i32) = (2020, 2099);
@@ -29,10 +36,30 @@ pub fn authority(name: &str) -> Authority {
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
+/// A list, in PEM, of what an authority takes back.
+pub fn revoked(ca: &Authority, which: &[&Identity]) -> String {
+    let entry = |identity: &&Identity| RevokedCertParams {
+        serial_number: identity.serial.clone(),
+        revocation_time: rcgen::date_time_ymd(2024, 1, 1),
+        reason_code: None,
+        invalidity_date: None,
+    };
+    let list = CertificateRevocationListParams {
+        this_update: rcgen::date_time_ymd(2024, 1, 1),
+        next_update: rcgen::date_time_ymd(2099, 1, 1),
+        crl_number: SerialNumber::from(1),
+        issuing_distribution_point: None,
+        revoked_certs: which.iter().map(entry).collect(),
+        key_identifier_method: KeyIdMethod::Sha256,
+    };
+    list.signed_by(ca).unwrap().pem().unwrap()
+}
+
 /// A certificate and its key.
 pub struct Identity {
     certificate: rcgen::Certificate,
     key: KeyPair,
+    serial: SerialNumber,
 }
 
 impl Identity {
@@ -50,11 +77,13 @@ impl Identity {
         let second = |s: i64| rcgen::date_time_ymd(1970, 1, 1) + std::time::Duration::from_secs(s.try_into().unwrap());
         (params.not_before, params.not_after) = (second(from), second(to));
         let key = KeyPair::generate().unwrap();
+        let serial = SerialNumber::from(SERIAL.fetch_add(1, Ordering::Relaxed));
+        params.serial_number = Some(serial.clone());
         let certificate = match ca {
             Some(ca) => params.signed_by(&key, ca).unwrap(),
             None => params.self_signed(&key).unwrap(),
         };
-        Self { certificate, key }
+        Self { certificate, key, serial }
     }
 
     /// Writes `NAME.pem` and `NAME.key`.
@@ -65,11 +94,24 @@ impl Identity {
 
     /// A TLS server with it.
     pub fn server(&self) -> Arc<rustls::ServerConfig> {
+        self.serve(rustls::server::WebPkiClientVerifier::no_client_auth())
+    }
+
+    /// A TLS server with it that lets in only those whom this authority signed.
+    pub fn server_for(&self, ca: &Authority) -> Arc<rustls::ServerConfig> {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(ca.der().clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let clients = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+        self.serve(clients.build().unwrap())
+    }
+
+    fn serve(&self, clients: Arc<dyn rustls::server::danger::ClientCertVerifier>) -> Arc<rustls::ServerConfig> {
         let key = rustls::pki_types::PrivatePkcs8KeyDer::from(self.key.serialize_der());
         let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap()
-            .with_no_client_auth()
+            .with_client_cert_verifier(clients)
             .with_single_cert(vec![self.certificate.der().clone()], key.into())
             .unwrap();
         Arc::new(config)

@@ -49,7 +49,8 @@ impl FhirServer {
         let port = super::free_port();
         let base = if kind == Kind::Sekmet { "/fhir" } else { "" };
         let url = format!("http://127.0.0.1:{port}{base}");
-        let client = wardline::sink::http::Peer::new(&url, None, super::PATIENCE).unwrap().client;
+        let client =
+            wardline::sink::http::Peer::new(&url, wardline::tls::Files::default(), super::PATIENCE).unwrap().client;
         // Nothing that can fail stands between its start and the guard that ends it.
         let child = launch(kind, &program, port, folder.path());
         let server = Self { url, kind, port, child, folder, client };

@@ -73,15 +73,21 @@ impl Outbox for Box_ {
         tokio::task::yield_now().await;
         for (id, outcome) in outcomes {
             let (lane, mut item) = self.0.borrow_mut().leased.remove(&id).expect("settled once, and leased before");
-            if let Outcome::Retry { after, .. } = &outcome {
-                item.attempts += 1;
+            if let Outcome::Retry { after, destination, why } = &outcome {
+                item.attempts += u32::from(!destination || why.may_be_the_items());
                 self.0.borrow_mut().attempts.insert(id, item.attempts);
                 let lane = if lane == Lane::Alert { lane } else { Lane::Backlog };
                 let this = self.clone();
                 let after = after.unwrap_or_default();
                 tokio::task::spawn_local(async move {
                     sleep(after).await;
-                    this.0.borrow_mut().due.entry(word(lane)).or_default().push_back(item);
+                    let mut memory = this.0.borrow_mut();
+                    let due = memory.due.entry(word(lane)).or_default();
+                    let number =
+                        |item: &Item| if let ItemId::Reading(id) | ItemId::Alert(id) = item.id { id } else { 0 };
+                    let place = due.partition_point(|other| number(other) < number(&item));
+                    due.insert(place, item);
+                    drop(memory);
                     this.1.send_modify(|n| *n += 1);
                 });
             }
@@ -261,6 +267,21 @@ fn one_item_that_fails_the_whole_does_not_hold_the_others() {
     };
     play(poison, &outbox, seconds(600));
     assert_eq!(outbox.delivered(), 99);
+}
+
+/// A server that never answers to one of them, and is well else.
+#[test]
+fn one_item_that_makes_the_destination_hang_does_not_hold_the_others() {
+    let outbox = Box_::new();
+    outbox.put(Lane::Fresh, 0..100);
+    let poison = |_: Duration, item: &Item| {
+        if item.id == ItemId::Reading(30) { Trouble::NoAnswer("late").destination(None) } else { done() }
+    };
+    play(poison, &outbox, seconds(1_800));
+    assert_eq!(outbox.delivered(), 99);
+    outbox.put(Lane::Fresh, 100..200);
+    play(poison, &outbox, seconds(600));
+    assert_eq!(outbox.delivered(), 199);
 }
 
 /// X4: nothing is given up because a destination was unwell for long.

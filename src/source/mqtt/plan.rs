@@ -42,7 +42,7 @@ impl Plan {
         if password.is_some() && settings.user.is_none() {
             return Err(bad("`password_file` needs `user`"));
         }
-        if !secure && (settings.ca_file.is_some() || settings.client_certificate_file.is_some()) {
+        if !secure && settings.tls().any() {
             return Err(bad("`url` says mqtt://, the certificates want mqtts://"));
         }
         if settings.in_flight == 0 || settings.in_flight > limits::MQTT_IN_FLIGHT_MAX {

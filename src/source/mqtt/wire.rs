@@ -66,7 +66,7 @@ async fn open(target: &Target) -> io::Result<Stream> {
     Ok(match &target.tls {
         None => Stream::Plain(tcp),
         Some(trust) => {
-            let tls = TlsConnector::from(trust.config()).connect(trust.server.clone(), tcp).await?;
+            let tls = TlsConnector::from(Arc::clone(&trust.config)).connect(trust.server.clone(), tcp).await?;
             Stream::Tls(Box::new(tls))
         }
     })
