@@ -110,6 +110,7 @@ impl Why {
     /// Whether a destination that is unwell failed on what it was sent, which may be the item's doing. Else it is away,
     /// full, or wants another credential, and no item is suspected for it.
     pub fn may_be_the_items(&self) -> bool {
-        matches!(&*self.code, "WL-F005" | "WL-F010" | "WL-F011" | "WL-F013")
+        let destinations = ["WL-F001", "WL-F002", "WL-F003", "WL-F004", "WL-F006", "WL-F007", "WL-F008", "WL-F015"];
+        !destinations.contains(&&*self.code)
     }
 }

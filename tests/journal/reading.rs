@@ -78,9 +78,9 @@ async fn explain_tells_the_whole_life() {
     assert_eq!(life.standings, [(centre.clone(), Standing::Delivered(Some("Observation/1/_history/1".into())))]);
     let life = reader.explain(key(2)).unwrap().unwrap();
     assert_eq!(bytes(&life).octets.as_deref(), Some(&b"{\"n\":1}{\"n\":2}"[..]));
-    assert_eq!(life.standings, [(centre, Standing::Rejected("WL-F004".into(), "it answered 422".into()))]);
+    assert_eq!(life.standings, [(centre, Standing::Rejected("WL-F011".into(), "it answered 422".into()))]);
     let attempts: Vec<_> = life.attempts.iter().map(|a| (a.number, &*a.code, a.rejected)).collect();
-    assert_eq!(attempts, [(1, "WL-F003", false), (2, "WL-F004", true)]);
+    assert_eq!(attempts, [(1, "WL-F003", false), (2, "WL-F011", true)]);
     assert_eq!(life.alerts.len(), 1);
     assert!(life.told);
     assert!(reader.explain(key(3)).unwrap().is_none());
@@ -116,7 +116,7 @@ async fn counts_add_up_and_failures_have_reasons() {
     let failures = reader.attempts(Of::Destination("centre"), 10).unwrap();
     let mut told: Vec<_> = failures.iter().map(|f| (number(f.key), f.rejected, f.number, &*f.code)).collect();
     told.sort_unstable();
-    assert_eq!(told, [(2, true, 1, "WL-F004"), (3, false, 1, "WL-F003")]);
+    assert_eq!(told, [(2, true, 1, "WL-F011"), (3, false, 1, "WL-F003")]);
 
     // What was delivered in the end is no failure any more.
     let again = lease(&journal, Lane::Backlog, 1).await;

@@ -120,7 +120,7 @@ pub fn retry(item: &Item, after: Option<std::time::Duration>, destination: bool)
 }
 
 pub fn rejected(item: &Item) -> (ItemId, Outcome) {
-    (item.id, Outcome::Reject(Why::new("WL-F004", "it answered 422")))
+    (item.id, Outcome::Reject(Why::new("WL-F011", "it answered 422")))
 }
 
 /// Numbers of the readings in these items.
