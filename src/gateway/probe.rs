@@ -93,6 +93,7 @@ impl Surveys {
     pub(super) async fn run(self: Arc<Self>) {
         for (name, survey) in &self.all {
             self.warn(name, survey, false).await;
+            self.remind(name).await;
         }
         loop {
             tokio::select! {
@@ -197,7 +198,7 @@ impl Survey {
         &self.prober
     }
 
-    fn known(&self) -> Known {
+    pub(super) fn known(&self) -> Known {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
