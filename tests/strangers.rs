@@ -317,10 +317,12 @@ async fn pages_without_an_end_end() {
 
 #[tokio::test]
 async fn an_answer_that_cannot_be_all_is_none() {
-    let with_total = |total: u64| move |_: &Request| {
-        let mut set = searchset(0..2, &[]);
-        set["total"] = total.into();
-        set
+    let with_total = |total: u64| {
+        move |_: &Request| {
+            let mut set = searchset(0..2, &[]);
+            set["total"] = total.into();
+            set
+        }
     };
     assert_eq!(answered(with_total(2)).await.0.unwrap().len(), 2);
     assert_eq!(answered(with_total(3)).await.0, Err("its total is not what it showed".into()));

@@ -93,7 +93,9 @@ fn strangers(found: &Reconciled) -> String {
             let shown = sought.places.join(", ");
             let more = n.saturating_sub(sought.places.len() as u64);
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            format!("Of {seen} Observations there the journal does not know {n} with its gateway's mark: {shown}{more}.")
+            format!(
+                "Of {seen} Observations there the journal does not know {n} with its gateway's mark: {shown}{more}."
+            )
         }
     };
     if sought.unjudged > 0 {

@@ -157,10 +157,7 @@ pub fn write(
         resource_type: "Observation",
         id,
         meta: &common.meta,
-        extension: [ReferenceExtension {
-            url: GATEWAY_EXTENSION,
-            value: gateway(&scope.gateway),
-        }],
+        extension: [ReferenceExtension { url: GATEWAY_EXTENSION, value: gateway(&scope.gateway) }],
         identifier: [Identifier { system: Identity::system(), value: identity.value() }],
         status: if labels.preliminary { "preliminary" } else { "final" },
         category: &common.category,

@@ -183,3 +183,12 @@ fn said(why: &Why) -> Fault {
 fn kept(e: JournalError) -> Fault {
     Fault::Refused(e.to_string())
 }
+
+#[cfg(test)]
+impl Surveys {
+    /// As each night.
+    pub(super) async fn reconcile_by_name(&self, name: &str) -> Reconciled {
+        let (name, survey) = self.one(name).unwrap();
+        self.reconcile(name, survey, None).await.unwrap()
+    }
+}

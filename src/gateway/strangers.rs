@@ -233,7 +233,9 @@ impl Judge {
                 return Err("by patient it shows none of the readings that it holds".into());
             }
             if !shown.counted && shown.known < *expected {
-                return Err("by patient it shows fewer readings than it holds, and does not say how many there are".into());
+                return Err(
+                    "by patient it shows fewer readings than it holds, and does not say how many there are".into()
+                );
             }
         }
         Ok(())
@@ -244,3 +246,6 @@ impl Judge {
         Found { sought, seen: self.seen, places: self.places }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -132,8 +132,18 @@ pub(super) fn record(conn: &Connection, destination: &str, found: &Recount, at_m
     let since_ms = sought.map(|s| s.since_ms);
     let put = "INSERT OR REPLACE INTO reconciliation SELECT id, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10
                FROM destination WHERE name = ?1";
-    let row =
-        params![destination, at_ms, checked, missing, stays, doubled, strangers, unjudged, since_ms, not_asked.as_deref()];
+    let row = params![
+        destination,
+        at_ms,
+        checked,
+        missing,
+        stays,
+        doubled,
+        strangers,
+        unjudged,
+        since_ms,
+        not_asked.as_deref()
+    ];
     conn.execute(put, row).map(drop)
 }
 

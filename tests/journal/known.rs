@@ -22,7 +22,8 @@ async fn a_reading_is_found_by_half_of_its_key_whatever_its_state() {
     settle(&journal, vec![delivered(&items[0]), rejected(&items[1])]).await;
     let reader = Reader::new(folder.path());
     let orders: Vec<i64> = (1..=4).map(|n| i64::try_from(n).unwrap()).collect();
-    let wanted: Vec<_> = orders.iter().zip(1..).map(|(order, n)| (*order, half(n))).chain([(1, half(2)), (9, half(9))]).collect();
+    let wanted: Vec<_> =
+        orders.iter().zip(1..).map(|(order, n)| (*order, half(n))).chain([(1, half(2)), (9, half(9))]).collect();
     let found: Vec<Vec<u64>> = reader
         .alike(&wanted)
         .unwrap()
@@ -62,7 +63,7 @@ async fn behind_what_was_removed_the_journal_knows_all() {
     clock.advance(10 * DAY);
     let later = clock.now().wall_ms;
     journal.commit(group([reading(3, "c")])).await.unwrap();
-    let items = lease(&journal, Lane::Backlog, 9).await;
+    let items = lease(&journal, Lane::Fresh, 9).await;
     let outcomes = items.iter().zip(numbers(&items));
     let outcomes = outcomes.map(|(item, n)| if n == 1 { retry(item, Some(400 * DAY), false) } else { delivered(item) });
     settle(&journal, outcomes.collect()).await;

@@ -57,6 +57,7 @@ pub(super) fn page(store: &Store, whose: &str, query: &str, address: &str) -> Re
     if begin + count < all.len() {
         links.push(link("next", Some(begin + count)));
     }
-    let set = json!({"resourceType": "Bundle", "type": "searchset", "total": all.len(), "link": links, "entry": entries});
+    let set =
+        json!({"resourceType": "Bundle", "type": "searchset", "total": all.len(), "link": links, "entry": entries});
     Ok(set.to_string())
 }

@@ -267,7 +267,10 @@ impl Store {
         }
         let taken = plan.identifiers.iter().any(|t| *self.by_identifier.entry(*t).or_insert(key) != key);
         self.counts.duplicates += u64::from(taken);
-        self.by_id.insert(key, Stored { id: id.clone(), version: 1, content: hash(plan.body), mark, updated_ms: self.now_ms });
+        self.by_id.insert(
+            key,
+            Stored { id: id.clone(), version: 1, content: hash(plan.body), mark, updated_ms: self.now_ms },
+        );
         self.keep(key, plan.body);
         if let (Some(o), true) = (&plan.observation, self.bodies.as_ref().is_some_and(|b| b.contains_key(&key))) {
             self.by_patient.entry(hash(o.group().0)).or_default().push(key);

@@ -73,7 +73,10 @@ fn a_patients_observations_are_found_page_by_page() {
         let (status, text) = send(&e, "GET", path, "", b"").unwrap();
         (status, serde_json::from_str(&text).unwrap())
     };
-    let (mut path, mut ids) = ("/Observation?patient=a&_lastUpdated=ge2026-01-01T00:00:00Z&_elements=identifier,meta&_count=2".to_owned(), vec![]);
+    let (mut path, mut ids) = (
+        "/Observation?patient=a&_lastUpdated=ge2026-01-01T00:00:00Z&_elements=identifier,meta&_count=2".to_owned(),
+        vec![],
+    );
     loop {
         let (status, page) = find(&path);
         assert_eq!((status, &page["total"]), (200, &5.into()), "{page}");
