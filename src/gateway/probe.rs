@@ -1,7 +1,7 @@
 //! What is known of the FHIR destinations: kept in the journal, obeyed by their sinks, refreshed each night.
 //!
 //! Promises: a contradiction between configuration and destination is a technical alert until it is resolved; each night
-//! only the CapabilityStatement is read. Must never: write without consent, or change how doubles are shut out by itself.
+//! a destination is only read from. Must never: write without consent, or change how doubles are shut out by itself.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

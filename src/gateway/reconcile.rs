@@ -1,7 +1,7 @@
-//! Asks destinations whether they hold what they said they took: each night, and when a person asks.
+//! Asks destinations whether they hold what they said they took, and what nobody sent: each night, and when a person asks.
 //!
-//! Promises: what is missing goes out again with its identity; a difference that stays is a technical alert. Must never:
-//! press a destination, or call something missing that was not answered for.
+//! Promises: what is missing goes out again with its identity; a difference that stays is a technical alert, also after a
+//! restart. Must never: press a destination, or call something missing that was not answered for.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -100,7 +100,9 @@ async fn a_night_that_did_not_ask_ends_no_alert_and_neither_does_a_restart() {
     let (surveys, mut said) = night.surveys();
     let run = surveys.run();
     tokio::pin!(run);
-    let told = async { tokio::select! { () = &mut run => None, told = said.recv() => told } };
+    let told = async {
+        tokio::select! { () = &mut run => None, told = said.recv() => told }
+    };
     let told = tokio::time::timeout(Duration::from_secs(20), told).await.ok().flatten().expect("a reminder");
     assert!(told.active && told.text.contains("(WL-F020)"), "{told:?}");
 

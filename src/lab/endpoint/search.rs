@@ -36,12 +36,14 @@ pub(super) fn page(store: &Store, whose: &str, query: &str, address: &str) -> Re
     let all = store.of_patient(whose, since_ms).ok_or(UNKEPT)?;
     let entries = all.iter().skip(begin).take(count).filter_map(|found| {
         let mut resource: Value = serde_json::from_str(&found.body).ok()?;
-        if let (Some(elements), Some(fields)) = (&elements, resource.as_object_mut()) {
+        let fields = resource.as_object_mut()?;
+        if let Some(elements) = &elements {
             fields.retain(|name, _| name == "resourceType" || elements.split(',').any(|e| e == name));
         }
-        resource["id"] = json!(&*found.id);
+        fields.insert("id".into(), json!(&*found.id));
         let updated = jiff::Timestamp::from_millisecond(found.updated_ms).ok()?;
-        resource["meta"]["lastUpdated"] = json!(updated.to_string());
+        let meta = fields.entry("meta").or_insert_with(|| json!({})).as_object_mut()?;
+        meta.insert("lastUpdated".into(), json!(updated.to_string()));
         let url = format!("{address}/{}", found.id);
         Some(json!({"fullUrl": url, "resource": resource, "search": {"mode": "match"}}))
     });
