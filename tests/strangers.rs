@@ -93,7 +93,8 @@ fn said(gateway: &Gateway) -> bool {
 async fn a_stranger_is_found_and_said_until_it_is_gone() {
     let Some(broker) = Broker::start(&Door::Open, "") else { return };
     let endpoint = keeping(Manners::default());
-    let mut gateway = Gateway::new(&settings(&broker, &endpoint.url()));
+    let log = "[log]\nlevel = \"trace\"\n";
+    let mut gateway = Gateway::new(&format!("{}{log}", settings(&broker, &endpoint.url())));
     gateway.start();
     let device = Device::connect(broker.device_port);
     publish(&device, 0..240).await;
@@ -137,7 +138,9 @@ async fn a_stranger_is_found_and_said_until_it_is_gone() {
     put(&endpoint.url(), &observation(1, "test-box", "entered-in-error")).await;
     assert_eq!(gateway.json(&RECONCILE)["strangers"]["found"], 0);
     until("the end of the alert", &gateway, || (!said(&gateway)).then_some(())).await;
-    assert!(!gateway.log().contains("Observation/s"), "{}", gateway.log());
+    for canary in ["Observation/", "Patient", "patient=", "watch~2D0"] {
+        assert!(!gateway.log().contains(canary), "{canary} is in the log\n{}", gateway.log());
+    }
     assert_eq!(gateway.stop(), Some(0), "{}", gateway.log());
 }
 
