@@ -16,6 +16,7 @@ mod radio;
 mod reconcile;
 mod records;
 mod start;
+mod strangers;
 mod watch;
 
 use std::sync::Arc;

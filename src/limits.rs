@@ -34,6 +34,16 @@ pub const CLOCK_WRONG_ALERT: Duration = Duration::from_secs(300);
 pub const FAULTS_LISTED_MAX: usize = 100;
 /// A night's questions to one destination, at most.
 pub const RECONCILIATION_MAX: Duration = Duration::from_secs(3_600);
+/// Of these, the search for strangers, at most.
+pub const STRANGERS_MAX: Duration = Duration::from_secs(900);
+/// The same while a person waits.
+pub const STRANGERS_ASKED_MAX: Duration = Duration::from_secs(60);
+/// Pages read of one destination in a search for strangers: 50,000 Observations, some 40 MiB.
+pub const STRANGERS_PAGES_MAX: usize = 500;
+/// And octets.
+pub const STRANGERS_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Strangers shown by name to the person who asked.
+pub const STRANGERS_SHOWN_MAX: usize = 20;
 /// Days that an account of custody goes back at most.
 pub const CUSTODY_DAYS_MAX: u32 = 400;
 /// A lock that is held is tried so often, half a second in all.

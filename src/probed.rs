@@ -43,6 +43,16 @@ pub struct Stated {
     pub conditional_create: Option<bool>,
     /// `$validate` of an Observation.
     pub validate: Option<bool>,
+    /// Of `patient`, `subject`, `_lastUpdated` and `date`: by which Observations can be searched. `None`: it does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub searches: Option<Vec<String>>,
+}
+
+impl Stated {
+    /// Whether Observations can be searched by this parameter, as far as it says.
+    pub fn searches_by(&self, name: &str) -> bool {
+        self.searches.as_ref().is_none_or(|all| all.iter().any(|one| one == name))
+    }
 }
 
 /// What was found by writing to it, with its owner's consent.

@@ -187,7 +187,41 @@ async fn through_a_real_server(kind: Kind) {
         (&61.into(), &0.into(), &0.into()),
         "{found}"
     );
+    strangers(&server, &gateway).await;
     assert_eq!(gateway.stop(), Some(0), "{}", gateway.log());
+}
+
+/// More than a page of them, for one patient: each is found, none of ours is among them, and what is deleted is gone.
+async fn strangers(server: &FhirServer, gateway: &Gateway) {
+    let reconcile = ["custody", "reconcile", "centre"];
+    let found = gateway.json(&reconcile);
+    assert_eq!((&found["not_asked"], &found["strangers"]["found"]), (&serde_json::Value::Null, &0.into()), "{found}");
+    assert_eq!((&found["strangers"]["seen"], &found["strangers"]["unjudged"]), (&61.into(), &0.into()), "{found}");
+    for n in 0..105 {
+        server.put(&stranger(n)).await;
+    }
+    let found = gateway.json_of(&reconcile, 1);
+    let (strangers, places) = (&found["strangers"], found["strangers"]["places"].as_array().unwrap());
+    assert_eq!((&strangers["found"], &strangers["seen"], places.len()), (&105.into(), &166.into(), 20), "{found}");
+    assert!(places.iter().all(|p| p.as_str().unwrap().starts_with("Observation/stranger-")), "{places:?}");
+    until("the alert", || gateway.cli(&["alerts"]).0.contains("holds 105 Observations with the mark")).await;
+    for n in 1..105 {
+        server.delete(&format!("Observation/stranger-{n}")).await;
+    }
+    let found = gateway.json_of(&reconcile, 1);
+    assert_eq!((&found["missing"], &found["strangers"]["found"]), (&0.into(), &1.into()), "{found}");
+}
+
+fn stranger(n: u64) -> serde_json::Value {
+    serde_json::json!({"resourceType": "Observation", "id": format!("stranger-{n}"), "status": "final",
+        "extension": [{"url": "http://hl7.org/fhir/StructureDefinition/observation-gatewayDevice",
+            "valueReference": {"type": "Device", "identifier": {"system": "urn:wardline:gateway", "value": "test-box"}}}],
+        "identifier": [{"system": "http://hl7.org/fhir/uv/phd/StructureDefinition/PhdBaseObservation",
+            "value": format!("mqtt:watch~2D0-p0-147842-Z848656800-{n:016x}")}],
+        "category": [{"coding": [{"system": "http://terminology.hl7.org/CodeSystem/observation-category", "code": "vital-signs"}]}],
+        "code": {"coding": [{"system": "http://loinc.org", "code": "8867-4"}]},
+        "subject": {"reference": "Patient/p0"}, "effectiveDateTime": "2026-11-22T10:00:00Z",
+        "valueQuantity": {"value": 70, "unit": "beats/minute", "system": "http://unitsofmeasure.org", "code": "/min"}})
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

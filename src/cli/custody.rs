@@ -27,7 +27,8 @@ pub struct Args {
 enum Command {
     /// Check that everything is there that was acknowledged, as it was. Exit code 1 if not.
     Verify(Remote),
-    /// Ask a FHIR destination whether it holds what it took; what is missing is sent again. Exit code 1 if something was.
+    /// Ask a FHIR destination whether it holds what it took, and what the gateway never sent; what is missing is sent again.
+    /// Exit code 1 if something was, is there twice, or is a stranger.
     Reconcile(Reconcile),
 }
 
@@ -70,13 +71,37 @@ fn reconcile(args: &Reconcile) -> anyhow::Result<ExitCode> {
     let raw: Box<RawValue> = args.remote.ask_patiently(async |client| client.post(&path, &body).await)?;
     let found = args.remote.print(&raw, |found: &Reconciled| {
         let Reconciled { checked, missing, stays, doubled, .. } = *found;
+        let strangers = strangers(found);
         let held = match (missing, doubled) {
             (0, 0) => "It holds each of them, once.".into(),
             _ => format!("Missing: {missing}, sent again (for a second time: {stays}). More than once: {doubled}."),
         };
-        format!("{} was asked for {checked} readings that it took.\n{held}\n", args.destination)
+        format!("{} was asked for {checked} readings that it took.\n{held}\n{strangers}\n", args.destination)
     })?;
-    Ok(if found.missing + found.doubled == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let strangers = found.strangers.as_ref().map_or(0, |s| s.found);
+    Ok(if found.missing + found.doubled + strangers == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn strangers(found: &Reconciled) -> String {
+    let Some(sought) = &found.strangers else {
+        let why = found.not_asked.as_deref().unwrap_or("no reason was given");
+        return format!("It was not asked for what the gateway never sent: {why}.");
+    };
+    let mut text = match (sought.found, sought.seen) {
+        (0, seen) => format!("Of {seen} Observations there none is a stranger to the journal."),
+        (n, seen) => {
+            let shown = sought.places.join(", ");
+            let more = n.saturating_sub(sought.places.len() as u64);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            format!(
+                "Of {seen} Observations there the journal does not know {n} with its gateway's mark: {shown}{more}."
+            )
+        }
+    };
+    if sought.unjudged > 0 {
+        text += &format!(" Not judged, as they are older than what it keeps: {}.", sought.unjudged);
+    }
+    text
 }
 
 /// One line for each day, patient and destination.

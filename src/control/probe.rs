@@ -78,6 +78,25 @@ pub struct Reconciled {
     pub stays: u64,
     /// There more than once.
     pub doubled: u64,
+    /// What is there and not in the journal. `None`: not asked.
+    pub strangers: Option<Strangers>,
+    /// Why not.
+    pub not_asked: Option<String>,
+}
+
+/// Of a search for Observations that bear the gateway's mark and that its journal does not know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Strangers {
+    /// So many.
+    pub found: u64,
+    /// Might be, and are older than what the journal keeps.
+    pub unjudged: u64,
+    /// What was stored there since then.
+    pub since_ms: i64,
+    /// Observations that were looked at.
+    pub seen: u64,
+    /// Where the first of them are, below the destination's base.
+    pub places: Vec<String>,
 }
 
 /// Nothing is known, and nothing can be asked.

@@ -3,6 +3,11 @@
 
 use super::types::{Identifier, Reference, system};
 
+/// Where an Observation names the gateway that sent it.
+pub const GATEWAY_EXTENSION: &str = "http://hl7.org/fhir/StructureDefinition/observation-gatewayDevice";
+/// The system of gateways' identifiers.
+pub const GATEWAY_SYSTEM: &str = system::GATEWAY;
+
 /// A device's reference, with the text it borrows from.
 pub(super) struct Device {
     system: &'static str,

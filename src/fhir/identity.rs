@@ -61,6 +61,38 @@ impl Identity {
     }
 }
 
+/// What an identifier's value tells of its reading: enough to look for it, never enough to take another for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clue {
+    /// First half of the reading's key.
+    pub half: [u8; 8],
+    /// What the device's own clock said, its local time taken for UTC; without one, when we got it. Milliseconds since 1970.
+    pub at_ms: i64,
+    /// The time is the device's own.
+    pub dated: bool,
+}
+
+impl Clue {
+    /// `None`: the value is not in our grammar.
+    pub fn of(value: &str) -> Option<Self> {
+        let mut fields = value.rsplitn(3, '-');
+        let (key, time, _) = (fields.next()?, fields.next()?, fields.next()?);
+        let hex = key.len() == 16 && key.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        let half = u64::from_str_radix(key, 16).ok().filter(|_| hex)?.to_be_bytes();
+        let (dated, digits) = match (time.strip_prefix(['L', 'Z']), time.strip_prefix('R')) {
+            (Some(digits), _) => (true, digits),
+            (None, digits) => (false, digits?),
+        };
+        let (sign, digits) = digits.strip_prefix('n').map_or((1, digits), |digits| (-1, digits));
+        let (seconds, thousandths) = digits.split_once('.').unwrap_or((digits, "000"));
+        if thousandths.len() != 3 || !digits.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
+            return None;
+        }
+        let ms = seconds.parse::<i64>().ok()?.checked_mul(1_000)?.checked_add(thousandths.parse().ok()?)?;
+        Some(Self { half, at_ms: (sign * ms).checked_add(EPOCH_MS)?, dated })
+    }
+}
+
 /// The logical id of an alert's DetectedIssue or Task, for `PUT`.
 pub fn alert_id(alert: &AlertId) -> String {
     hashed_id("wl-alert-", &alert.0)
@@ -141,6 +173,40 @@ mod tests {
             Identity::of(&r).unwrap().value(),
             "mqtt:cuff~2D17~7C~C3~A9-a-1-150020-R848657471.250-0707070707070707"
         );
+    }
+
+    #[test]
+    fn a_clue_leads_back_to_the_reading() {
+        let mut r = reading("blood-pressure");
+        r.key = crate::reading::ReadingKey([0, 1, 2, 3, 4, 5, 6, 255, 8, 8, 8, 8, 8, 8, 8, 8]);
+        let half = [0, 1, 2, 3, 4, 5, 6, 255];
+        for (time, at_ms, dated) in [
+            (Some(DeviceTime::Civil("2026-11-22T10:11:12".parse().unwrap())), 1_795_342_272_000, true),
+            (Some(DeviceTime::Instant("1999-12-31T23:59:59.75Z".parse().unwrap())), EPOCH_MS - 250, true),
+            (Some(DeviceTime::Instant("1970-01-01T00:00:00Z".parse().unwrap())), 0, true),
+            (None, crate::fhir::fixtures::RECEIVED_MS, false),
+        ] {
+            r.taken.device = time;
+            let identity = Identity::of(&r).unwrap();
+            assert_eq!(Clue::of(identity.value()), Some(Clue { half, at_ms, dated }), "{}", identity.value());
+        }
+        for strange in [
+            "",
+            "-",
+            "--",
+            "a-b-c",
+            "d-p-1-Z1-070707070707070",
+            "d-p-1-Z1-07070707070707070",
+            "d-p-1-X1-0707070707070707",
+            "d-p-1-Z-0707070707070707",
+            "d-p-1-Z1.5-0707070707070707",
+            "d-p-1-Z+1-0707070707070707",
+            "d-p-1-Z1-+707070707070707",
+            "d-p-1-Z9223372036854775807-0707070707070707",
+            "d-p-1-R1.0.00-0707070707070707",
+        ] {
+            assert_eq!(Clue::of(strange), None, "{strange}");
+        }
     }
 
     #[test]

@@ -15,7 +15,8 @@ mod types;
 
 pub use alert::{AlertResources, Pointer};
 pub use bundle::{Bundle, Kind, Single, Target, Write, single};
-pub use identity::{Identity, alert_id};
+pub use device::{GATEWAY_EXTENSION, GATEWAY_SYSTEM};
+pub use identity::{Clue, Identity, alert_id};
 pub use observation::{Scope, write as write_observation};
 
 /// Why a reading has no Observation.

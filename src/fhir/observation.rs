@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::Unmappable;
-use super::device::{Device, gateway};
+use super::device::{Device, GATEWAY_EXTENSION, gateway};
 use super::identity::Identity;
 use super::quality::Labels;
 use super::types::{
@@ -157,10 +157,7 @@ pub fn write(
         resource_type: "Observation",
         id,
         meta: &common.meta,
-        extension: [ReferenceExtension {
-            url: "http://hl7.org/fhir/StructureDefinition/observation-gatewayDevice",
-            value: gateway(&scope.gateway),
-        }],
+        extension: [ReferenceExtension { url: GATEWAY_EXTENSION, value: gateway(&scope.gateway) }],
         identifier: [Identifier { system: Identity::system(), value: identity.value() }],
         status: if labels.preliminary { "preliminary" } else { "final" },
         category: &common.category,

@@ -1,7 +1,7 @@
 //! What is known of the FHIR destinations: kept in the journal, obeyed by their sinks, refreshed each night.
 //!
 //! Promises: a contradiction between configuration and destination is a technical alert until it is resolved; each night
-//! only the CapabilityStatement is read. Must never: write without consent, or change how doubles are shut out by itself.
+//! a destination is only read from. Must never: write without consent, or change how doubles are shut out by itself.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -78,6 +78,11 @@ impl Surveys {
         Arc::new(Self { all, journal: journal.clone(), reader: Arc::new(reader), clock: clock.clone(), zone, told })
     }
 
+    /// A destination by its name.
+    pub(super) fn one(&self, name: &str) -> Option<(&Arc<str>, &Survey)> {
+        self.all.get_key_value(name)
+    }
+
     /// What a destination thinks of a reading, where it can be asked.
     pub(super) async fn opinion(&self, destination: &str, reading: &Reading) -> Option<Opinion> {
         let survey = self.all.get(destination).filter(|s| s.known().validates())?;
@@ -93,6 +98,7 @@ impl Surveys {
     pub(super) async fn run(self: Arc<Self>) {
         for (name, survey) in &self.all {
             self.warn(name, survey, false).await;
+            self.remind(name).await;
         }
         loop {
             tokio::select! {
@@ -197,7 +203,7 @@ impl Survey {
         &self.prober
     }
 
-    fn known(&self) -> Known {
+    pub(super) fn known(&self) -> Known {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -270,7 +276,7 @@ pub(super) struct Desk(pub(super) Arc<Surveys>);
 impl Probes for Desk {
     fn show(&self, name: String) -> BoxFuture<'_, Result<Shown, Fault>> {
         async move {
-            let found = self.0.all.get_key_value(&*name);
+            let found = self.0.one(&name);
             found.map(|(name, survey)| self.0.shown(name, survey)).ok_or(Fault::Missing("FHIR destination"))
         }
         .boxed()
@@ -278,8 +284,7 @@ impl Probes for Desk {
 
     fn reconcile(&self, name: String, days: u32) -> BoxFuture<'_, Result<Reconciled, Fault>> {
         async move {
-            let found = self.0.all.get_key_value(&*name);
-            let (name, survey) = found.ok_or(Fault::Missing("FHIR destination"))?;
+            let (name, survey) = self.0.one(&name).ok_or(Fault::Missing("FHIR destination"))?;
             self.0.reconcile(name, survey, Some(days)).await
         }
         .boxed()
@@ -287,8 +292,7 @@ impl Probes for Desk {
 
     fn probe(&self, name: String, consent: Option<String>) -> BoxFuture<'_, Result<Shown, Fault>> {
         async move {
-            let found = self.0.all.get_key_value(&*name);
-            let (name, survey) = found.ok_or(Fault::Missing("FHIR destination"))?;
+            let (name, survey) = self.0.one(&name).ok_or(Fault::Missing("FHIR destination"))?;
             self.0.ask(name, survey, None).await?;
             if consent.is_some() {
                 self.0.ask(name, survey, consent).await?;

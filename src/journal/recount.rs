@@ -12,7 +12,7 @@ use super::{days, row};
 use crate::reading::Reading;
 
 /// What one reconciliation found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recount {
     /// Readings that were asked for.
     pub checked: u64,
@@ -22,6 +22,21 @@ pub struct Recount {
     pub stays: u64,
     /// There more than once.
     pub doubled: u64,
+    /// What is there and not here. `None`: not asked.
+    pub sought: Option<Sought>,
+    /// Why not asked, in a sentence.
+    pub not_asked: Option<String>,
+}
+
+/// Of a search for strangers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sought {
+    /// What was stored there since then.
+    pub since_ms: i64,
+    /// Bears our mark, and is not in the journal.
+    pub strangers: u64,
+    /// Might be, and is older than what the journal keeps.
+    pub unjudged: u64,
 }
 
 impl Reader {
@@ -63,13 +78,31 @@ impl Reader {
 
     /// The latest reconciliation of a destination, and when.
     pub fn recounted(&self, destination: &str) -> Result<Option<(i64, Recount)>, ReadError> {
-        let sql = "SELECT at_ms, checked, missing, stays, doubled FROM reconciliation
-                   WHERE destination = (SELECT id FROM destination WHERE name = ?1) ORDER BY at_ms DESC LIMIT 1";
+        self.latest(destination, "")
+    }
+
+    /// The latest one in which strangers were looked for, whatever happened since.
+    pub fn sought(&self, destination: &str) -> Result<Option<(i64, Sought)>, ReadError> {
+        let latest = self.latest(destination, "AND strangers IS NOT NULL")?;
+        Ok(latest.and_then(|(at_ms, found)| Some((at_ms, found.sought?))))
+    }
+
+    fn latest(&self, destination: &str, and: &str) -> Result<Option<(i64, Recount)>, ReadError> {
+        let sql = format!(
+            "SELECT at_ms, checked, missing, stays, doubled, strangers, unjudged, since_ms, not_asked FROM reconciliation
+             WHERE destination = (SELECT id FROM destination WHERE name = ?1) {and} ORDER BY at_ms DESC LIMIT 1"
+        );
         let read = |r: &rusqlite::Row<'_>| {
-            let n = |i| r.get::<_, i64>(i).map(i64::unsigned_abs);
-            Ok((r.get(0)?, Recount { checked: n(1)?, missing: n(2)?, stays: n(3)?, doubled: n(4)? }))
+            let n = |i| Ok::<_, rusqlite::Error>(r.get::<_, Option<i64>>(i)?.map(i64::unsigned_abs));
+            let count = |i| Ok::<_, rusqlite::Error>(n(i)?.unwrap_or(0));
+            let sought = match n(5)? {
+                Some(strangers) => Some(Sought { since_ms: r.get(7)?, strangers, unjudged: count(6)? }),
+                None => None,
+            };
+            let (checked, missing, stays, doubled) = (count(1)?, count(2)?, count(3)?, count(4)?);
+            Ok((r.get(0)?, Recount { checked, missing, stays, doubled, sought, not_asked: r.get(8)? }))
         };
-        self.with(|conn| conn.prepare(sql)?.query_row([destination], read).optional())
+        self.with(|conn| conn.prepare(&sql)?.query_row([destination], read).optional())
     }
 }
 
@@ -93,10 +126,25 @@ impl Writer<'_> {
 
 /// Keeps what was found.
 pub(super) fn record(conn: &Connection, destination: &str, found: &Recount, at_ms: i64) -> rusqlite::Result<()> {
-    let Recount { checked, missing, stays, doubled } = *found;
-    let [checked, missing, stays, doubled] = [checked, missing, stays, doubled].map(u64::cast_signed);
-    let put = "INSERT OR REPLACE INTO reconciliation SELECT id, ?2, ?3, ?4, ?5, ?6 FROM destination WHERE name = ?1";
-    conn.execute(put, params![destination, at_ms, checked, missing, stays, doubled]).map(drop)
+    let Recount { checked, missing, stays, doubled, sought, not_asked } = found;
+    let [checked, missing, stays, doubled] = [checked, missing, stays, doubled].map(|n| n.cast_signed());
+    let (strangers, unjudged) = (sought.map(|s| s.strangers.cast_signed()), sought.map(|s| s.unjudged.cast_signed()));
+    let since_ms = sought.map(|s| s.since_ms);
+    let put = "INSERT OR REPLACE INTO reconciliation SELECT id, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10
+               FROM destination WHERE name = ?1";
+    let row = params![
+        destination,
+        at_ms,
+        checked,
+        missing,
+        stays,
+        doubled,
+        strangers,
+        unjudged,
+        since_ms,
+        not_asked.as_deref()
+    ];
+    conn.execute(put, row).map(drop)
 }
 
 fn id_of(conn: &Connection, destination: &str) -> rusqlite::Result<Option<i64>> {

@@ -12,8 +12,12 @@ use super::seal;
 pub(super) const APPLICATION_ID: i32 = 0x5752_444C;
 
 /// One file per step; the file `000N.sql` leads from version N−1 to N.
-const STEPS: &[&str] =
-    &[include_str!("schema/0001.sql"), include_str!("schema/0002.sql"), include_str!("schema/0003.sql")];
+const STEPS: &[&str] = &[
+    include_str!("schema/0001.sql"),
+    include_str!("schema/0002.sql"),
+    include_str!("schema/0003.sql"),
+    include_str!("schema/0004.sql"),
+];
 
 /// The step that seals rows.
 const SEALED_FROM: usize = 3;

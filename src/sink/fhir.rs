@@ -360,7 +360,12 @@ impl FhirSink {
 
     /// A GET of something below the base.
     pub(super) fn reading(&self, path: &str) -> reqwest::RequestBuilder {
-        self.peer.client.get(self.peer.below(path)).headers(self.headers.clone())
+        self.get(&self.peer.below(path))
+    }
+
+    /// A GET of a URL of the peer's. Must not be called with another's: the credential goes along.
+    pub(super) fn get(&self, url: &str) -> reqwest::RequestBuilder {
+        self.peer.client.get(url).headers(self.headers.clone())
     }
 
     fn request(

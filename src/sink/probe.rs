@@ -4,6 +4,7 @@
 //! to a test patient of its own. Must never: touch another patient's resources, or believe a statement over a try.
 
 mod recount;
+pub mod shelf;
 
 use std::sync::Arc;
 
@@ -369,5 +370,15 @@ fn stated(statement: &Value) -> Option<Stated> {
         update_create: observation["updateCreate"].as_bool(),
         conditional_create: observation["conditionalCreate"].as_bool(),
         validate: all.map(|_| validate(&observation["operation"]) || validate(&rest["operation"])),
+        searches: searches(&observation["searchParam"], &rest["searchParam"]),
     })
+}
+
+/// Those that we would search by, of the type and of all types. `None`: it lists none.
+fn searches(own: &Value, common: &Value) -> Option<Vec<String>> {
+    let own = own.as_array().filter(|own| !own.is_empty())?;
+    let listed = own.iter().chain(common.as_array().into_iter().flatten()).filter_map(|p| p["name"].as_str());
+    let listed: Vec<&str> = listed.collect();
+    let ours = ["patient", "subject", "_lastUpdated", "date"].into_iter().filter(|name| listed.contains(name));
+    Some(ours.map(str::to_owned).collect())
 }

@@ -12,6 +12,7 @@ mod custody;
 mod faults;
 mod full;
 mod inbox;
+mod known;
 mod log;
 mod model;
 mod museum;

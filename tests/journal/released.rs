@@ -12,11 +12,13 @@ use wardline_disk::{Disk, Image, Random, VFS};
 use super::simulated::*;
 use super::support::*;
 
-/// What each version wrote: the steps that lead to it. The newest is the one that this gateway writes.
-const STEPS: &[&str] =
-    &[include_str!("../../src/journal/schema/0001.sql"), include_str!("../../src/journal/schema/0002.sql")];
-/// Rows as the first version wrote them.
-const ROWS: &str = include_str!("released/0001.sql");
+/// What each version wrote: the steps that lead to it, each with what it did to the rows. The newest is the one that this
+/// gateway writes.
+const STEPS: &[(&str, &str)] = &[
+    (include_str!("../../src/journal/schema/0001.sql"), include_str!("released/0001.sql")),
+    (include_str!("../../src/journal/schema/0002.sql"), ""),
+    (include_str!("../../src/journal/schema/0003.sql"), include_str!("released/0003.sql")),
+];
 /// Of these rows: the readings that are owed.
 const OWED: [u64; 3] = [2, 4, 5];
 
@@ -33,9 +35,10 @@ fn of_version(version: usize, folder: &Path) -> Image {
     .unwrap();
     conn.execute_batch("PRAGMA foreign_keys = OFF; PRAGMA auto_vacuum = INCREMENTAL").unwrap();
     conn.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())).unwrap();
-    conn.execute_batch(STEPS[0]).unwrap();
-    conn.execute_batch(ROWS).unwrap();
-    STEPS[1..version].iter().for_each(|step| conn.execute_batch(step).unwrap());
+    for (step, rows) in &STEPS[..version] {
+        conn.execute_batch(step).unwrap();
+        conn.execute_batch(rows).unwrap();
+    }
     conn.execute_batch(&format!("PRAGMA application_id = 0x5752444C; PRAGMA user_version = {version}")).unwrap();
     drop(conn);
     disk.image()

@@ -57,6 +57,9 @@ pub struct Manners {
     /// The next so many new Observations are answered 201 and forgotten: what no server may do, to see it counted.
     #[arg(long, default_value_t = 0)]
     pub forget: u32,
+    /// A search by patient is refused, as by servers that know none.
+    #[arg(long, default_value_t = false)]
+    pub unsearchable: bool,
     /// Whether it answers at all.
     #[arg(long, value_enum, default_value_t = Outage::None)]
     pub outage: Outage,

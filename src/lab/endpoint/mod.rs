@@ -8,6 +8,7 @@ mod control;
 mod manners;
 mod resource;
 mod routes;
+mod search;
 mod store;
 mod wire;
 
@@ -80,6 +81,7 @@ impl Endpoint {
             manners: Mutex::new(settings.manners),
             dice: Mutex::new(Rng::new(settings.seed)),
             token: settings.token,
+            scheme: if settings.tls { "https" } else { "http" },
             clock: Clock::system(),
         });
         if settings.keep {

@@ -17,6 +17,7 @@ use serde_json::value::RawValue;
 
 use super::manners::{Fate, Manners};
 use super::resource::{Bundle, Entry, Refusal};
+use super::search;
 use super::store::{Done, Plan, Store, parameter, plan};
 use super::wire::Scissors;
 use crate::clock::Clock;
@@ -29,6 +30,7 @@ pub(super) struct Shared {
     pub manners: Mutex<Manners>,
     pub dice: Mutex<Rng>,
     pub token: Option<String>,
+    pub scheme: &'static str,
     pub clock: Clock,
 }
 
@@ -116,11 +118,7 @@ fn handle(shared: &Shared, manners: &Manners, method: &Method, uri: &Uri, header
     let kind = path.split('/').position(|s| s.starts_with(|c: char| c.is_ascii_uppercase()));
     let tail = kind.map(|n| path.split('/').skip(n).collect::<Vec<_>>().join("/"));
     if method == Method::GET {
-        return if path.ends_with("/metadata") {
-            Answer::new(200, METADATA.into())
-        } else {
-            read(shared, tail.as_deref().unwrap_or_default(), uri.query().unwrap_or_default())
-        };
+        return get(shared, manners, uri, headers, tail.as_deref().unwrap_or_default());
     }
     let text = match text(headers, body) {
         Ok(text) => text,
@@ -175,6 +173,7 @@ fn write(shared: &Shared, manners: &Manners, plans: Vec<Result<Plan<'_>, Refusal
     let mut live = lock(&shared.manners);
     store.counts.entries += plans.len() as u64;
     let now_ms = shared.clock.now().wall_ms;
+    store.now_ms = now_ms;
     let mut one = |planned: Result<Plan<'_>, Refusal>| {
         let wanted = planned.and_then(|plan| match plan.chance() < manners.refuse_rate {
             true => Err(refusal(422, "business-rule", "this server does not want this one")),
@@ -281,6 +280,23 @@ fn phrase(status: u16) -> String {
     status.to_string()
 }
 
+fn get(shared: &Shared, manners: &Manners, uri: &Uri, headers: &HeaderMap, tail: &str) -> Answer {
+    let (path, query) = (uri.path(), uri.query().unwrap_or_default());
+    if path.ends_with("/metadata") {
+        return Answer::new(200, METADATA.into());
+    }
+    match search::whose(query).filter(|_| tail == "Observation") {
+        Some(_) if manners.unsearchable => outcome(refusal(501, "not-supported", "no search by patient")),
+        Some(whose) => {
+            let host = headers.get(header::HOST).and_then(|v| v.to_str().ok()).unwrap_or("localhost");
+            let address = format!("{}://{host}{path}", shared.scheme);
+            let found = search::page(&lock(&shared.store), &whose, query, &address);
+            found.map_or_else(outcome, |page| Answer::new(200, page))
+        }
+        None => read(shared, tail, query),
+    }
+}
+
 fn read(shared: &Shared, tail: &str, query: &str) -> Answer {
     let store = lock(&shared.store);
     let missing = refusal(404, "not-found", "there is no such resource, or bodies are not kept");
@@ -365,5 +381,6 @@ const METADATA: &str = r#"{"resourceType":"CapabilityStatement","status":"active
 "interaction":[{"code":"batch"},{"code":"transaction"}],"resource":[{"type":"Observation",
 "interaction":[{"code":"create"},{"code":"update"},{"code":"read"},{"code":"search-type"}],
 "updateCreate":true,"conditionalCreate":true,"conditionalUpdate":"single",
-"searchParam":[{"name":"identifier","type":"token"}],
+"searchParam":[{"name":"identifier","type":"token"},{"name":"patient","type":"reference"},
+{"name":"subject","type":"reference"},{"name":"_lastUpdated","type":"date"}],
 "operation":[{"name":"validate","definition":"http://hl7.org/fhir/OperationDefinition/Resource-validate"}]}]}]}"#;

@@ -81,6 +81,14 @@ struct Stored {
     version: u32,
     content: u64,
     mark: Option<Mark>,
+    updated_ms: i64,
+}
+
+/// A resource whose body is kept.
+pub(super) struct Kept {
+    pub id: Arc<str>,
+    pub body: Arc<str>,
+    pub updated_ms: i64,
 }
 
 /// All resources.
@@ -89,6 +97,10 @@ pub(super) struct Store {
     by_id: HashMap<u64, Stored>,
     by_identifier: HashMap<u64, u64>,
     bodies: Option<HashMap<u64, Arc<str>>>,
+    /// Of these, the Observations of each patient in the order in which they came.
+    by_patient: HashMap<u64, Vec<u64>>,
+    /// Now.
+    pub now_ms: i64,
     /// Identifiers of what was answered and not stored.
     forgotten: HashSet<u64>,
     issued: u64,
@@ -256,8 +268,14 @@ impl Store {
         }
         let taken = plan.identifiers.iter().any(|t| *self.by_identifier.entry(*t).or_insert(key) != key);
         self.counts.duplicates += u64::from(taken);
-        self.by_id.insert(key, Stored { id: id.clone(), version: 1, content: hash(plan.body), mark });
+        self.by_id.insert(
+            key,
+            Stored { id: id.clone(), version: 1, content: hash(plan.body), mark, updated_ms: self.now_ms },
+        );
         self.keep(key, plan.body);
+        if let (Some(o), true) = (&plan.observation, self.bodies.as_ref().is_some_and(|b| b.contains_key(&key))) {
+            self.by_patient.entry(hash(o.group().0)).or_default().push(key);
+        }
         Done { status: 201, kind: plan.kind.to_string(), id, version: 1 }
     }
 
@@ -273,6 +291,7 @@ impl Store {
                 self.counts.updated += 1;
                 stored.version += 1;
                 stored.content = content;
+                stored.updated_ms = self.now_ms;
                 if let Some(old) = std::mem::replace(&mut stored.mark, mark) {
                     self.tally.remove(old);
                 }
@@ -337,6 +356,17 @@ impl Store {
     /// A kept body.
     pub fn body(&self, kind: &str, id: &str) -> Option<Arc<str>> {
         self.bodies.as_ref()?.get(&hash((kind, id))).cloned()
+    }
+
+    /// The Observations of a patient that changed since then. `None`: bodies are not kept.
+    pub fn of_patient(&self, reference: &str, since_ms: i64) -> Option<Vec<Kept>> {
+        let bodies = self.bodies.as_ref()?;
+        let keys = self.by_patient.get(&hash(reference)).into_iter().flatten();
+        let kept = keys.filter_map(|key| {
+            let stored = self.by_id.get(key).filter(|stored| stored.updated_ms >= since_ms)?;
+            Some(Kept { id: stored.id.clone(), body: bodies.get(key)?.clone(), updated_ms: stored.updated_ms })
+        });
+        Some(kept.collect())
     }
 
     /// All kept bodies of a type.

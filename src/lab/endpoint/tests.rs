@@ -65,6 +65,43 @@ fn a_bundle_sent_twice_is_stored_once() {
 }
 
 #[test]
+fn a_patients_observations_are_found_page_by_page() {
+    let e = start(Manners::default());
+    let entries: Vec<String> = (1..=5).map(|n| entry(n, "60")).collect();
+    send(&e, "POST", "", "", &bundle("batch", &entries)).unwrap();
+    let find = |path: &str| -> (u16, serde_json::Value) {
+        let (status, text) = send(&e, "GET", path, "", b"").unwrap();
+        (status, serde_json::from_str(&text).unwrap())
+    };
+    let (mut path, mut ids) = (
+        "/Observation?patient=a&_lastUpdated=ge2026-01-01T00:00:00Z&_elements=identifier,meta&_count=2".to_owned(),
+        vec![],
+    );
+    loop {
+        let (status, page) = find(&path);
+        assert_eq!((status, &page["total"]), (200, &5.into()), "{page}");
+        for entry in page["entry"].as_array().unwrap() {
+            assert!(entry["resource"]["meta"]["lastUpdated"].is_string() && entry["resource"]["code"].is_null());
+            assert!(entry["resource"]["identifier"].is_array(), "{entry}");
+            ids.push(entry["resource"]["id"].as_str().unwrap().to_owned());
+        }
+        let next = page["link"].as_array().unwrap().iter().find(|l| l["relation"] == "next");
+        let Some(next) = next else { break };
+        path = next["url"].as_str().unwrap().split_once("/fhir").unwrap().1.to_owned();
+    }
+    ids.dedup();
+    assert_eq!(ids.len(), 5);
+    assert_eq!(find("/Observation?patient=Patient/b").1["total"], 0);
+    assert_eq!(find("/Observation?patient=a&_lastUpdated=ge2200-01-01T00:00:00Z").1["total"], 0);
+    assert_eq!(find("/Observation?patient=a&_lastUpdated=lt2200-01-01").0, 400);
+    e.behave(Manners { unsearchable: true, ..Manners::default() });
+    assert_eq!(find("/Observation?patient=a").0, 501);
+    let bare = Endpoint::start(Settings::default()).unwrap();
+    let (status, why) = send(&bare, "GET", "/Observation?patient=a", "", b"").unwrap();
+    assert!(status == 501 && why.contains("bodies are not kept"), "{why}");
+}
+
+#[test]
 fn another_content_under_the_same_identifier_is_a_conflict_and_not_merged() {
     let e = start(Manners::default());
     send(&e, "POST", "", "", &bundle("batch", &[entry(1, "60")])).unwrap();
