@@ -58,6 +58,10 @@ fn in_use(pages: &Pages<'_>, maps: &mut HashMap<u32, Option<Vec<u8>>>, number: u
         maps.retain(|at, _| *at == map);
     }
     let entries = maps.entry(map).or_insert_with(|| pages.get(map));
+    if entries.is_none() {
+        // What became of a page since the WAL began, the WAL's own map would say.
+        return pages.is_in_wal(number);
+    }
     let at = usize::try_from(number - map - 1).unwrap_or(usize::MAX).saturating_mul(5);
     entries.as_ref().and_then(|entries| entries.get(at)).is_some_and(|kind| IN_USE.contains(kind))
 }

@@ -14,7 +14,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::disk::{Disk, own, private_file};
 use super::vault::{Key, Vault};
-use super::{rekey, salvage, schema, seal, wal};
+use super::{handover, rekey, salvage, schema, seal, wal};
 use crate::clock::Clock;
 use crate::config::JournalSettings;
 use crate::fault::Explain;
@@ -160,13 +160,16 @@ pub(super) fn open(
     if free < settings.reserve_mib << 20 {
         return Err(OpenError::NoSpace { free_mib: free >> 20, reserve_mib: settings.reserve_mib });
     }
-    salvage::finish(disk, folder, clock.now()).map_err(wrap)?;
+    handover::finish(disk, folder).map_err(wrap)?;
     rekey::finish(disk, vault).map_err(wrap)?;
     let written_with = vault.written_with(disk)?;
     if salvage::is_marked(disk, folder) {
         return Err(OpenError::Damaged("it was found while it was in use".into()));
     }
     let file = vault.file();
+    if wal::is_orphaned(disk, &file).map_err(wrap)? {
+        return Err(OpenError::Damaged("the file is gone that its WAL is of".into()));
+    }
     if wal::is_damaged(&disk.read(&salvage::wal_of(&file)).map_err(wrap)?) {
         return Err(OpenError::Damaged("what was committed stands behind damage in the WAL".into()));
     }

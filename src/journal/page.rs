@@ -83,6 +83,11 @@ impl<'a> Pages<'a> {
         (2..=self.in_file).chain(more)
     }
 
+    /// Whether the page was written since the WAL began.
+    pub(super) fn is_in_wal(&self, number: u32) -> bool {
+        self.wal.contains_key(&number)
+    }
+
     /// Whether a page that is changed is told from one that was written.
     pub(super) fn are_sealed(&self) -> bool {
         self.cipher.is_some()

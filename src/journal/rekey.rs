@@ -13,8 +13,7 @@ use super::disk::{Disk, Machine, own};
 use super::open::{self, OpenError};
 use super::salvage::{beside, remove_with_wal, wal_of};
 use super::vault::{Key, Vault};
-use super::{salvage, schema, wal};
-use crate::clock::Clock;
+use super::{handover, salvage, schema, wal};
 
 /// The new file while it is made.
 const NEW: &str = "rekeyed.sqlite3";
@@ -43,7 +42,7 @@ pub(super) fn finish(disk: &dyn Disk, vault: &Vault) -> std::io::Result<()> {
 pub fn rotate(vault: &Vault, to: &Key) -> Result<(), OpenError> {
     let _lock = open::claim(&vault.folder)?;
     let wrap = |source| OpenError::Folder { path: vault.folder.clone(), source: Arc::new(source) };
-    salvage::finish(&Machine, &vault.folder, Clock::system().now()).map_err(wrap)?;
+    handover::finish(&Machine, &vault.folder).map_err(wrap)?;
     finish(&Machine, vault).map_err(wrap)?;
     // What an interrupted change has ended already is not done again.
     if Vault::new(&vault.folder, Some(to.clone())).written_with(&Machine).is_ok_and(|key| key == Some(to)) {
@@ -64,7 +63,10 @@ pub(super) fn change(disk: &dyn Disk, vault: &Vault, from: Option<&Key>, to: Opt
         return Ok(());
     }
     // SQLite would drop what stands behind damage, and the old files would be gone.
-    if salvage::is_marked(disk, &vault.folder) || wal::is_damaged(&disk.read(&wal_of(&file)).map_err(wrap)?) {
+    let is_damaged = salvage::is_marked(disk, &vault.folder)
+        || wal::is_orphaned(disk, &file).map_err(wrap)?
+        || wal::is_damaged(&disk.read(&wal_of(&file)).map_err(wrap)?);
+    if is_damaged {
         return Err(OpenError::Damaged("start the gateway once, which salvages it; then change the key".into()));
     }
     remove_with_wal(disk, &new).map_err(wrap)?;

@@ -5,8 +5,13 @@
 //! not whole; SQLite drops it, and rightly. More than one behind a bad frame is damage: SQLite would drop them silently.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use rusqlite::{Connection, ErrorCode};
+
+use super::disk::Disk;
+use super::page::PAGE;
+use super::salvage::wal_of;
 
 const HEADER: usize = 32;
 const FRAME: usize = 24;
@@ -24,6 +29,12 @@ pub(super) fn begin_anew(conn: &Connection) -> rusqlite::Result<()> {
         Err(e) if matches!(e.sqlite_error_code(), Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy)) => Ok(()),
         done_or_failed => done_or_failed,
     }
+}
+
+/// Whether the file is gone that the WAL is of. It is synced before its WAL is made, so no power cut leads to this; SQLite
+/// would remove the WAL.
+pub(super) fn is_orphaned(disk: &dyn Disk, file: &Path) -> std::io::Result<bool> {
+    Ok(disk.length(file)? < PAGE as u64 && disk.length(&wal_of(file))? > 0)
 }
 
 /// A WAL with a sound header.

@@ -11,6 +11,7 @@ mod crash;
 mod custody;
 mod faults;
 mod full;
+mod handover;
 mod inbox;
 mod log;
 mod model;
