@@ -124,7 +124,8 @@ pub fn restore_on(
 ) -> Result<(Copy, Option<PathBuf>), RestoreError> {
     let vault = &vault.into();
     let folder = vault.folder.as_path();
-    let key = vault::key_of(copy, key).map_err(|e| RestoreError::Disk(copy.into(), e))?.ok_or(OpenError::WrongKey)?;
+    let wrong = || OpenError::WrongKey(" than this one".into());
+    let key = vault::key_of(copy, key).map_err(|e| RestoreError::Disk(copy.into(), e))?.ok_or_else(wrong)?;
     let found = check(copy, key)?;
     // Held to the end: no gateway starts meanwhile.
     let _lock = open::claim(folder)?;
@@ -143,7 +144,8 @@ pub fn restore_on(
     let written = if key == vault.key() && alone {
         to.take_in(copy, &new).map_err(disk)
     } else {
-        rekey::export(to, (copy, key), (&new, vault.key())).map_err(RestoreError::from)
+        let export = || rekey::export(to, (copy, key), (&new, vault.key()));
+        rekey::has_room(to, folder, copy).and_then(|()| export()).map_err(RestoreError::from)
     };
     if let Err(e) = written {
         let _ = salvage::remove_with_wal(to, &new);

@@ -15,6 +15,7 @@ use super::disk::Disk;
 use super::salvage::wal_of;
 use super::vault::Key;
 use super::wal;
+use crate::limits;
 
 /// Octets of a page: SQLite's default, which the journal never changes.
 pub(super) const PAGE: usize = 4_096;
@@ -22,6 +23,8 @@ const IV: usize = 16;
 const HMAC: usize = 64;
 /// Of page 1, in place of the file's magic.
 const SALT: usize = 16;
+/// First octets of SQLite's pages: trees, the pointer map (its first entry), and the numbers of the next page in chains.
+const BEGINS: [u8; 8] = [0, 1, 2, 3, 4, 5, 10, 13];
 /// SQLCipher derives the key of the HMAC in so many rounds from its own key.
 const ROUNDS: NonZeroU32 = NonZeroU32::new(2).unwrap();
 
@@ -59,6 +62,41 @@ impl Cipher {
     }
 }
 
+/// Who wrote what is there, as the pages tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Author {
+    /// The key: a page authenticates.
+    Key,
+    /// Somebody without a key.
+    Plain,
+    /// There is no page.
+    Nobody,
+    /// Another key.
+    Other,
+}
+
+impl Author {
+    pub(super) fn of(disk: &dyn Disk, file: &Path, key: Option<&Key>) -> std::io::Result<Self> {
+        let pages = Pages::of(disk, file, key)?;
+        // A first page that is torn, of a file that is just made, tells nothing.
+        if key.is_some() && std::iter::once(1).chain(pages.numbers()).any(|number| pages.get(number).is_some()) {
+            return Ok(Self::Key);
+        }
+        // All but one in thirty pages of another key begin with what no page of SQLite begins with.
+        let begins = pages.numbers().filter_map(|number| pages.raw(number)).filter(|page| page.iter().any(|o| *o != 0));
+        let (mut looked, mut plain) = (0, 0);
+        for page in begins.take(limits::PAGES_LOOKED_AT) {
+            looked += 1;
+            plain += usize::from(page.first().is_some_and(|first| BEGINS.contains(first)));
+        }
+        Ok(match looked {
+            0 => Self::Nobody,
+            _ if 2 * plain > looked => Self::Plain,
+            _ => Self::Other,
+        })
+    }
+}
+
 /// The pages of a journal: those of the WAL before those of the file.
 pub(super) struct Pages<'a> {
     disk: &'a dyn Disk,
@@ -67,20 +105,23 @@ pub(super) struct Pages<'a> {
     wal: HashMap<u32, Vec<u8>>,
     /// How many the file has.
     in_file: u32,
+    /// How many the database has, as its WAL tells: behind them are pages that it gave up. Without a WAL the file was cut.
+    length: Option<u32>,
 }
 
 impl<'a> Pages<'a> {
     pub(super) fn of(disk: &'a dyn Disk, file: &'a Path, key: Option<&Key>) -> std::io::Result<Self> {
-        let wal = wal::pages(&disk.read(&wal_of(file))?);
+        let (wal, length) = wal::pages(&disk.read(&wal_of(file))?);
         let in_file = u32::try_from(disk.length(file)? / PAGE as u64).unwrap_or(u32::MAX);
-        Ok(Self { disk, file, cipher: key.map(Cipher::new), wal, in_file })
+        Ok(Self { disk, file, cipher: key.map(Cipher::new), wal, in_file, length })
     }
 
-    /// The numbers of all pages that there are, but for the first.
+    /// The numbers of all pages that there are of the database, but for the first.
     pub(super) fn numbers(&self) -> impl Iterator<Item = u32> {
         let mut more: Vec<_> = self.wal.keys().copied().filter(|number| *number > self.in_file).collect();
         more.sort_unstable();
-        (2..=self.in_file).chain(more)
+        let length = self.length.unwrap_or(u32::MAX);
+        (2..=self.in_file).chain(more).filter(move |number| *number <= length)
     }
 
     /// Whether the page was written since the WAL began.
@@ -93,15 +134,18 @@ impl<'a> Pages<'a> {
         self.cipher.is_some()
     }
 
+    /// As it lies on the disk. `None`: it is not there.
+    fn raw(&self, number: u32) -> Option<Vec<u8>> {
+        if let Some(page) = self.wal.get(&number) {
+            return Some(page.clone());
+        }
+        let at = u64::from(number.checked_sub(1)?) * PAGE as u64;
+        self.disk.read_at(self.file, at, PAGE).ok().filter(|page| page.len() == PAGE)
+    }
+
     /// What SQLite may use of the page. `None`: it is not there, or not what was written.
     pub(super) fn get(&self, number: u32) -> Option<Vec<u8>> {
-        let page = match self.wal.get(&number) {
-            Some(page) => page.clone(),
-            None => {
-                let at = u64::from(number.checked_sub(1)?) * PAGE as u64;
-                self.disk.read_at(self.file, at, PAGE).ok().filter(|page| page.len() == PAGE)?
-            }
-        };
+        let page = self.raw(number)?;
         match &self.cipher {
             Some(cipher) => cipher.open(number, &page),
             None => Some(page),

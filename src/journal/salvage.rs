@@ -56,11 +56,12 @@ pub(super) fn is_marked(disk: &dyn Disk, folder: &Path) -> bool {
 /// What stands behind damage in the WAL is to be read too: the WAL as it was is kept, and one that can be read takes its
 /// place. From here on there is word of the damage, as it cannot be seen any more.
 fn mend_wal(disk: &dyn Disk, folder: &Path, kept: &str) -> std::io::Result<()> {
-    let at = wal_of(&folder.join(open::FILE));
-    let damaged = disk.read(&at)?;
-    if !wal::is_damaged(&damaged) {
+    let file = folder.join(open::FILE);
+    if !wal::is_damaged(disk, &file)? {
         return Ok(());
     }
+    let at = wal_of(&file);
+    let damaged = disk.read(&at)?;
     let Some(mended) = wal::mended(&damaged) else { return Ok(()) };
     disk.write(&wal_of(&folder.join(kept)), &damaged)?;
     mark(disk, folder)?;
@@ -102,7 +103,10 @@ pub(super) fn salvage(
         settle_accounts(&target, creditors, torn.contains("alert_delivery"))?;
         let counts = count(&target)?;
         target.execute_batch("COMMIT")?;
-        target.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        // Its WAL is removed next: all of it must be in the file.
+        if !wal::write_back(&target)? {
+            return Err(OpenError::InUse(vault.folder.clone()));
+        }
         counts
     };
     for end in ["-wal", "-shm"] {
