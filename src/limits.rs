@@ -44,6 +44,12 @@ pub const JOURNAL_LOCK_PAUSE: Duration = Duration::from_millis(25);
 pub const JOURNAL_CHECK_MAX: Duration = Duration::from_secs(2);
 /// Integrity check at start after an orderly end.
 pub const JOURNAL_GLANCE_MAX: Duration = Duration::from_millis(50);
+/// A start that takes long asks the service manager for so much more, microseconds: 60 s, as the unit's own limit.
+pub const START_EXTENDED_US: u32 = 60_000_000;
+/// And asks again after this.
+pub const START_EXTENDED_EVERY: Duration = Duration::from_secs(15);
+/// In all: what takes longer is a hang. A journal of 512 MiB is written anew in minutes on a slow card.
+pub const START_MAX: Duration = Duration::from_secs(3_600);
 /// How often the free space of the disk is asked for.
 pub const JOURNAL_SPACE_EVERY: Duration = Duration::from_secs(1);
 /// Settlements that nobody waits for are synced with the next commit, or after this: a crash meanwhile sends them again.

@@ -156,3 +156,29 @@ pub(super) fn own(file: &Path, like: &Metadata) -> io::Result<()> {
 pub(super) fn private_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(path)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Root may be cut off at any moment.
+    #[test]
+    fn what_root_makes_is_the_folders_owners_from_the_beginning() {
+        const SOMEBODY: u32 = 65_534;
+        let folder = tempfile::tempdir().unwrap();
+        if folder.path().metadata().unwrap().uid() != 0 {
+            eprintln!("SKIPPED: only root can give files away");
+            return;
+        }
+        chown(folder.path(), Some(SOMEBODY), Some(SOMEBODY)).unwrap();
+        let file = |name| folder.path().join(name);
+        Machine.create(&file("a")).unwrap();
+        Machine.write(&file("b"), b"b").unwrap();
+        Machine.take_in(&file("b"), &file("c")).unwrap();
+        write_whole(&Machine, &file("d"), b"d").unwrap();
+        for name in Machine.names(folder.path()).unwrap() {
+            assert_eq!(file(&name).metadata().unwrap().uid(), SOMEBODY, "{name}");
+        }
+        assert_eq!(Machine.names(folder.path()).unwrap().len(), 4);
+    }
+}

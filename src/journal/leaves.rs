@@ -23,10 +23,17 @@ pub(super) struct Found {
     pub(super) columns: Vec<Value>,
 }
 
-/// Goes through all leaves. `found` says whether to go on.
-pub(super) fn walk(pages: &Pages<'_>, mut found: impl FnMut(Found) -> rusqlite::Result<bool>) -> rusqlite::Result<()> {
+/// Goes through all leaves while `goes_on`. Answers whether it came to the end.
+pub(super) fn walk(
+    pages: &Pages<'_>,
+    goes_on: impl Fn() -> bool,
+    mut found: impl FnMut(Found) -> rusqlite::Result<()>,
+) -> rusqlite::Result<bool> {
     let mut maps: HashMap<u32, Option<Vec<u8>>> = HashMap::new();
     for number in pages.numbers() {
+        if !goes_on() {
+            return Ok(false);
+        }
         let Some(page) = pages.get(number) else { continue };
         if page.first() != Some(&LEAF) || !in_use(pages, &mut maps, number, page.len()) {
             continue;
@@ -34,14 +41,12 @@ pub(super) fn walk(pages: &Pages<'_>, mut found: impl FnMut(Found) -> rusqlite::
         let cells = usize::from(u16_at(&page, 3).unwrap_or(0));
         for cell in 0..cells {
             let Some(at) = u16_at(&page, 8 + 2 * cell) else { break };
-            if let Some(row) = cell_at(pages, &page, usize::from(at))
-                && !found(row)?
-            {
-                return Ok(());
+            if let Some(row) = cell_at(pages, &page, usize::from(at)) {
+                found(row)?;
             }
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// By the pointer map: one of its pages stands before the pages that it speaks of, 5 octets for each.

@@ -22,7 +22,7 @@ use crate::limits;
 
 /// Name of the database in the journal's folder.
 pub(super) const FILE: &str = "journal.sqlite3";
-const LOCK: &str = "journal.lock";
+pub(super) const LOCK: &str = "journal.lock";
 /// SQLite 3.51.3: earlier versions have the WAL-reset bug.
 const SQLITE_MIN: i32 = 3_051_003;
 

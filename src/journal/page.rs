@@ -10,6 +10,7 @@ use std::path::Path;
 use aes::Aes256;
 use cbc::cipher::{BlockModeDecrypt, KeyIvInit};
 use ring::{hmac, pbkdf2};
+use zeroize::Zeroizing;
 
 use super::disk::Disk;
 use super::salvage::wal_of;
@@ -30,16 +31,16 @@ const ROUNDS: NonZeroU32 = NonZeroU32::new(2).unwrap();
 
 /// How the pages are encrypted.
 pub(super) struct Cipher {
-    key: [u8; 32],
+    key: Zeroizing<[u8; 32]>,
     hmac: hmac::Key,
 }
 
 impl Cipher {
     pub(super) fn new(key: &Key) -> Self {
         let salt = key.salt().map(|octet| octet ^ 0x3A);
-        let mut derived = [0; 32];
-        pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA512, ROUNDS, &salt, key.octets(), &mut derived);
-        Self { key: *key.octets(), hmac: hmac::Key::new(hmac::HMAC_SHA512, &derived) }
+        let mut derived = Zeroizing::new([0; 32]);
+        pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA512, ROUNDS, &salt, key.octets(), &mut *derived);
+        Self { key: Zeroizing::new(*key.octets()), hmac: hmac::Key::new(hmac::HMAC_SHA512, &*derived) }
     }
 
     /// `None`: it is not what was written as this page.
@@ -51,7 +52,7 @@ impl Cipher {
         signed.extend_from_slice(&number.to_le_bytes());
         hmac::verify(&self.hmac, &signed, tag).ok()?;
         let (text, iv) = sealed.split_at_checked(sealed.len().checked_sub(IV)?)?;
-        let mut decrypt = cbc::Decryptor::<Aes256>::new(&self.key.into(), &<[u8; IV]>::try_from(iv).ok()?.into());
+        let mut decrypt = cbc::Decryptor::<Aes256>::new((&*self.key).into(), &<[u8; IV]>::try_from(iv).ok()?.into());
         let mut plain = vec![0; start];
         for block in text.as_chunks::<IV>().0 {
             let mut block = (*block).into();
@@ -150,5 +151,24 @@ impl<'a> Pages<'a> {
             Some(cipher) => cipher.open(number, &page),
             None => Some(page),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::disk::Machine;
+    use crate::journal::wal::tests::wal;
+
+    /// What the database gave up is of rows that are gone.
+    #[test]
+    fn pages_behind_the_end_of_the_database_are_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a");
+        std::fs::write(&file, [1; 6 * PAGE]).unwrap();
+        let numbers = || Pages::of(&Machine, &file, None).unwrap().numbers().collect::<Vec<_>>();
+        assert_eq!(numbers(), [2, 3, 4, 5, 6]);
+        std::fs::write(wal_of(&file), wal(&[(&[(8, 1)], 8), (&[(2, 2)], 4)])).unwrap();
+        assert_eq!(numbers(), [2, 3, 4]);
     }
 }

@@ -34,6 +34,8 @@ pub struct Salvaged {
     pub readings: u64,
     /// Of them, damaged: they are set aside when they would be sent.
     pub damaged: u64,
+    /// The search in its damaged parts took too long and was ended: more may be in the file that is kept.
+    pub cut_short: bool,
     /// The file that is kept.
     pub kept: String,
 }
@@ -89,6 +91,7 @@ pub(super) fn salvage(
     // SQLite removes the WAL of an empty file.
     let is_empty = disk.length(&file).map_err(wrap)? == 0;
     disk.create(&new).map_err(wrap)?;
+    let mut cut_short = false;
     let (readings, damaged) = {
         let target = open::connect(disk, &new, vault.key())?;
         open::settle_in(&target, 0, disk.synchronous())?;
@@ -97,8 +100,9 @@ pub(super) fn salvage(
         let source = || if is_empty { None } else { open::connect(disk, &file, written_with).ok() };
         let torn = Copy { source: &source, target: &target }.all()?;
         if !torn.is_empty() {
-            let gleaned = glean(&target, &pages, clock, clock.now().plus(limits::SALVAGE_SEARCH_MAX))?;
-            tracing::info!(readings = gleaned, "Readings were found in parts of the file that nothing leads to.");
+            let (found, whole) = glean(&target, &pages, clock, clock.now().plus(limits::SALVAGE_SEARCH_MAX))?;
+            tracing::info!(readings = found, whole, "Readings were found in parts of the file that nothing leads to.");
+            cut_short = !whole;
         }
         settle_accounts(&target, creditors, torn.contains("alert_delivery"))?;
         let counts = count(&target)?;
@@ -114,8 +118,15 @@ pub(super) fn salvage(
     }
     handover::take_over(disk, folder, Origin::Salvage, &kept).map_err(wrap)?;
     forget_old(disk, folder);
-    tracing::warn!(code = "WL-J014", readings, damaged, kept, "The journal was salvaged; recording goes on.");
-    Ok(Salvaged { why, readings, damaged, kept })
+    tracing::warn!(
+        code = "WL-J014",
+        readings,
+        damaged,
+        cut_short,
+        kept,
+        "The journal was salvaged; recording goes on."
+    );
+    Ok(Salvaged { why, readings, damaged, cut_short, kept })
 }
 
 /// A bounded number of damaged files is kept: the newest, each with its WAL.

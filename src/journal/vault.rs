@@ -209,7 +209,9 @@ impl Vault {
         let names = |id: &str| word.lines().any(|line| line == id);
         match (self.key(), Author::of(disk, &self.file(), self.key()).map_err(wrap)?) {
             (Some(key), Author::Key) => Ok(Some(key)),
-            (_, Author::Nobody) if names(PLAIN) || self.key().is_none() && self.is_made(disk) && word.is_empty() => Ok(None),
+            (_, Author::Nobody) if names(PLAIN) || self.key().is_none() && self.is_made(disk) && word.is_empty() => {
+                Ok(None)
+            }
             (Some(key), Author::Nobody) if names(&key.id()) => Ok(Some(key)),
             (_, Author::Plain) => Ok(None),
             // It was being made when the power went: nothing was acknowledged yet.
@@ -232,14 +234,15 @@ fn ids(word: &str, key: &Key) -> String {
 pub(super) fn plain_files(disk: &dyn Disk, folder: &Path) -> std::io::Result<Vec<String>> {
     let mut names = disk.names(folder)?;
     names.retain(|name| {
-        let head = if name.ends_with(".sqlite3") { disk.read_at(&folder.join(name), 0, MAGIC.len()) } else { return false };
+        let head =
+            if name.ends_with(".sqlite3") { disk.read_at(&folder.join(name), 0, MAGIC.len()) } else { return false };
         head.is_ok_and(|head| head == MAGIC)
     });
     Ok(names)
 }
 
 /// Whether something in this folder is, or once was, not encrypted.
-pub fn was_plain(folder: &Path) -> std::io::Result<bool> {
+pub(super) fn was_plain(folder: &Path) -> std::io::Result<bool> {
     Ok(folder.join(WAS_PLAIN).exists() || !plain_files(&Machine, folder)?.is_empty())
 }
 

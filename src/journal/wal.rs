@@ -173,7 +173,8 @@ pub(super) fn is_damaged(disk: &dyn Disk, file: &Path) -> std::io::Result<bool> 
     }
     let Some(wal) = Wal::behead(&bytes) else { return Ok(false) };
     let (pages, length) = wal.pages();
-    for (number, page) in pages.iter().filter(|(number, _)| length.is_some_and(|length| (1..=length).contains(*number))) {
+    for (number, page) in pages.iter().filter(|(number, _)| length.is_some_and(|length| (1..=length).contains(*number)))
+    {
         if disk.read_at(file, u64::from(number - 1) * PAGE as u64, PAGE)? != *page {
             return Ok(true);
         }
@@ -201,4 +202,91 @@ pub(super) fn mended(bytes: &[u8]) -> Option<Vec<u8>> {
         mended.extend_from_slice(frame.get(FRAME..)?);
     }
     Some(mended)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A page of a transaction: its number and what it is filled with.
+    type Page = (u32, u8);
+
+    /// A WAL of these transactions, each with the length of the database after it.
+    pub(in super::super) fn wal(transactions: &[(&[Page], u32)]) -> Vec<u8> {
+        let mut bytes: Vec<u8> = [MAGIC, VERSION, 4_096, 0, 7, 9].iter().flat_map(|word| word.to_be_bytes()).collect();
+        let start = add((0, 0), &bytes, false);
+        bytes.extend([start.0, start.1].iter().flat_map(|word| word.to_be_bytes()));
+        let header = bytes.clone();
+        let empty = Wal::read(&header).unwrap();
+        let mut sum = empty.start;
+        for (pages, length) in transactions {
+            for (i, (number, fill)) in pages.iter().enumerate() {
+                let length = if i + 1 == pages.len() { *length } else { 0 };
+                let mut frame: Vec<u8> =
+                    [*number, length, 7, 9, 0, 0].iter().flat_map(|word| word.to_be_bytes()).collect();
+                frame.extend([*fill; PAGE]);
+                sum = empty.next(sum, &frame);
+                frame[16..20].copy_from_slice(&sum.0.to_be_bytes());
+                frame[20..24].copy_from_slice(&sum.1.to_be_bytes());
+                bytes.extend(frame);
+            }
+        }
+        bytes
+    }
+
+    fn frame(n: usize) -> usize {
+        HEADER + n * (FRAME + PAGE)
+    }
+
+    const FOUR: &[(&[Page], u32)] =
+        &[(&[(2, 1), (3, 1)], 5), (&[(2, 2), (3, 2)], 5), (&[(2, 3)], 5), (&[(3, 4), (4, 4)], 5)];
+
+    #[test]
+    fn what_a_power_cut_tore_is_not_taken_also_where_there_is_damage_before_it() {
+        let mut torn = wal(FOUR);
+        torn[frame(5) + FRAME + 9] ^= 1;
+        for damaged in [None, Some(0), Some(2)] {
+            let mut bytes = torn.clone();
+            if let Some(n) = damaged {
+                bytes[frame(n) + FRAME] ^= 1;
+            }
+            assert_eq!(Wal::read(&bytes).unwrap().is_damaged(), damaged.is_some());
+            let (pages, length) = pages(&bytes);
+            assert_eq!((pages[&2][1], pages[&3][1], pages.get(&4), length), (3, 2, None, Some(5)), "{damaged:?}");
+            assert_eq!(mended(&bytes).unwrap().len(), frame(5), "{damaged:?}");
+        }
+    }
+
+    #[test]
+    fn what_stands_behind_a_damaged_header_is_read() {
+        let whole = wal(FOUR);
+        for at in 0..HEADER {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0x10;
+            let mended = mended(&bytes).unwrap_or_else(|| panic!("octet {at}"));
+            let (pages, _) = pages(&mended);
+            assert_eq!((mended.len(), pages[&2][0], pages[&3][0], pages[&4][0]), (whole.len(), 3, 4, 4), "octet {at}");
+        }
+        // Of one transaction too; and nothing of what was never whole.
+        assert!(mended(&[&[0; HEADER], &wal(&FOUR[..1])[HEADER..]].concat()).is_some());
+        assert!(mended(&[&[0; HEADER], &wal(FOUR)[HEADER..frame(1)]].concat()).is_none());
+        assert!(mended(&[0; 9_000]).is_none());
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "inside the journal")]
+    fn a_reader_in_the_way_is_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || Connection::open(folder.path().join("a")).unwrap();
+        let (writer, reader) = (open(), open());
+        writer.busy_timeout(std::time::Duration::ZERO).unwrap();
+        writer.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())).unwrap();
+        writer.execute_batch("CREATE TABLE t (x); INSERT INTO t VALUES (1)").unwrap();
+        reader.execute_batch("BEGIN").unwrap();
+        reader.query_row("SELECT count(*) FROM t", [], |_| Ok(())).unwrap();
+        writer.execute_batch("INSERT INTO t VALUES (2)").unwrap();
+        assert!(!write_back(&writer).unwrap());
+        reader.execute_batch("COMMIT").unwrap();
+        assert!(write_back(&writer).unwrap());
+    }
 }

@@ -22,6 +22,7 @@ mod power;
 mod reading;
 mod released;
 mod retention;
+mod rewritten;
 mod sealed;
 mod simulated;
 mod support;
