@@ -72,8 +72,9 @@ pub const RETENTION_STEP_ROWS: u32 = READINGS_PER_FRAME_MAX as u32 + 100;
 pub const JOURNAL_FREE_PAGES_KEPT: u32 = 1_024;
 /// Salvage looks for rows in pages that nothing leads to, at most so long: recording again comes first.
 pub const SALVAGE_SEARCH_MAX: Duration = Duration::from_secs(2);
-/// Pages that are looked at to tell a journal without a key from one of another key.
-pub const PAGES_LOOKED_AT: usize = 64;
+/// Pages of a file that are looked at to tell whose it is, where its beginning does not: a start that is refused is tried
+/// again every two seconds.
+pub const PAGES_LOOKED_AT: usize = 1_024;
 /// Damaged rows taken over, to be set aside one by one; more are in the file that is kept.
 pub const SALVAGED_DAMAGED_MAX: usize = 10_000;
 /// Damaged files kept for inspection.

@@ -171,7 +171,7 @@ mod tests {
             return;
         }
         chown(folder.path(), Some(SOMEBODY), Some(SOMEBODY)).unwrap();
-        let file = |name| folder.path().join(name);
+        let file = |name: &str| folder.path().join(name);
         Machine.create(&file("a")).unwrap();
         Machine.write(&file("b"), b"b").unwrap();
         Machine.take_in(&file("b"), &file("c")).unwrap();

@@ -79,16 +79,16 @@ pub(super) enum Author {
 impl Author {
     pub(super) fn of(disk: &dyn Disk, file: &Path, key: Option<&Key>) -> std::io::Result<Self> {
         let pages = Pages::of(disk, file, key)?;
-        // A first page that is torn, of a file that is just made, tells nothing.
-        if key.is_some() && std::iter::once(1).chain(pages.numbers()).any(|number| pages.get(number).is_some()) {
+        if key.is_some() && pages.sample().any(|number| pages.get(number).is_some()) {
             return Ok(Self::Key);
         }
-        // All but one in thirty pages of another key begin with what no page of SQLite begins with.
-        let begins = pages.numbers().filter_map(|number| pages.raw(number)).filter(|page| page.iter().any(|o| *o != 0));
+        // One in thirty pages of another key begins as if it had none. The first page of a file that was just made may be
+        // torn: it tells nothing.
+        let sample = pages.sample().filter(|number| *number > 1).filter_map(|number| pages.raw(number));
         let (mut looked, mut plain) = (0, 0);
-        for page in begins.take(limits::PAGES_LOOKED_AT) {
+        for page in sample.filter(|page| page.iter().any(|octet| *octet != 0)) {
             looked += 1;
-            plain += usize::from(page.first().is_some_and(|first| BEGINS.contains(first)));
+            plain += u32::from(page.first().is_some_and(|first| BEGINS.contains(first)));
         }
         Ok(match looked {
             0 => Self::Nobody,
@@ -123,6 +123,12 @@ impl<'a> Pages<'a> {
         more.sort_unstable();
         let length = self.length.unwrap_or(u32::MAX);
         (2..=self.in_file).chain(more).filter(move |number| *number <= length)
+    }
+
+    /// All of the WAL, and a bounded number from all over the file.
+    fn sample(&self) -> impl Iterator<Item = u32> {
+        let step = usize::try_from(self.in_file).unwrap_or(usize::MAX) / limits::PAGES_LOOKED_AT + 1;
+        self.wal.keys().copied().chain((1..=self.in_file).step_by(step))
     }
 
     /// Whether the page was written since the WAL began.
