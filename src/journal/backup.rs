@@ -132,7 +132,9 @@ pub fn restore_on(
     let disk = |e| RestoreError::Disk(folder.into(), e);
     // What was cut off is ended first: its journal is one that is there.
     handover::finish(to, folder).and_then(|()| rekey::finish(to, vault)).map_err(disk)?;
-    if to.exists(&vault.file()) && !replace {
+    let log = salvage::wal_of(&vault.file());
+    let is_there = to.exists(&vault.file()) || to.length(&log).map_err(disk)? > 0;
+    if is_there && !replace {
         let owes = match Reader::new(vault).custody() {
             Ok(custody) => format!("with {} readings that are owed", custody.waiting),
             Err(_) => "which cannot be read: what it owes is not known".into(),
@@ -154,8 +156,7 @@ pub fn restore_on(
     let aside = handover::aside(to, folder, Origin::Restore, now_ms);
     handover::take_over(to, folder, Origin::Restore, &aside).map_err(disk)?;
     vault.mark_made(to, &[vault.key()]).map_err(disk)?;
-    let aside = Some(folder.join(aside)).filter(|aside| to.exists(aside));
-    Ok((found, aside))
+    Ok((found, is_there.then(|| folder.join(aside))))
 }
 
 impl From<rusqlite::Error> for RestoreError {

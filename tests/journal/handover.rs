@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use wardline::clock::{Clock, Stamp};
 use wardline::custody::Lane;
+use wardline::fault::Explain;
 use wardline::journal::reader::Reader;
 use wardline::journal::{Journal, Key, Recovered, backup};
 use wardline_disk::{Disk, Image, Random};
@@ -38,12 +39,15 @@ async fn a_file_that_is_gone_takes_no_wal_with_it() {
         let folder = tempfile::tempdir().unwrap();
         let state = in_the_wal(folder.path()).await;
         let wal = std::fs::read(state.join(WAL)).unwrap();
+        let copy = copy_of_another(folder.path()).await;
         match octets {
             None => std::fs::remove_file(state.join(FILE)).unwrap(),
             Some(octets) => {
                 std::fs::File::options().write(true).open(state.join(FILE)).unwrap().set_len(octets).unwrap()
             }
         }
+        let refused = backup::restore(&copy, Key::parse(KEY.as_bytes()).as_ref(), vault(&state), false, NOW_MS);
+        assert_eq!(refused.unwrap_err().code(), "WL-J042", "{octets:?}");
         let (journal, recovered) = open_in(&state);
         let salvaged = recovered.salvaged.unwrap_or_else(|| panic!("{octets:?}: nobody is told"));
         assert_eq!(std::fs::read(state.join(format!("{}-wal", salvaged.kept))).unwrap(), wal, "{octets:?}");
@@ -73,7 +77,7 @@ async fn owed(under: &Under, state: &Path) -> Vec<u64> {
     owed
 }
 
-/// Its own files, or the copy with them aside: whatever the disk kept of it.
+/// Its own files, or the copy with them aside: whatever the disk kept of it. `JOURNAL_RESTORES` for more rounds.
 #[tokio::test]
 async fn a_power_cut_at_any_moment_of_a_restore_leaves_one_of_the_two_whole() {
     let outer = tempfile::tempdir().unwrap();
@@ -89,7 +93,7 @@ async fn a_power_cut_at_any_moment_of_a_restore_leaves_one_of_the_two_whole() {
     work.journal.close().await;
     let (there, put_back): (Vec<u64>, Vec<u64>) = (work.facts.kept.into_iter().collect(), (1_001..=1_030).collect());
     let (mut random, mut seen) = (Random::new(seed()), [0, 0]);
-    for round in 0..times("JOURNAL_RESTORES", 10) {
+    for round in 0..times("JOURNAL_RESTORES", 30) {
         let disk = Disk::new(before.clone());
         let under = Under { disk: disk.clone(), synchronous: "FULL" };
         let key = Key::parse(KEY.as_bytes());
@@ -101,6 +105,10 @@ async fn a_power_cut_at_any_moment_of_a_restore_leaves_one_of_the_two_whole() {
             assert!(is_put_back || owed_now == there, "round {round}, cut at {at}: {owed_now:?}");
             assert!(is_put_back || at < disk.position(), "round {round}: it was said to be put back");
             seen[usize::from(is_put_back)] += 1;
+            // Cut again while the start ends what was begun.
+            let again = cut.disk.cut(random.below(cut.disk.position() + 1), &mut random);
+            let again = Under { disk: Disk::new(again), synchronous: "FULL" };
+            assert_eq!(owed(&again, &state).await, owed_now, "round {round}, cut at {at}, and again");
             if is_put_back {
                 let image = cut.disk.image();
                 let aside = image.keys().find(|name| name.starts_with("aside-") && name.ends_with(".sqlite3")).unwrap();
