@@ -138,3 +138,30 @@ async fn a_restore_ends_the_word_of_damage() {
     assert_eq!(numbers(&lease(&journal, Lane::Backlog, 100).await).len(), 30);
     journal.close().await;
 }
+
+/// Whatever is left of the salvage of a log whose file is gone, the next start ends it.
+#[tokio::test]
+async fn a_power_cut_at_any_moment_of_a_salvage_loses_nothing_of_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = in_the_wal(folder.path()).await;
+    let content = |name: &str| std::fs::read(state.join(name)).unwrap();
+    let (mut random, mut cuts) = (Random::new(seed()), 0);
+    for file in [None, Some(Vec::new())] {
+        let mut image = Image::from([(WAL.into(), content(WAL)), ("journal.made".into(), content("journal.made"))]);
+        image.extend(file.map(|file| (FILE.to_owned(), file)));
+        let disk = Disk::new(image);
+        let all = |disk: Disk| {
+            disk.mount(&state);
+            let clock = Clock::manual(Stamp::at_ms(NOW_MS));
+            open_with_past(&Under { disk, synchronous: "FULL" }, &state, &bare(), &clock).unwrap().0
+        };
+        all(disk.clone()).close().await;
+        for at in (random.below(5)..=disk.position()).step_by(5) {
+            let journal = all(Disk::new(disk.cut(at, &mut random)));
+            assert_eq!(lease(&journal, Lane::Backlog, 100).await.len(), 50, "cut at {at}");
+            journal.close().await;
+            cuts += 1;
+        }
+    }
+    eprintln!("{cuts} power cuts");
+}
