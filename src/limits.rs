@@ -54,6 +54,12 @@ pub const JOURNAL_LOCK_PAUSE: Duration = Duration::from_millis(25);
 pub const JOURNAL_CHECK_MAX: Duration = Duration::from_secs(2);
 /// Integrity check at start after an orderly end.
 pub const JOURNAL_GLANCE_MAX: Duration = Duration::from_millis(50);
+/// A start that takes long asks the service manager for so much more, microseconds: 60 s, as the unit's own limit.
+pub const START_EXTENDED_US: u32 = 60_000_000;
+/// And asks again after this.
+pub const START_EXTENDED_EVERY: Duration = Duration::from_secs(15);
+/// In all: what takes longer is a hang. A journal of 512 MiB is written anew in minutes on a slow card.
+pub const START_MAX: Duration = Duration::from_secs(3_600);
 /// How often the free space of the disk is asked for.
 pub const JOURNAL_SPACE_EVERY: Duration = Duration::from_secs(1);
 /// Settlements that nobody waits for are synced with the next commit, or after this: a crash meanwhile sends them again.
@@ -76,6 +82,9 @@ pub const RETENTION_STEP_ROWS: u32 = READINGS_PER_FRAME_MAX as u32 + 100;
 pub const JOURNAL_FREE_PAGES_KEPT: u32 = 1_024;
 /// Salvage looks for rows in pages that nothing leads to, at most so long: recording again comes first.
 pub const SALVAGE_SEARCH_MAX: Duration = Duration::from_secs(2);
+/// Pages of a file that are looked at to tell whose it is, where its beginning does not: a start that is refused is tried
+/// again every two seconds.
+pub const PAGES_LOOKED_AT: usize = 1_024;
 /// Damaged rows taken over, to be set aside one by one; more are in the file that is kept.
 pub const SALVAGED_DAMAGED_MAX: usize = 10_000;
 /// Damaged files kept for inspection.

@@ -7,14 +7,16 @@ use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use zeroize::Zeroizing;
+
 use crate::limits;
 
 /// Permission bits of "others": reading and writing.
 const OTHERS: u32 = 0o006;
 
-/// What a secret file holds. Redacts itself.
+/// What a secret file holds. Redacts itself, and is wiped when dropped.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Vec<u8>);
+pub struct Secret(Zeroizing<Vec<u8>>);
 
 impl Secret {
     /// The octets, for the one who must present them.
@@ -69,7 +71,9 @@ pub fn read(file: &Path) -> Result<Secret, SecretError> {
     if mode & OTHERS != 0 {
         return Err(SecretError::Open { file: file.into(), mode });
     }
-    let mut bytes = Vec::new();
+    // In one piece: one that grows leaves octets behind.
+    let length = opened.metadata().map_err(unreadable)?.len().min(limits::SECRET_FILE_BYTES_MAX) + 2;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(length).unwrap_or(0)));
     opened.take(limits::SECRET_FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.trim_ascii().is_empty() || bytes.len() as u64 > limits::SECRET_FILE_BYTES_MAX {
         return Err(SecretError::Size { file: file.into() });

@@ -8,6 +8,7 @@ use std::io::IsTerminal;
 use std::panic::PanicHookInfo;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 use sd_notify::NotifyState;
@@ -19,6 +20,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
 use crate::config::LogSettings;
+use crate::limits;
 
 pub mod heartbeat;
 mod watchdog;
@@ -103,6 +105,32 @@ fn log_panic(info: &PanicHookInfo<'_>) -> bool {
 /// Tells the service manager, if there is one, that the gateway is ready.
 pub fn ready(status: &str) {
     notify(&[NotifyState::Ready, NotifyState::Status(status)]);
+}
+
+/// While it lives, the service manager waits for the gateway, at most [`limits::START_MAX`]: a long salvage, or a journal
+/// that is written anew, is no hang.
+pub struct Starting {
+    _end: SyncSender<()>,
+}
+
+/// Asks the service manager for patience from now on.
+pub fn starting() -> Starting {
+    let (end, ended) = sync_channel(0);
+    let extend = || notify(&[NotifyState::ExtendTimeoutUsec(limits::START_EXTENDED_US)]);
+    extend();
+    let times = limits::START_MAX.as_secs() / limits::START_EXTENDED_EVERY.as_secs();
+    let go_on = move || {
+        for _ in 0..times {
+            match ended.recv_timeout(limits::START_EXTENDED_EVERY) {
+                Err(RecvTimeoutError::Timeout) => extend(),
+                _ => return,
+            }
+        }
+    };
+    if let Err(e) = std::thread::Builder::new().name("starting".into()).spawn(go_on) {
+        tracing::warn!(error = %e, "The service manager may lose its patience with a long start.");
+    }
+    Starting { _end: end }
 }
 
 /// Tells the service manager that the gateway is stopping.

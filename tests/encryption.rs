@@ -101,6 +101,7 @@ async fn a_key_is_made_used_changed_and_destroyed_and_nothing_is_read_without_it
     assert_eq!(gateway.json(&["readings"]).as_array().unwrap().len(), 1);
     assert!(!gateway.cli(&["factory-reset", "--confirm", "test-box"]).2.eq(&Some(0)), "not while it runs");
     assert_eq!(gateway.stop(), Some(0));
+    assert!(!gateway.log().contains("WL-J056"));
 
     let (said, _, code) = gateway.cli(&["factory-reset"]);
     assert!(code == Some(1) && said.contains("1 readings are NOT delivered") && said.contains("new-key"), "{said}");
@@ -109,7 +110,23 @@ async fn a_key_is_made_used_changed_and_destroyed_and_nothing_is_read_without_it
     assert_eq!(code, Some(0), "{said}{err}");
     assert!(said.contains("Destroyed the key"), "{said}");
     assert!(!gateway.path("new-key").exists());
-    assert_eq!(std::fs::read_dir(gateway.path("state")).unwrap().count(), 0);
+    let left = std::fs::read_dir(gateway.path("state")).unwrap().map(|e| e.unwrap().file_name());
+    assert_eq!(left.collect::<Vec<_>>(), ["journal.lock"]);
     let said = refused(&gateway);
     assert!(said.contains("new-key"), "{said}");
+}
+
+#[tokio::test]
+async fn what_lies_beside_the_journal_without_a_key_is_said_at_start_and_at_a_reset() {
+    let mut gateway = Gateway::new("[journal]\nreserve_mib = 1\n");
+    gateway.start();
+    assert_eq!(gateway.stop(), Some(0));
+    std::fs::write(gateway.path("state/damaged-1.sqlite3"), "SQLite format 3\0 and so on").unwrap();
+    gateway.start();
+    assert_eq!(gateway.stop(), Some(0));
+    let log = gateway.log();
+    let said: Vec<_> = log.lines().filter(|line| line.contains("WL-J056")).collect();
+    assert!(said.len() == 1 && said[0].contains("damaged-1.sqlite3"), "{said:?}");
+    let (said, err, code) = gateway.cli(&["factory-reset", "--confirm", "test-box"]);
+    assert!(code == Some(1) && said.contains("not encrypted from the beginning"), "{said}{err}");
 }

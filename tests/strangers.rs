@@ -72,7 +72,7 @@ fn observation(n: u64, by: &str, status: &str) -> Value {
 }
 
 async fn put(url: &str, resource: &Value) {
-    let client = wardline::sink::http::Peer::new(url, None, PATIENCE).unwrap().client;
+    let client = wardline::sink::http::Peer::new(url, wardline::tls::Files::default(), PATIENCE).unwrap().client;
     let url = format!("{url}/Observation/{}", resource["id"].as_str().unwrap());
     let request = client.put(url).header("content-type", "application/fhir+json").body(resource.to_string());
     let answer = request.send().await.unwrap();

@@ -33,18 +33,24 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     let destroyed = reset::destroy(&config.gateway.state, &keys).map_err(|e| anyhow::anyhow!(sentence(&e)))?;
-    for key in &destroyed {
+    for key in &destroyed.keys {
         println!("Destroyed the key {}.", key.display());
     }
     println!("Removed everything in {}.", config.gateway.state.display());
     let mut whole = true;
-    if config.journal.key_file.is_some() && destroyed.is_empty() {
+    if config.journal.key_file.is_some() && destroyed.keys.is_empty() {
         whole = false;
         println!("The key was NOT found where it is stored: destroy it, and every copy of it.");
     }
     if config.journal.unencrypted {
         whole = false;
         println!("The journal was not encrypted: what was removed can be recovered from the disk. Destroy the disk.");
+    } else if destroyed.was_plain {
+        whole = false;
+        println!(
+            "The journal was not encrypted from the beginning: what was written before can be recovered from the disk. \
+             Destroy the disk."
+        );
     }
     for folder in left(&config) {
         whole = false;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context;
+use zeroize::Zeroizing;
 
 use crate::config::Config;
 use crate::fault::sentence;
@@ -31,9 +32,11 @@ pub fn key(file: &Path) -> anyhow::Result<Key> {
         return Key::read(&stored).map_err(|e| anyhow::anyhow!(sentence(&e)));
     }
     let mut decrypt = Command::new("systemd-creds");
-    let answer = decrypt.arg("decrypt").arg("--name").arg(name).arg(&stored).arg("-").output()?;
-    let key = Key::parse(answer.stdout.trim_ascii());
-    key.with_context(|| format!("{} could not be decrypted on this machine", stored.display()))
+    let answer = decrypt.arg("decrypt").arg("--name").arg(name).arg(&stored).arg("-").output();
+    let answer = answer.context("systemd-creds cannot be run")?;
+    let key = Key::parse(Zeroizing::new(answer.stdout).trim_ascii());
+    let said = String::from_utf8_lossy(&answer.stderr);
+    key.with_context(|| format!("{} could not be decrypted on this machine: {}", stored.display(), said.trim()))
 }
 
 /// What a credential of the service manager is made from.

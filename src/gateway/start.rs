@@ -38,7 +38,7 @@ use crate::sink::{Destination, DestinationStatus, Dice, Sink, SinkError, State, 
 use crate::source::mqtt::SourceError;
 use crate::source::{Port, SourceStatus, mqtt};
 use crate::telemetry::heartbeat::{self, Beat};
-use crate::telemetry::{Pulse, Watchdog};
+use crate::telemetry::{self, Pulse, Watchdog};
 use crate::tls::Files;
 
 /// What the process gives the gateway beside its configuration.
@@ -162,7 +162,9 @@ impl Parts {
         };
         let creditors: Vec<_> = sinks.iter().map(|(name, sink)| creditor(name, sink)).collect();
         let vault = Vault::of(&config.gateway.state, &config.journal)?;
+        let patience = telemetry::starting();
         let (journal, before) = Journal::open(&vault, &config.journal, &creditors, options.clock.clone())?;
+        drop(patience);
         let (core, ended, before) = recover(&config, before, &options.clock, &catalogue, engine);
         let (signal, heartbeat) = (Signal::default(), heartbeat.transpose()?);
         Ok(Self { config, options, catalogue, core, ended, signal, before, journal, sinks, heartbeat, sockets, page })
@@ -289,10 +291,11 @@ pub(super) fn recover(
     let mut intake = Intake::new(config, before.run);
     before.devices.iter().for_each(|d| intake.register(d));
     let mut first = engine.restore(clock.now(), before.open_alerts, &before.recent);
-    if let Some(Salvaged { readings, damaged, kept, .. }) = before.salvaged {
+    if let Some(Salvaged { readings, damaged, cut_short, kept, .. }) = before.salvaged {
+        let more = if cut_short { ". Not all of it was searched: more readings may be in it" } else { "" };
         let text = format!(
             "The journal was damaged and has been salvaged: {readings} readings were kept, {damaged} of them damaged and set \
-             aside. What is not among them may be lost. The damaged file is kept as {kept}"
+             aside. What is not among them may be lost. The damaged file is kept as {kept}{more}"
         );
         let name = "journal-salvaged";
         let salvaged = Input::Technical { name, active: true, priority: Priority::High, text: &text };

@@ -9,12 +9,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::disk::{Disk, Machine, own, private_file};
+use super::disk::{Disk, Machine};
+use super::handover::{self, Origin};
 use super::open::{self, OpenError};
 use super::reader::{self, ReadError, Reader};
 use super::vault::{self, Key, Vault};
 use super::{rekey, salvage, schema, verify};
-use crate::clock::Stamp;
 
 /// What a copy holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,57 +109,54 @@ pub fn restore(
     replace: bool,
     now_ms: i64,
 ) -> Result<(Copy, Option<PathBuf>), RestoreError> {
+    restore_on(&Machine, copy, key, vault, replace, now_ms)
+}
+
+/// The same on another disk than the machine's, where the copy is.
+#[doc(hidden)]
+pub fn restore_on(
+    to: &dyn Disk,
+    copy: &Path,
+    key: Option<&Key>,
+    vault: impl Into<Vault>,
+    replace: bool,
+    now_ms: i64,
+) -> Result<(Copy, Option<PathBuf>), RestoreError> {
     let vault = &vault.into();
     let folder = vault.folder.as_path();
-    let key = vault::key_of(copy, key).map_err(|e| RestoreError::Disk(copy.into(), e))?.ok_or(OpenError::WrongKey)?;
+    let wrong = || OpenError::WrongKey(" than this one".into());
+    let key = vault::key_of(copy, key).map_err(|e| RestoreError::Disk(copy.into(), e))?.ok_or_else(wrong)?;
     let found = check(copy, key)?;
     // Held to the end: no gateway starts meanwhile.
     let _lock = open::claim(folder)?;
     let disk = |e| RestoreError::Disk(folder.into(), e);
-    // A salvage or a change of keys that was cut off is ended first: its journal is one that is there.
-    salvage::finish(&Machine, folder, Stamp::at_ms(now_ms)).map_err(disk)?;
-    rekey::finish(&Machine, vault).map_err(disk)?;
-    let there = folder.join(open::FILE);
-    if there.exists() && !replace {
+    // What was cut off is ended first: its journal is one that is there.
+    handover::finish(to, folder).and_then(|()| rekey::finish(to, vault)).map_err(disk)?;
+    let log = salvage::wal_of(&vault.file());
+    let is_there = to.exists(&vault.file()) || to.length(&log).map_err(disk)? > 0;
+    if is_there && !replace {
         let owes = match Reader::new(vault).custody() {
             Ok(custody) => format!("with {} readings that are owed", custody.waiting),
             Err(_) => "which cannot be read: what it owes is not known".into(),
         };
         return Err(RestoreError::InTheWay(owes));
     }
-    let new = folder.join(format!("{}.restored", open::FILE));
-    let _ = std::fs::remove_file(&new);
+    let new = Origin::Restore.unfinished(folder);
     let alone = Machine.length(&salvage::wal_of(copy)).is_ok_and(|octets| octets == 0);
-    if key == vault.key() && alone {
-        let mut to = private_file(&new).map_err(disk)?;
-        let mut from = File::open(copy).map_err(|e| RestoreError::Disk(copy.into(), e))?;
-        io::copy(&mut from, &mut to).and_then(|_| to.sync_all()).map_err(disk)?;
+    let written = if key == vault.key() && alone {
+        to.take_in(copy, &new).map_err(disk)
     } else {
-        rekey::export(&Machine, (copy, key), (&new, vault.key()))?;
+        let export = || rekey::export(to, (copy, key), (&new, vault.key()));
+        rekey::has_room(to, folder, copy).and_then(|()| export()).map_err(RestoreError::from)
+    };
+    if let Err(e) = written {
+        let _ = salvage::remove_with_wal(to, &new);
+        return Err(e);
     }
-    let owner = folder.metadata().map_err(disk)?;
-    own(&new, &owner).map_err(disk)?;
-    let aside = put_aside(folder, now_ms).map_err(disk)?;
-    std::fs::rename(&new, &there).and_then(|()| File::open(folder)?.sync_all()).map_err(disk)?;
-    vault.mark_made(&Machine, &[vault.key()]).and_then(|()| own(&vault.mark(), &owner)).map_err(disk)?;
-    Ok((found, aside))
-}
-
-/// Database, WAL and its index together, in a folder named by the time.
-fn put_aside(folder: &Path, now_ms: i64) -> io::Result<Option<PathBuf>> {
-    let parts = ["", "-wal", "-shm"].map(|end| format!("{}{end}", open::FILE));
-    if !parts.iter().any(|p| folder.join(p).exists()) {
-        return Ok(None);
-    }
-    let aside = folder.join(format!("aside-{now_ms}"));
-    std::fs::create_dir(&aside)?;
-    own(&aside, &folder.metadata()?)?;
-    for part in parts {
-        if folder.join(&part).exists() {
-            std::fs::rename(folder.join(&part), aside.join(&part))?;
-        }
-    }
-    Ok(Some(aside))
+    let aside = handover::aside(to, folder, Origin::Restore, now_ms);
+    handover::take_over(to, folder, Origin::Restore, &aside).map_err(disk)?;
+    vault.mark_made(to, &[vault.key()]).map_err(disk)?;
+    Ok((found, is_there.then(|| folder.join(aside))))
 }
 
 impl From<rusqlite::Error> for RestoreError {

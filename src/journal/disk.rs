@@ -39,8 +39,12 @@ pub trait Disk: Send + Sync {
         let rest = usize::try_from(at).ok().and_then(|at| bytes.get(at..)).unwrap_or_default();
         Ok(rest.iter().copied().take(length).collect())
     }
-    /// Writes a file of the gateway's alone, and syncs it.
+    /// Writes a file of the gateway's alone, and syncs it. A power cut in between may leave a part of it.
     fn write(&self, file: &Path, bytes: &[u8]) -> io::Result<()>;
+    /// Writes what the machine's file `from` holds into a new one, and syncs it.
+    fn take_in(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.write(to, &std::fs::read(from)?)
+    }
     /// Removes a file.
     fn remove(&self, file: &Path) -> io::Result<()>;
     /// Names in the folder.
@@ -57,7 +61,7 @@ impl Disk for Machine {
     }
 
     fn create(&self, file: &Path) -> io::Result<()> {
-        private_file(file).map(drop)
+        given_file(file).map(drop)
     }
 
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
@@ -100,10 +104,17 @@ impl Disk for Machine {
     }
 
     fn write(&self, file: &Path, bytes: &[u8]) -> io::Result<()> {
-        let mut file = private_file(file)?;
+        let mut file = given_file(file)?;
         file.set_len(0)?;
         file.write_all(bytes)?;
         file.sync_all()
+    }
+
+    fn take_in(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut to = given_file(to)?;
+        to.set_len(0)?;
+        io::copy(&mut File::open(from)?, &mut to)?;
+        to.sync_all()
     }
 
     fn remove(&self, file: &Path) -> io::Result<()> {
@@ -114,6 +125,22 @@ impl Disk for Machine {
         let name = |entry: io::Result<std::fs::DirEntry>| Ok(entry?.file_name().to_string_lossy().into_owned());
         std::fs::read_dir(folder)?.map(name).collect()
     }
+}
+
+/// A file that is the old one or the new one, whole, whenever the power goes. Durable when it returns.
+pub(super) fn write_whole(disk: &dyn Disk, file: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut new = file.as_os_str().to_owned();
+    new.push(".new");
+    disk.write(Path::new(&new), bytes)?;
+    disk.rename(Path::new(&new), file)?;
+    disk.sync_folder(file.parent().unwrap_or(file))
+}
+
+/// A private file that is the gateway's user's from its first octet on, whoever makes it.
+fn given_file(file: &Path) -> io::Result<File> {
+    let made = private_file(file)?;
+    file.parent().map_or(Ok(()), |folder| own(file, &folder.metadata()?))?;
+    Ok(made)
 }
 
 /// The gateway's user must be able to use what root puts into its folder.
@@ -128,4 +155,30 @@ pub(super) fn own(file: &Path, like: &Metadata) -> io::Result<()> {
 /// SQLite gives the WAL the permissions of the file.
 pub(super) fn private_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Root may be cut off at any moment.
+    #[test]
+    fn what_root_makes_is_the_folders_owners_from_the_beginning() {
+        const SOMEBODY: u32 = 65_534;
+        let folder = tempfile::tempdir().unwrap();
+        if folder.path().metadata().unwrap().uid() != 0 {
+            eprintln!("SKIPPED: only root can give files away");
+            return;
+        }
+        chown(folder.path(), Some(SOMEBODY), Some(SOMEBODY)).unwrap();
+        let file = |name: &str| folder.path().join(name);
+        Machine.create(&file("a")).unwrap();
+        Machine.write(&file("b"), b"b").unwrap();
+        Machine.take_in(&file("b"), &file("c")).unwrap();
+        write_whole(&Machine, &file("d"), b"d").unwrap();
+        for name in Machine.names(folder.path()).unwrap() {
+            assert_eq!(file(&name).metadata().unwrap().uid(), SOMEBODY, "{name}");
+        }
+        assert_eq!(Machine.names(folder.path()).unwrap().len(), 4);
+    }
 }

@@ -24,12 +24,18 @@ struct Table {
     insert: String,
 }
 
-/// Takes what can be found until then. Answers how many readings.
-pub(super) fn glean(target: &Connection, pages: &Pages<'_>, clock: &Clock, until: Stamp) -> rusqlite::Result<u64> {
+/// Takes what can be found until then. Answers how many readings, and whether all was looked through.
+pub(super) fn glean(
+    target: &Connection,
+    pages: &Pages<'_>,
+    clock: &Clock,
+    until: Stamp,
+) -> rusqlite::Result<(u64, bool)> {
     let names = if pages.are_sealed() { TABLES } else { OF_PLAIN_PAGES };
     let tables = names.iter().map(|name| table(target, name)).collect::<rusqlite::Result<Vec<_>>>()?;
     let (mut readings, mut events) = (Vec::new(), Vec::new());
-    leaves::walk(pages, |found| {
+    let goes_on = || clock.now().mono_us <= until.mono_us;
+    let whole = leaves::walk(pages, goes_on, |found| {
         if let Some(table) = only_one(&tables, &found)
             && put(target, table, &found)?
         {
@@ -39,11 +45,11 @@ pub(super) fn glean(target: &Connection, pages: &Pages<'_>, clock: &Clock, until
                 _ => {}
             }
         }
-        Ok(clock.now().mono_us <= until.mono_us)
+        Ok(())
     })?;
     let sound = readings.len() - drop_unproved(target, "reading", &readings)?;
     drop_unproved(target, "alert_event", &events)?;
-    Ok(sound as u64)
+    Ok((sound as u64, whole))
 }
 
 fn table(target: &Connection, name: &'static str) -> rusqlite::Result<Table> {

@@ -23,10 +23,17 @@ pub(super) struct Found {
     pub(super) columns: Vec<Value>,
 }
 
-/// Goes through all leaves. `found` says whether to go on.
-pub(super) fn walk(pages: &Pages<'_>, mut found: impl FnMut(Found) -> rusqlite::Result<bool>) -> rusqlite::Result<()> {
+/// Goes through all leaves while `goes_on`. Answers whether it came to the end.
+pub(super) fn walk(
+    pages: &Pages<'_>,
+    goes_on: impl Fn() -> bool,
+    mut found: impl FnMut(Found) -> rusqlite::Result<()>,
+) -> rusqlite::Result<bool> {
     let mut maps: HashMap<u32, Option<Vec<u8>>> = HashMap::new();
     for number in pages.numbers() {
+        if !goes_on() {
+            return Ok(false);
+        }
         let Some(page) = pages.get(number) else { continue };
         if page.first() != Some(&LEAF) || !in_use(pages, &mut maps, number, page.len()) {
             continue;
@@ -34,14 +41,12 @@ pub(super) fn walk(pages: &Pages<'_>, mut found: impl FnMut(Found) -> rusqlite::
         let cells = usize::from(u16_at(&page, 3).unwrap_or(0));
         for cell in 0..cells {
             let Some(at) = u16_at(&page, 8 + 2 * cell) else { break };
-            if let Some(row) = cell_at(pages, &page, usize::from(at))
-                && !found(row)?
-            {
-                return Ok(());
+            if let Some(row) = cell_at(pages, &page, usize::from(at)) {
+                found(row)?;
             }
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// By the pointer map: one of its pages stands before the pages that it speaks of, 5 octets for each.
@@ -58,6 +63,10 @@ fn in_use(pages: &Pages<'_>, maps: &mut HashMap<u32, Option<Vec<u8>>>, number: u
         maps.retain(|at, _| *at == map);
     }
     let entries = maps.entry(map).or_insert_with(|| pages.get(map));
+    if entries.is_none() {
+        // What became of a page since the WAL began, the WAL's own map would say.
+        return pages.is_in_wal(number);
+    }
     let at = usize::try_from(number - map - 1).unwrap_or(usize::MAX).saturating_mul(5);
     entries.as_ref().and_then(|entries| entries.get(at)).is_some_and(|kind| IN_USE.contains(kind))
 }

@@ -11,6 +11,7 @@ mod days;
 pub mod disk;
 mod driven;
 mod glean;
+mod handover;
 pub mod inbox;
 mod known;
 mod lease;

@@ -13,8 +13,8 @@ use rusqlite::hooks::Wal;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::disk::{Disk, own, private_file};
-use super::vault::{Key, Vault};
-use super::{rekey, salvage, schema, seal, wal};
+use super::vault::{self, Key, Vault};
+use super::{handover, rekey, salvage, schema, seal, wal};
 use crate::clock::Clock;
 use crate::config::JournalSettings;
 use crate::fault::Explain;
@@ -22,7 +22,7 @@ use crate::limits;
 
 /// Name of the database in the journal's folder.
 pub(super) const FILE: &str = "journal.sqlite3";
-const LOCK: &str = "journal.lock";
+pub(super) const LOCK: &str = "journal.lock";
 /// SQLite 3.51.3: earlier versions have the WAL-reset bug.
 const SQLITE_MIN: i32 = 3_051_003;
 
@@ -55,8 +55,8 @@ pub enum OpenError {
     #[error("{FILE} is not a Wardline journal")]
     Foreign,
     /// Give the gateway the key that wrote it.
-    #[error("the journal was encrypted with another key")]
-    WrongKey,
+    #[error("the journal was encrypted with another key{0}")]
+    WrongKey(String),
     /// Give the gateway the key that wrote it.
     #[error("the journal is encrypted, and there is no key")]
     NoKey,
@@ -71,6 +71,17 @@ pub enum OpenError {
         /// What must be.
         reserve_mib: u64,
     },
+    /// Free space.
+    #[error("writing the journal anew takes {need_mib} MiB of disk for a while, and {free_mib} MiB are free")]
+    NoRoom {
+        /// What there is.
+        free_mib: u64,
+        /// What must be.
+        need_mib: u64,
+    },
+    /// Name the right folder.
+    #[error("there is no journal in {0}")]
+    NoJournal(PathBuf),
     /// See the cause.
     #[error("SQLite: {0}")]
     Sqlite(Arc<rusqlite::Error>),
@@ -87,8 +98,10 @@ impl Explain for OpenError {
             Self::Damaged(_) => "WL-J006",
             Self::NoSpace { .. } => "WL-J007",
             Self::Sqlite(_) => "WL-J008",
-            Self::WrongKey => "WL-J050",
+            Self::WrongKey(_) => "WL-J050",
             Self::NoKey => "WL-J051",
+            Self::NoRoom { .. } => "WL-J055",
+            Self::NoJournal(_) => "WL-J057",
         }
     }
     fn remedy(&self) -> &'static str {
@@ -100,8 +113,12 @@ impl Explain for OpenError {
             Self::Foreign => "Name the folder of a Wardline journal, or an empty one.",
             Self::Damaged(_) => "Look at the disk; keep the folder, move it aside, and start with an empty one.",
             Self::NoSpace { .. } => "Free disk space, or lower `journal.reserve_mib`.",
-            Self::WrongKey | Self::NoKey => {
+            Self::WrongKey(_) | Self::NoKey => {
                 "Name the key that wrote it in `journal.key_file`; without it nobody can read what is there."
+            }
+            Self::NoRoom { .. } => "Free disk space and try again; the journal is as it was.",
+            Self::NoJournal(_) => {
+                "Check `gateway.state`; a new journal is made under the key that `journal.key_file` names."
             }
             Self::Sqlite(_) => "See the cause; check the disk and the folder's permissions.",
         }
@@ -156,23 +173,33 @@ pub(super) fn open(
     let folder = vault.folder.as_path();
     let lock = claim(folder)?;
     let wrap = |source| OpenError::Folder { path: folder.into(), source: Arc::new(source) };
+    // First of all: what was cut off may be what fills the disk.
+    handover::finish(disk, folder).map_err(wrap)?;
+    rekey::finish(disk, vault).map_err(wrap)?;
     let free = disk.free_bytes(folder).map_err(wrap)?;
     if free < settings.reserve_mib << 20 {
         return Err(OpenError::NoSpace { free_mib: free >> 20, reserve_mib: settings.reserve_mib });
     }
-    salvage::finish(disk, folder, clock.now()).map_err(wrap)?;
-    rekey::finish(disk, vault).map_err(wrap)?;
     let written_with = vault.written_with(disk)?;
     if salvage::is_marked(disk, folder) {
         return Err(OpenError::Damaged("it was found while it was in use".into()));
     }
     let file = vault.file();
-    if wal::is_damaged(&disk.read(&salvage::wal_of(&file)).map_err(wrap)?) {
+    if wal::is_orphaned(disk, &file).map_err(wrap)? {
+        return Err(OpenError::Damaged("the file is gone that its WAL is of".into()));
+    }
+    if wal::is_damaged(disk, &file).map_err(wrap)? {
         return Err(OpenError::Damaged("what was committed stands behind damage in the WAL".into()));
     }
     if written_with != vault.key() {
         tracing::warn!("The journal is not encrypted yet: it is now.");
         rekey::change(disk, vault, written_with, vault.key())?;
+    }
+    if vault.key().is_some() {
+        let files = vault::plain_files(disk, folder).map_err(wrap)?;
+        if !files.is_empty() {
+            tracing::warn!(code = "WL-J056", ?files, "Files that were put aside before are not encrypted.");
+        }
     }
     disk.create(&file).map_err(wrap)?;
     let mut conn = connect(disk, &file, vault.key())?;

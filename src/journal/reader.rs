@@ -303,6 +303,11 @@ pub enum Of<'a> {
 
 #[allow(clippy::disallowed_methods, reason = "inside the journal")]
 pub(super) fn connect(file: &Path, key: Option<&Key>) -> rusqlite::Result<Connection> {
+    // SQLite removes the WAL of an empty file, also for a reader.
+    if file.metadata().is_ok_and(|found| found.len() == 0) {
+        let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN);
+        return Err(rusqlite::Error::SqliteFailure(code, Some("the file is empty".into())));
+    }
     let conn = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     key.map_or(Ok(()), |key| key.unlock(&conn))?;
     // The writer never blocks readers in WAL; a checkpoint at its end may, for a moment.

@@ -13,8 +13,7 @@ use super::disk::{Disk, Machine, own};
 use super::open::{self, OpenError};
 use super::salvage::{beside, remove_with_wal, wal_of};
 use super::vault::{Key, Vault};
-use super::{salvage, schema, wal};
-use crate::clock::Clock;
+use super::{handover, salvage, schema, wal};
 
 /// The new file while it is made.
 const NEW: &str = "rekeyed.sqlite3";
@@ -41,10 +40,16 @@ pub(super) fn finish(disk: &dyn Disk, vault: &Vault) -> std::io::Result<()> {
 
 /// Another key for a journal whose gateway does not run.
 pub fn rotate(vault: &Vault, to: &Key) -> Result<(), OpenError> {
+    if !vault.folder.is_dir() {
+        return Err(OpenError::NoJournal(vault.folder.clone()));
+    }
     let _lock = open::claim(&vault.folder)?;
     let wrap = |source| OpenError::Folder { path: vault.folder.clone(), source: Arc::new(source) };
-    salvage::finish(&Machine, &vault.folder, Clock::system().now()).map_err(wrap)?;
+    handover::finish(&Machine, &vault.folder).map_err(wrap)?;
     finish(&Machine, vault).map_err(wrap)?;
+    if is_empty(&Machine, vault).map_err(wrap)? {
+        return Err(OpenError::NoJournal(vault.folder.clone()));
+    }
     // What an interrupted change has ended already is not done again.
     if Vault::new(&vault.folder, Some(to.clone())).written_with(&Machine).is_ok_and(|key| key == Some(to)) {
         vault.mark_made(&Machine, &[Some(to)]).map_err(wrap)?;
@@ -56,18 +61,41 @@ pub fn rotate(vault: &Vault, to: &Key) -> Result<(), OpenError> {
     [vault.file(), vault.mark()].iter().try_for_each(|file| own(file, &like)).map_err(wrap)
 }
 
+/// Whether there is nothing to be written anew.
+fn is_empty(disk: &dyn Disk, vault: &Vault) -> std::io::Result<bool> {
+    Ok(disk.length(&vault.file())? == 0 && disk.length(&wal_of(&vault.file()))? == 0)
+}
+
+/// The new file and its WAL are each as large as the old one, and a little larger: each page carries its proof.
+pub(super) fn has_room(disk: &dyn Disk, folder: &Path, file: &Path) -> Result<(), OpenError> {
+    let wrap = |source| OpenError::Folder { path: folder.into(), source: Arc::new(source) };
+    let octets = disk.length(file).map_err(wrap)? + disk.length(&wal_of(file)).map_err(wrap)?;
+    let (need, free) = (octets.saturating_mul(9) / 4, disk.free_bytes(folder).map_err(wrap)?);
+    if free < need {
+        return Err(OpenError::NoRoom { free_mib: free >> 20, need_mib: (need >> 20) + 1 });
+    }
+    Ok(())
+}
+
 /// Writes the journal anew under another key. Its owner holds the lock.
 pub(super) fn change(disk: &dyn Disk, vault: &Vault, from: Option<&Key>, to: Option<&Key>) -> Result<(), OpenError> {
     let wrap = |source| OpenError::Folder { path: vault.folder.clone(), source: Arc::new(source) };
     let (file, new, old) = (vault.file(), vault.folder.join(NEW), vault.folder.join(OLD));
-    if disk.read_at(&file, 0, 1).map_err(wrap)?.is_empty() && disk.read(&wal_of(&file)).map_err(wrap)?.is_empty() {
+    if is_empty(disk, vault).map_err(wrap)? {
         return Ok(());
     }
     // SQLite would drop what stands behind damage, and the old files would be gone.
-    if salvage::is_marked(disk, &vault.folder) || wal::is_damaged(&disk.read(&wal_of(&file)).map_err(wrap)?) {
+    let is_damaged = salvage::is_marked(disk, &vault.folder)
+        || wal::is_orphaned(disk, &file).map_err(wrap)?
+        || wal::is_damaged(disk, &file).map_err(wrap)?;
+    if is_damaged {
         return Err(OpenError::Damaged("start the gateway once, which salvages it; then change the key".into()));
     }
     remove_with_wal(disk, &new).map_err(wrap)?;
+    has_room(disk, &vault.folder, &file)?;
+    if from.is_none() {
+        vault.note_plain(disk).map_err(wrap)?;
+    }
     vault.mark_made(disk, &[from, to]).map_err(wrap)?;
     if let Err(e) = export(disk, (&file, from), (&new, to)) {
         // The next start must not find half a journal.
@@ -89,8 +117,17 @@ pub(super) fn export(
 ) -> Result<(), OpenError> {
     let wrap = |source| OpenError::Folder { path: new.into(), source: Arc::new(source) };
     {
+        let source = open::connect(disk, file, from)?;
         // Also tells whether it opens.
-        let version = schema::version(&open::connect(disk, file, from)?)?;
+        let version = schema::version(&source)?;
+        if from.is_none() {
+            // Nothing proves its pages, and the old file goes.
+            let verdict: String = source.query_row("PRAGMA quick_check(1)", [], |r| r.get(0))?;
+            if verdict != "ok" {
+                return Err(OpenError::Damaged(verdict));
+            }
+        }
+        drop(source);
         disk.create(new).map_err(wrap)?;
         let target = open::connect(disk, new, to)?;
         open::settle_in(&target, 0, disk.synchronous())?;
@@ -103,7 +140,10 @@ pub(super) fn export(
         ))?;
         compare(&target)?;
         target.execute_batch("DETACH old")?;
-        target.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        // Its WAL is removed next: all of it must be in the file.
+        if !wal::write_back(&target)? {
+            return Err(OpenError::InUse(new.into()));
+        }
     }
     for beside in ["-wal", "-shm"].map(|end| beside(new, end)) {
         if disk.exists(&beside) {

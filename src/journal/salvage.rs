@@ -11,22 +11,19 @@ use std::sync::Arc;
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params, params_from_iter};
 
-use super::disk::Disk;
+use super::disk::{Disk, write_whole};
 use super::glean::glean;
+use super::handover::{self, Origin};
 use super::open::{self, OpenError};
 use super::page::Pages;
 use super::vault::Vault;
 use super::{outbox, row, schema, seal, wal};
-use crate::clock::{Clock, Stamp};
+use crate::clock::Clock;
 use crate::custody::Creditor;
 use crate::limits;
 
-/// The new journal while it is made.
-const NEW: &str = "salvaged.sqlite3";
 /// Says that damage was found at work: the next start salvages.
 const MARK: &str = "journal.damaged";
-/// The damaged files: this, milliseconds since 1970, and the ending.
-const KEPT: &str = "damaged-";
 
 /// What a salvage came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,46 +34,40 @@ pub struct Salvaged {
     pub readings: u64,
     /// Of them, damaged: they are set aside when they would be sent.
     pub damaged: u64,
+    /// The search in its damaged parts took too long and was ended: more may be in the file that is kept.
+    pub cut_short: bool,
     /// The file that is kept.
     pub kept: String,
 }
 
 /// Leaves word that damage was found.
 pub(super) fn mark(disk: &dyn Disk, folder: &Path) -> std::io::Result<()> {
-    disk.create(&folder.join(MARK))?;
+    disk.create(&mark_in(folder))?;
     disk.sync_folder(folder)
+}
+
+pub(super) fn mark_in(folder: &Path) -> PathBuf {
+    folder.join(MARK)
 }
 
 /// Whether there is word of damage.
 pub(super) fn is_marked(disk: &dyn Disk, folder: &Path) -> bool {
-    disk.exists(&folder.join(MARK))
-}
-
-/// Ends what a salvage that was interrupted has begun. Nothing to do most of the time.
-pub(super) fn finish(disk: &dyn Disk, folder: &Path, now: Stamp) -> std::io::Result<()> {
-    let new = folder.join(NEW);
-    if !disk.exists(&new) {
-        return Ok(());
-    }
-    if disk.exists(&folder.join(open::FILE)) {
-        // It was not finished: made anew.
-        return remove_with_wal(disk, &new);
-    }
-    replace(disk, folder, &format!("{KEPT}{}.sqlite3", now.wall_ms))
+    disk.exists(&mark_in(folder))
 }
 
 /// What stands behind damage in the WAL is to be read too: the WAL as it was is kept, and one that can be read takes its
 /// place. From here on there is word of the damage, as it cannot be seen any more.
 fn mend_wal(disk: &dyn Disk, folder: &Path, kept: &str) -> std::io::Result<()> {
-    let at = wal_of(&folder.join(open::FILE));
-    let damaged = disk.read(&at)?;
-    if !wal::is_damaged(&damaged) {
+    let file = folder.join(open::FILE);
+    if !wal::is_damaged(disk, &file)? {
         return Ok(());
     }
+    let at = wal_of(&file);
+    let damaged = disk.read(&at)?;
     let Some(mended) = wal::mended(&damaged) else { return Ok(()) };
     disk.write(&wal_of(&folder.join(kept)), &damaged)?;
     mark(disk, folder)?;
-    disk.write(&at, &mended)
+    write_whole(disk, &at, &mended)
 }
 
 /// Makes a new journal of what can be read, and puts it in the place of the damaged one.
@@ -91,64 +82,60 @@ pub(super) fn salvage(
     let wrap = |source| OpenError::Folder { path: folder.into(), source: Arc::new(source) };
     tracing::error!(code = "WL-J014", reason = why, "The journal is damaged: it is salvaged.");
     let written_with = vault.written_with(disk)?;
-    let new = folder.join(NEW);
-    let kept = format!("{KEPT}{}.sqlite3", clock.now().wall_ms);
+    let (file, new) = (vault.file(), Origin::Salvage.unfinished(folder));
+    let kept = handover::aside(disk, folder, Origin::Salvage, clock.now().wall_ms);
     remove_with_wal(disk, &new).map_err(wrap)?;
     mend_wal(disk, folder, &kept).map_err(wrap)?;
+    // With its WAL, before SQLite sees it.
+    let pages = Pages::of(disk, &file, written_with).map_err(wrap)?;
+    // SQLite removes the WAL of an empty file.
+    let is_empty = disk.length(&file).map_err(wrap)? == 0;
     disk.create(&new).map_err(wrap)?;
+    let mut cut_short = false;
     let (readings, damaged) = {
         let target = open::connect(disk, &new, vault.key())?;
         open::settle_in(&target, 0, disk.synchronous())?;
         schema::migrate(&target, 0)?;
         target.execute_batch("BEGIN IMMEDIATE")?;
-        let source = || open::connect(disk, &vault.file(), written_with).ok();
+        let source = || if is_empty { None } else { open::connect(disk, &file, written_with).ok() };
         let torn = Copy { source: &source, target: &target }.all()?;
         if !torn.is_empty() {
-            let file = vault.file();
-            let pages = Pages::of(disk, &file, written_with).map_err(wrap)?;
-            let gleaned = glean(&target, &pages, clock, clock.now().plus(limits::SALVAGE_SEARCH_MAX))?;
-            tracing::info!(readings = gleaned, "Readings were found in parts of the file that nothing leads to.");
+            let (found, whole) = glean(&target, &pages, clock, clock.now().plus(limits::SALVAGE_SEARCH_MAX))?;
+            tracing::info!(readings = found, whole, "Readings were found in parts of the file that nothing leads to.");
+            cut_short = !whole;
         }
         settle_accounts(&target, creditors, torn.contains("alert_delivery"))?;
         let counts = count(&target)?;
         target.execute_batch("COMMIT")?;
-        target.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        // Its WAL is removed next: all of it must be in the file.
+        if !wal::write_back(&target)? {
+            return Err(OpenError::InUse(vault.folder.clone()));
+        }
         counts
     };
     for end in ["-wal", "-shm"] {
         let _ = disk.remove(&beside(&new, end));
     }
-    disk.sync_folder(folder).map_err(wrap)?;
-    replace(disk, folder, &kept).map_err(wrap)?;
-    tracing::warn!(code = "WL-J014", readings, damaged, kept, "The journal was salvaged; recording goes on.");
-    Ok(Salvaged { why, readings, damaged, kept })
-}
-
-/// The damaged files aside, the new one in their place. Each step is durable before the next.
-fn replace(disk: &dyn Disk, folder: &Path, kept: &str) -> std::io::Result<()> {
-    let (file, aside) = (folder.join(open::FILE), folder.join(kept));
-    if disk.exists(&file) {
-        disk.rename(&file, &aside)?;
-    }
-    match disk.exists(&wal_of(&file)) {
-        // The one that was mended; it is kept as it was.
-        true if disk.exists(&wal_of(&aside)) => disk.remove(&wal_of(&file))?,
-        true => disk.rename(&wal_of(&file), &wal_of(&aside))?,
-        false => {}
-    }
-    disk.sync_folder(folder)?;
-    disk.rename(&folder.join(NEW), &file)?;
-    disk.sync_folder(folder)?;
-    let _ = disk.remove(&folder.join(MARK));
+    handover::take_over(disk, folder, Origin::Salvage, &kept).map_err(wrap)?;
     forget_old(disk, folder);
-    Ok(())
+    tracing::warn!(
+        code = "WL-J014",
+        readings,
+        damaged,
+        cut_short,
+        kept,
+        "The journal was salvaged; recording goes on."
+    );
+    Ok(Salvaged { why, readings, damaged, cut_short, kept })
 }
 
-/// A bounded number of damaged files is kept: the newest.
+/// A bounded number of damaged files is kept: the newest, each with its WAL.
 fn forget_old(disk: &dyn Disk, folder: &Path) {
     let mut kept = disk.names(folder).unwrap_or_default();
-    kept.retain(|name| name.starts_with(KEPT) && name.ends_with(".sqlite3"));
+    kept.retain(|name| name.starts_with(Origin::Salvage.aside()));
+    kept.iter_mut().for_each(|name| name.truncate(name.strip_suffix("-wal").unwrap_or(name).len()));
     kept.sort_unstable();
+    kept.dedup();
     let old = kept.len().saturating_sub(limits::DAMAGED_KEPT_MAX);
     for name in kept.iter().take(old) {
         let _ = remove_with_wal(disk, &folder.join(name));

@@ -11,8 +11,9 @@ use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 use zeroize::Zeroizing;
 
-use super::disk::{Disk, Machine};
+use super::disk::{Disk, Machine, write_whole};
 use super::open::{self, OpenError};
+use super::page::Author;
 use crate::config::JournalSettings;
 use crate::fault::Explain;
 use crate::secret::{self, SecretError};
@@ -21,6 +22,8 @@ use crate::secret::{self, SecretError};
 /// was interrupted.
 const MADE: &str = "journal.made";
 const PLAIN: &str = "plain";
+/// Says that the journal was not encrypted from the beginning: the disk may hold old octets of it.
+const WAS_PLAIN: &str = "journal.was-plain";
 /// How every SQLite file begins that is not encrypted.
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
@@ -181,28 +184,66 @@ impl Vault {
     pub(super) fn mark_made(&self, disk: &dyn Disk, keys: &[Option<&Key>]) -> std::io::Result<()> {
         let ids: Vec<_> = keys.iter().map(|key| key.map_or_else(|| PLAIN.into(), Key::id)).collect();
         if disk.read(&self.mark())? != ids.join("\n").as_bytes() || !disk.exists(&self.mark()) {
-            disk.write(&self.mark(), ids.join("\n").as_bytes())?;
-            disk.sync_folder(&self.folder)?;
+            write_whole(disk, &self.mark(), ids.join("\n").as_bytes())?;
         }
         Ok(())
+    }
+
+    /// Leaves word that the journal was not encrypted before. Durable when it returns.
+    pub(super) fn note_plain(&self, disk: &dyn Disk) -> std::io::Result<()> {
+        disk.create(&self.folder.join(WAS_PLAIN))?;
+        disk.sync_folder(&self.folder)
     }
 
     /// The key that the file was written with: ours, or none. Refuses when it was another, or when that is not known.
     pub(super) fn written_with(&self, disk: &dyn Disk) -> Result<Option<&Key>, OpenError> {
         let wrap = |source| OpenError::Folder { path: self.folder.clone(), source: std::sync::Arc::new(source) };
         let head = disk.read_at(&self.file(), 0, MAGIC.len()).map_err(wrap)?;
-        let word = String::from_utf8_lossy(&disk.read(&self.mark()).map_err(wrap)?).into_owned();
         match self.key() {
-            _ if head == MAGIC => Ok(None),
-            // Where its beginning is damaged the word decides.
-            Some(key) if head == key.salt() || word == key.id() => Ok(Some(key)),
-            key if word == PLAIN || key.is_none() && self.is_made(disk) && word.is_empty() => Ok(None),
+            _ if head == MAGIC => return Ok(None),
+            Some(key) if head == key.salt() => return Ok(Some(key)),
+            _ => {}
+        }
+        // Its beginning is damaged, or it is another's: the pages tell. Where there are none, the word does.
+        let word = String::from_utf8_lossy(&disk.read(&self.mark()).map_err(wrap)?).into_owned();
+        let names = |id: &str| word.lines().any(|line| line == id);
+        match (self.key(), Author::of(disk, &self.file(), self.key()).map_err(wrap)?) {
+            (Some(key), Author::Key) => Ok(Some(key)),
+            (_, Author::Nobody) if names(PLAIN) || self.key().is_none() && self.is_made(disk) && word.is_empty() => {
+                Ok(None)
+            }
+            (Some(key), Author::Nobody) if names(&key.id()) => Ok(Some(key)),
+            (_, Author::Plain) => Ok(None),
             // It was being made when the power went: nothing was acknowledged yet.
-            key if !self.is_made(disk) && head.iter().all(|octet| *octet == 0) => Ok(key),
-            Some(_) => Err(OpenError::WrongKey),
-            None => Err(OpenError::NoKey),
+            (key, _) if !self.is_made(disk) && head.iter().all(|octet| *octet == 0) => Ok(key),
+            (Some(key), _) => Err(OpenError::WrongKey(ids(&word, key))),
+            (None, _) => Err(OpenError::NoKey),
         }
     }
+}
+
+/// Which keys are wanted, and which it is: a person has several files.
+fn ids(word: &str, key: &Key) -> String {
+    match word.lines().next() {
+        Some(_) => format!(": {} is wanted, {} was given", word.lines().collect::<Vec<_>>().join(" or "), key.id()),
+        None => format!(" than {}", key.id()),
+    }
+}
+
+/// Files in the folder that are not encrypted: what was put aside before there was a key.
+pub(super) fn plain_files(disk: &dyn Disk, folder: &Path) -> std::io::Result<Vec<String>> {
+    let mut names = disk.names(folder)?;
+    names.retain(|name| {
+        let head =
+            if name.ends_with(".sqlite3") { disk.read_at(&folder.join(name), 0, MAGIC.len()) } else { return false };
+        head.is_ok_and(|head| head == MAGIC)
+    });
+    Ok(names)
+}
+
+/// Whether something in this folder is, or once was, not encrypted.
+pub(super) fn was_plain(folder: &Path) -> std::io::Result<bool> {
+    Ok(folder.join(WAS_PLAIN).exists() || !plain_files(&Machine, folder)?.is_empty())
 }
 
 /// Octets of a page. SQLCipher answers in text, SQLite with a number.

@@ -4,9 +4,11 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use wardline::clock::{Clock, Stamp};
 use wardline::custody::{Lane, Payload};
+use wardline::journal::disk::{self, Machine};
 use wardline::journal::{Journal, Salvaged};
 use wardline::reading::Reading;
 use wardline_disk::{Disk, Image, Random};
@@ -241,5 +243,119 @@ async fn what_stands_behind_damage_in_the_wal_is_read_and_somebody_is_told() {
         let found = use_it(&disk, folder.path(), &work.facts, &originals(&work.facts)).await.unwrap();
         assert!(found.salvaged.is_some(), "frame {frame}: nobody is told");
         assert!(found.missing <= 12, "frame {frame}: {} of {} missing", found.missing, work.facts.kept.len());
+    }
+}
+
+/// A journal whose latest commits are in its WAL only, and what it acknowledged.
+async fn in_the_wal(folder: &Path) -> (Image, Facts) {
+    let disk = Disk::new(Image::new());
+    disk.mount(folder);
+    let under = Under { disk: disk.clone(), synchronous: "FULL" };
+    let mut work = Work::start(&under, folder, &bare(), 1).unwrap();
+    for _ in 0..20 {
+        work.commit(&mut Random::new(1)).await.unwrap();
+    }
+    let image = disk.image();
+    work.journal.close().await;
+    (image, work.facts)
+}
+
+/// SQLite takes a WAL whose header is damaged for an empty one.
+#[tokio::test]
+async fn a_wal_whose_header_is_damaged_is_read_and_somebody_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let (image, facts) = in_the_wal(folder.path()).await;
+    for at in 0..32 {
+        let mut image = image.clone();
+        image.get_mut(WAL).unwrap()[at] ^= 1;
+        let damaged = image[WAL].clone();
+        let disk = Disk::new(image);
+        let found = use_it(&disk, folder.path(), &facts, &originals(&facts)).await.unwrap();
+        let kept = found.salvaged.unwrap_or_else(|| panic!("octet {at}: nobody is told")).kept;
+        assert_eq!(found.missing, 0, "octet {at}");
+        assert_eq!(disk.image()[&format!("{kept}-wal")], damaged, "octet {at}");
+    }
+}
+
+/// A power cut may tear the header of a WAL that begins anew: all behind it is in the file by then.
+#[tokio::test]
+#[allow(clippy::disallowed_methods, reason = "as the journal's own checkpoint")]
+async fn a_header_that_a_power_cut_tore_is_no_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    let (image, facts) = in_the_wal(folder.path()).await;
+    let disk = Disk::new(image);
+    disk.mount(folder.path());
+    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE;
+    let conn =
+        rusqlite::Connection::open_with_flags_and_vfs(folder.path().join(FILE), flags, wardline_disk::VFS).unwrap();
+    unlock(&conn);
+    conn.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).unwrap();
+    conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).unwrap();
+    drop(conn);
+    for at in 12..32 {
+        let mut image = disk.image();
+        assert!(image[WAL].len() > 20 * PAGE);
+        image.get_mut(WAL).unwrap()[at..32].fill(0x77);
+        let found = use_it(&Disk::new(image), folder.path(), &facts, &originals(&facts)).await.unwrap();
+        assert_eq!((found.salvaged, found.missing), (None, 0), "octet {at}");
+    }
+}
+
+/// A disk on which each look at a page takes a second.
+struct Slow(Clock);
+
+impl disk::Disk for Slow {
+    fn free_bytes(&self, folder: &Path) -> std::io::Result<u64> {
+        Machine.free_bytes(folder)
+    }
+    fn create(&self, file: &Path) -> std::io::Result<()> {
+        Machine.create(file)
+    }
+    fn sync_folder(&self, folder: &Path) -> std::io::Result<()> {
+        Machine.sync_folder(folder)
+    }
+    fn exists(&self, file: &Path) -> bool {
+        Machine.exists(file)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> std::io::Result<()> {
+        Machine.rename(from, to)
+    }
+    fn read(&self, file: &Path) -> std::io::Result<Vec<u8>> {
+        Machine.read(file)
+    }
+    fn read_at(&self, file: &Path, at: u64, length: usize) -> std::io::Result<Vec<u8>> {
+        self.0.advance(std::time::Duration::from_secs(1));
+        Machine.read_at(file, at, length)
+    }
+    fn write(&self, file: &Path, bytes: &[u8]) -> std::io::Result<()> {
+        Machine.write(file, bytes)
+    }
+    fn remove(&self, file: &Path) -> std::io::Result<()> {
+        Machine.remove(file)
+    }
+    fn names(&self, folder: &Path) -> std::io::Result<Vec<String>> {
+        Machine.names(folder)
+    }
+}
+
+#[tokio::test]
+async fn a_search_that_takes_too_long_is_ended_and_that_is_said() {
+    let clock = || Clock::manual(Stamp::at_ms(NOW_MS));
+    for slow in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let it = vault(folder.path());
+        let (journal, _) = Journal::open(&it, &settings(), &creditors(&["centre"]), clock()).unwrap();
+        journal.commit(group((1..=400).map(|n| reading(n, "d")))).await.unwrap();
+        journal.close().await;
+        let file = folder.path().join(FILE);
+        let mut bytes = std::fs::read(&file).unwrap();
+        let middle = bytes.len() / PAGE / 2 * PAGE;
+        bytes[middle..middle + 2 * PAGE].fill(0x5A);
+        std::fs::write(&file, &bytes).unwrap();
+        let clock = clock();
+        let disk: Arc<dyn disk::Disk> = if slow { Arc::new(Slow(clock.clone())) } else { Arc::new(Machine) };
+        let (journal, recovered) = Journal::open_on(disk, &it, &settings(), &creditors(&["centre"]), clock).unwrap();
+        assert_eq!(recovered.salvaged.unwrap().cut_short, slow);
+        journal.close().await;
     }
 }

@@ -227,9 +227,12 @@ async fn a_factory_reset_destroys_the_key_and_leaves_nothing() {
     );
     assert!(key.exists());
     journal.close().await;
-    assert_eq!(reset::destroy(&state, std::slice::from_ref(&key)).unwrap(), std::slice::from_ref(&key));
+    let destroyed = reset::destroy(&state, std::slice::from_ref(&key)).unwrap();
+    assert_eq!((&destroyed.keys[..], destroyed.was_plain), (std::slice::from_ref(&key), false));
     assert!(!key.exists());
-    assert_eq!(std::fs::read_dir(&state).unwrap().count(), 0);
+    // The lock is held to the end, and stays.
+    let left = std::fs::read_dir(&state).unwrap().map(|e| e.unwrap().file_name());
+    assert_eq!(left.collect::<Vec<_>>(), ["journal.lock"]);
     // Whoever took the disk before has octets, and no key.
     std::fs::write(state.join(FILE), taken).unwrap();
     assert_eq!(refusal(&Vault::new(&state, Some(Key::generate().unwrap()))), "WL-J050");
@@ -248,4 +251,108 @@ async fn a_restore_ends_an_interrupted_change_first() {
     let refused = backup::restore(&copy, Key::parse(KEY.as_bytes()).as_ref(), &it, false, NOW_MS);
     assert_eq!(refused.unwrap_err().code(), "WL-J042");
     assert_eq!(owed(&it).await.len(), 160);
+}
+
+/// A rotation that a power cut broke off at its end leaves both names; and then the beginning of the file is damaged too.
+#[tokio::test]
+async fn the_pages_tell_which_of_two_keys_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let old = vault(folder.path());
+    fill(&old).await;
+    rekey::rotate(&old, &other()).unwrap();
+    let word = format!("{}\n{}", Key::parse(KEY.as_bytes()).unwrap().id(), other().id());
+    std::fs::write(folder.path().join("journal.made"), word).unwrap();
+    behead(folder.path());
+    assert_eq!(refusal(&old), "WL-J050");
+    assert_eq!(owed(&Vault::new(folder.path(), Some(other()))).await.len(), 160);
+}
+
+/// Its first octets are gone.
+fn behead(folder: &Path) {
+    let file = folder.join(FILE);
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[..16].fill(0x5A);
+    std::fs::write(&file, bytes).unwrap();
+}
+
+/// By hand, over ours: it is refused, not salvaged into an empty journal.
+#[tokio::test]
+async fn the_file_of_another_box_is_not_taken_for_damage() {
+    let (theirs, ours) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (it, its) = (Vault::new(theirs.path(), Some(other())), vault(ours.path()));
+    fill(&it).await;
+    fill(&its).await;
+    let before = std::fs::read(ours.path().join(FILE)).unwrap();
+    std::fs::copy(theirs.path().join(FILE), ours.path().join(FILE)).unwrap();
+    assert_eq!(refusal(&its), "WL-J050");
+    let said = Journal::open(&its, &settings(), &creditors(&["centre"]), clock()).err().unwrap().to_string();
+    assert!(said.contains(&Key::parse(KEY.as_bytes()).unwrap().id()), "{said}");
+    // Without a key it is not taken for a damaged file without one, whatever the word says.
+    for word in ["", "plain"] {
+        std::fs::write(ours.path().join("journal.made"), word).unwrap();
+        assert_eq!(refusal(&Vault::new(ours.path(), None)), "WL-J051", "{word:?}");
+        assert_eq!(refusal(&its), "WL-J050", "{word:?}");
+    }
+    let names = std::fs::read_dir(ours.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+    assert!(names.into_iter().all(|name| !name.starts_with("damaged-")));
+    std::fs::write(ours.path().join(FILE), before).unwrap();
+    assert_eq!(owed(&its).await.len(), 160);
+}
+
+/// What has no key and a damaged beginning is salvaged, as before.
+#[tokio::test]
+async fn a_plain_file_whose_beginning_is_damaged_is_known_as_plain() {
+    for word in ["", "plain"] {
+        let folder = tempfile::tempdir().unwrap();
+        let plain = Vault::new(folder.path(), None);
+        fill(&plain).await;
+        behead(folder.path());
+        std::fs::write(folder.path().join("journal.made"), word).unwrap();
+        let (journal, recovered) = open_in(&plain);
+        assert!(recovered.salvaged.is_some_and(|salvaged| salvaged.readings > 100), "{word:?}");
+        journal.close().await;
+    }
+}
+
+/// SQLite reads over it, and what stood there would be gone with the old file.
+#[tokio::test]
+async fn damage_is_seen_before_a_plain_journal_is_encrypted() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = Vault::new(folder.path(), None);
+    fill(&plain).await;
+    let file = folder.path().join(FILE);
+    let mut bytes = std::fs::read(&file).unwrap();
+    // A leaf with many rows forgets one of them.
+    let leaves = (1..bytes.len() / 4_096).map(|page| page * 4_096);
+    let leaf = leaves.filter(|at| bytes[*at] == 13).max_by_key(|at| bytes[*at + 4]).unwrap();
+    assert!(bytes[leaf + 4] > 3);
+    bytes[leaf + 4] -= 1;
+    std::fs::write(&file, bytes).unwrap();
+    let (journal, recovered) = open_in(&vault(folder.path()));
+    let kept = recovered.salvaged.expect("nobody is told").kept;
+    assert!(folder.path().join(kept).exists());
+    journal.close().await;
+}
+
+#[tokio::test]
+async fn a_key_is_not_changed_where_there_is_no_journal() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    let refused = |state: &Path| rekey::rotate(&vault(state), &other()).unwrap_err().code();
+    assert_eq!(refused(&state), "WL-J057");
+    assert!(!state.exists());
+    std::fs::create_dir(&state).unwrap();
+    assert_eq!(refused(&state), "WL-J057");
+    assert!(!state.join("journal.made").exists());
+    // The box is as new.
+    fill(&vault(&state)).await;
+}
+
+/// The disk still holds octets of the time before.
+#[tokio::test]
+async fn a_factory_reset_says_that_the_journal_was_plain_once() {
+    let folder = tempfile::tempdir().unwrap();
+    fill(&Vault::new(folder.path(), None)).await;
+    fill(&vault(folder.path())).await;
+    assert!(reset::destroy(folder.path(), &[]).unwrap().was_plain);
 }
