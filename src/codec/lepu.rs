@@ -29,9 +29,9 @@ pub fn head(octets: &[u8]) -> Head {
 
 /// CRC-8/MAXIM: reflected polynomial 8C, initial value 0.
 fn crc8(octets: &[u8]) -> u8 {
-    octets.iter().fold(0, |crc, octet| {
-        (0..8).fold(crc ^ octet, |crc, _| if crc & 1 != 0 { crc >> 1 ^ 0x8C } else { crc >> 1 })
-    })
+    octets
+        .iter()
+        .fold(0, |crc, octet| (0..8).fold(crc ^ octet, |crc, _| if crc & 1 != 0 { crc >> 1 ^ 0x8C } else { crc >> 1 }))
 }
 
 /// One frame.

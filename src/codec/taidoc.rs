@@ -22,21 +22,8 @@ const WHEN: u8 = 0x25;
 /// The measurement.
 const WHAT: u8 = 0x26;
 /// What a glucose meter measured: bits 5 to 2 of the last octet.
-const KINDS: [&str; 13] = [
-    "glucose",
-    "",
-    "",
-    "",
-    "",
-    "",
-    "haematocrit",
-    "ketone",
-    "uric_acid",
-    "cholesterol",
-    "",
-    "haemoglobin",
-    "lactate",
-];
+const KINDS: [&str; 13] =
+    ["glucose", "", "", "", "", "", "haematocrit", "ketone", "uric_acid", "cholesterol", "", "haemoglobin", "lactate"];
 /// When: bits 7 and 6. The fourth is the control solution in the maker's other protocols; it is none of the known three.
 const MEALS: [&str; 3] = ["none", "before", "after"];
 /// Smaller "pulses" are error codes.

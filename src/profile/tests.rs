@@ -285,9 +285,7 @@ fn a_broadcast_heard_again_is_one_reading_until_its_time_has_passed() {
 }
 
 const RING: &str = "0734594a-a8e7-4b1a-a6b1-cd5243059a57";
-const WHOLE: [u8; 21] = [
-    0x55, 0, 0xff, 0, 0, 13, 0, 0x62, 0x42, 0, 0, 0, 0, 0, 0x61, 0, 0x92, 0x0a, 1, 0, 0x2f,
-];
+const WHOLE: [u8; 21] = [0x55, 0, 0xff, 0, 0, 13, 0, 0x62, 0x42, 0, 0, 0, 0, 0, 0x61, 0, 0x92, 0x0a, 1, 0, 0x2f];
 
 /// Readings that these notifications of a ring make, or the codes of their rejections.
 fn ring(notifications: &[&[u8]]) -> Vec<Result<usize, &'static str>> {

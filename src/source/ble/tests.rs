@@ -415,8 +415,7 @@ fn a_question_that_cannot_be_asked_is_a_failure() {
 fn a_clock_in_a_form_of_its_own_is_set_without_being_read() {
     let begin = |trusted| {
         let form = ClockForm::Since2010;
-        let steps =
-            vec![Step::WriteClock { characteristic: "8A81".into(), service: None, form, prefix: "02".into() }];
+        let steps = vec![Step::WriteClock { characteristic: "8A81".into(), service: None, form, prefix: "02".into() }];
         let plan = Plan { profiles: Vec::new(), pairing: PairingMethod::None, instructions: Vec::new(), steps };
         let now = Stamp { trusted, ..now() };
         Session::new(Arc::new(plan), None, TimeZone::UTC, now).begin(&offers(&[("78B2", "8A81")]), false, now)
