@@ -81,6 +81,8 @@ fn section(profile: &Profile) -> String {
     text.push_str("\n\n");
     if !file.matching.names.is_empty() {
         let _ = writeln!(text, "- Names: {}", quoted(&file.matching.names));
+    } else if file.link == Link::Ble {
+        let _ = writeln!(text, "- Any name, with one of the services: {}", quoted(&file.matching.services));
     }
     if file.pairing.method != PairingMethod::None {
         let _ = writeln!(text, "- Pairing: {}", file.pairing.steps.join(" "));
