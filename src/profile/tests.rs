@@ -172,6 +172,7 @@ fn a_profile_that_makes_no_sense_is_refused_with_its_key() {
     profile(&good);
     check("", "WL-P004", "decode");
     check("surplus = 1", "WL-P004", "surplus");
+    check(&format!("experimental = true\n{good}"), "WL-P005", "note");
     check(&good.replace("'/min'", "'mm[Hg]'"), "WL-P005", "decode[0].vital[0].value.unit");
     check(&good.replace("'heart-rate'", "'mood'"), "WL-P004", "unknown vital sign");
     check(&good.replace("'/min'", "{ pth = 'u' }"), "WL-P004", "UCUM code, or { path, map }");
