@@ -114,10 +114,13 @@ mod tests {
         assert_eq!(lines(&live), ["spo2 98 %", "oximeter-pulse-rate 66 /min"]);
         let off = drafted("VIATOM", "5500ff00000d00ffffff000000006201000000003d");
         assert!(off.is_empty(), "it is being charged");
-        let mut off = octets("5500ff00000d00ffffff0000000062000000000000").unwrap();
-        off[20] = crc8(&off[..20]);
-        let off = drafted_of("VIATOM", &off, crate::codec::Quirk::None);
-        assert_eq!(lines(&off), ["spo2 NotPerformed %", "oximeter-pulse-rate NotPerformed /min"]);
+        // No numbers; and the last numbers, after the finger has left.
+        for values in ["ffffff", "624200"] {
+            let mut off = octets(&format!("5500ff00000d00{values}0000000062000000000000")).unwrap();
+            off[20] = crc8(&off[..20]);
+            let off = drafted_of("VIATOM", &off, crate::codec::Quirk::None);
+            assert_eq!(lines(&off), ["spo2 NotPerformed %", "oximeter-pulse-rate NotPerformed /min"]);
+        }
     }
 
     #[test]

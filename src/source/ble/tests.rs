@@ -372,6 +372,7 @@ fn a_question_without_an_answer_ends_the_round_and_not_the_connection() {
     let late = now().plus(BLE_ASK_MAX);
     assert!(session.late(late).is_empty(), "the other two are not asked");
     assert!(session.is_content());
+    assert_eq!(session.due(late), Some(BLE_QUIET - BLE_ASK_MAX), "nothing is waited for any more");
     assert_eq!(session.late(now().plus(BLE_QUIET)), [Act::Release]);
 }
 
