@@ -225,6 +225,8 @@ pub const DEVICE_IDS_CACHED_MAX: usize = 4_096;
 pub const DEVICES_REMEMBERED_MAX: usize = 256;
 /// Segments of one blood pressure record: each holds at least 15 octets of at most some 30.
 pub const RECORD_SEGMENTS_MAX: usize = 16;
+/// Frames of a vendor in one notification: each has at least 6 octets.
+pub const FRAMES_JOINED_MAX: usize = 64;
 /// Glucose records of one meter that wait for their context: a meter sends it right after each record.
 pub const RECORDS_HELD_MAX: usize = 64;
 /// Frames that are no readings of a known device, of one sender in a second for long. A frame of `n` KiB counts for
@@ -294,6 +296,8 @@ pub const BLE_CONNECT_MAX: Duration = Duration::from_secs(25);
 pub const BLE_GATT_MAX: Duration = Duration::from_secs(10);
 /// BlueZ takes 2 s of its own to disconnect.
 pub const BLE_RELEASE_MAX: Duration = Duration::from_secs(6);
+/// A question of the plan that no value answers within this is given up: shorter than the silence of a crowded adapter.
+pub const BLE_ASK_MAX: Duration = Duration::from_secs(3);
 /// A history that sends nothing for so long has broken off.
 pub const BLE_HISTORY_SILENCE: Duration = Duration::from_secs(20);
 /// A connection on which nothing came for so long is released: the device may sleep.

@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use wardline::profile::schema::Link;
 use wardline::profile::{Catalogue, FILES, page};
 
 fn repository() -> &'static Path {
@@ -95,6 +96,27 @@ fn profiles_that_claim_the_same_topic_are_refused() {
     std::fs::rename(&file, folder.path().join("ours.toml")).unwrap();
     let said = text(&wardline(&["profile", "test", "--folder", folder.path().to_str().unwrap()]).stdout);
     assert!(said.contains("WL-P007") && said.contains("\"wardline-json\"") && said.contains("vitals/+"), "{said}");
+}
+
+/// Standards and formats that many makers follow; what is not among them is a device that one can buy.
+const NO_DEVICE: [&str; 8] =
+    ["standard-", "wardline-", "bthome-v2", "biot-mqtt", "flat-json-vitals", "senml-cbor", "theengs-mqtt", "tasmota-"];
+
+#[test]
+fn twenty_devices_are_read_each_with_a_public_source_and_what_is_unproven_is_said() {
+    let catalogue = Catalogue::built_in();
+    let is_device = |id: &str| !NO_DEVICE.iter().any(|start| id.starts_with(start));
+    let devices: Vec<_> = catalogue.profiles().into_iter().filter(|p| is_device(&p.id)).collect();
+    assert!(devices.len() >= 20, "{}", devices.len());
+    for device in devices {
+        let file = &device.file;
+        assert!(file.sources.iter().any(|s| s.starts_with("http")), "{} cites no public source", file.id);
+        let captured = file.examples.iter().any(|e| e.origin.starts_with("captured"));
+        let broker = file.link == Link::Mqtt;
+        assert!(captured || file.experimental || broker, "{} has no captured example: it is experimental", file.id);
+        let said = file.note.as_ref().is_some_and(|n| n.contains("Unproven:"));
+        assert_eq!(said, file.experimental, "{} says what is unproven if it is experimental", file.id);
+    }
 }
 
 #[test]

@@ -42,10 +42,14 @@ pub const TARGETS: &[(&str, &[&str])] = &[
     ("glucose", &["2A18", "2A34", "2A51"]),
     ("heart_rate", &["2A37", "2A38"]),
     ("ieee11073", &["SFLOAT", "FLOAT"]),
+    ("lepu", &["LEPU:PC60"]),
     ("pulse_oximeter", &["2A5E", "2A5F", "2A60"]),
     ("racp", &["2A52"]),
+    ("taidoc", &["TAIDOC:GLUCOSE", "TAIDOC:BP", "TAIDOC:TEMP"]),
     ("temperature", &["2A1C", "2A1D", "2A1E", "2A21"]),
+    ("transtek", &["TRANSTEK:8A21", "TRANSTEK:8A22", "TRANSTEK:8A82"]),
     ("user_control", &["2A9F"]),
+    ("viatom", &["VIATOM"]),
     ("weight", &["2A9D", "2A9E"]),
 ];
 
@@ -68,6 +72,11 @@ pub fn run(target: &str, bytes: &[u8]) {
     let (_, names) = TARGETS.iter().find(|(name, _)| *name == target).expect("a target in the table");
     for name in *names {
         let codec = find(name).expect("a codec in the registry");
+        if let Some(head) = codec.head
+            && let Ok((frames, rest)) = codec::frames(bytes, head)
+        {
+            assert_eq!(frames.iter().map(|f| f.len()).sum::<usize>() + rest.len(), bytes.len());
+        }
         for quirk in [Quirk::None, Quirk::BeurerBm85] {
             let Ok(record) = codec.inspect(bytes, quirk) else { continue };
             assert_eq!(codec.decode(bytes, quirk).is_ok(), record.intact());
@@ -78,6 +87,7 @@ pub fn run(target: &str, bytes: &[u8]) {
                 let _ = codec::body_composition::join(&record, &record);
             }
             let _ = codec::cgm::start(&record);
+            let _ = codec::taidoc::taken(&record);
         }
     }
     if target == "enhanced_blood_pressure" {

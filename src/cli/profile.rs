@@ -74,7 +74,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
         Command::List { .. } => {
             for p in catalogue.profiles() {
-                println!("{:<28} {:<14} {:?}  {}", p.id, link(p.file.link), p.file.confidence, p.file.title);
+                let mark = if p.file.experimental { " (experimental)" } else { "" };
+                println!("{:<28} {:<14} {:?}  {}{mark}", p.id, link(p.file.link), p.file.confidence, p.file.title);
             }
         }
         Command::Show { id, json } => match catalogue.find(id) {
@@ -104,6 +105,7 @@ fn summary(profile: &Profile) -> Value {
         "models": file.models,
         "link": link(file.link),
         "confidence": format!("{:?}", file.confidence),
+        "experimental": file.experimental,
         "names": file.matching.names,
         "bytes": page::ways(profile),
         "vitals": page::vitals(profile),
@@ -117,7 +119,8 @@ fn show(profile: &Profile) {
     let file = &profile.file;
     println!("{}: {}", file.id, file.title);
     println!("  made by     {} {}", file.manufacturer, file.models.join(", "));
-    println!("  link        {}, confidence {:?}", link(file.link), file.confidence);
+    let mark = if file.experimental { ", experimental" } else { "" };
+    println!("  link        {}, confidence {:?}{mark}", link(file.link), file.confidence);
     if !file.matching.names.is_empty() {
         println!("  names       {}", file.matching.names.join(", "));
     }

@@ -5,6 +5,7 @@
 //! Must never: emit part of a record, or a number for a special value.
 
 mod draft;
+mod framing;
 mod reader;
 mod record;
 mod registry;
@@ -23,14 +24,19 @@ pub mod enhanced_blood_pressure;
 pub mod glucose;
 pub mod heart_rate;
 pub mod ieee11073;
+pub mod lepu;
 pub mod pulse_oximeter;
 pub mod racp;
 pub mod scale;
+pub mod taidoc;
 pub mod temperature;
+pub mod transtek;
 pub mod user_control;
 pub mod vectors;
+pub mod viatom;
 pub mod weight;
 
+pub use framing::{Head, frames};
 pub use reader::Reader;
 pub use record::{Field, Record, Special};
 pub use registry::CODECS;
@@ -49,6 +55,8 @@ pub struct Codec {
     pub title: &'static str,
     read: Read,
     drafts: fn(&Record) -> Vec<Draft>,
+    /// For a vendor's stream of frames, of which a notification holds parts: how long the one is that begins here.
+    pub head: Option<fn(&[u8]) -> Head>,
 }
 
 /// How a codec reads: most know no quirks.

@@ -2,10 +2,10 @@
 
 use super::draft::none;
 use super::record::Record;
-use super::{Codec, Quirk, Read};
+use super::{Codec, Head, Quirk, Read};
 use super::{adv_bthome, adv_mi_scale, battery, blood_pressure, body_composition, cgm, crc16, date_time};
 use super::{device_information, enhanced_blood_pressure as enhanced, glucose, heart_rate, ieee11073, pulse_oximeter};
-use super::{racp, temperature, user_control, weight};
+use super::{lepu, racp, taidoc, temperature, transtek, user_control, viatom, weight};
 use crate::reading::{Draft, Reject};
 
 type Drafts = fn(&Record) -> Vec<Draft>;
@@ -16,7 +16,7 @@ const fn plain(
     read: fn(&[u8]) -> Result<Record, Reject>,
     drafts: Drafts,
 ) -> Codec {
-    Codec { name, title, read: Read::Plain(read), drafts }
+    Codec { name, title, read: Read::Plain(read), drafts, head: None }
 }
 
 const fn quirky(
@@ -25,7 +25,18 @@ const fn quirky(
     read: fn(&[u8], Quirk) -> Result<Record, Reject>,
     drafts: Drafts,
 ) -> Codec {
-    Codec { name, title, read: Read::Quirky(read), drafts }
+    Codec { name, title, read: Read::Quirky(read), drafts, head: None }
+}
+
+/// Of a vendor's stream of frames.
+const fn framed(
+    name: &'static str,
+    title: &'static str,
+    head: fn(&[u8]) -> Head,
+    read: fn(&[u8]) -> Result<Record, Reject>,
+    drafts: Drafts,
+) -> Codec {
+    Codec { name, title, read: Read::Plain(read), drafts, head: Some(head) }
 }
 
 /// All codecs.
@@ -84,4 +95,12 @@ pub static CODECS: &[Codec] = &[
     plain("ADV:FCD2", "BTHome v2 service data", adv_bthome::decode, adv_bthome::drafts),
     plain("ADV:181D", "Xiaomi Mi Scale 1 service data", adv_mi_scale::scale1, adv_mi_scale::drafts),
     plain("ADV:181B", "Xiaomi Mi Scale 2 service data", adv_mi_scale::scale2, adv_mi_scale::drafts),
+    framed("LEPU:PC60", "Lepu PC-60 oximeter frame", lepu::head, lepu::frame, lepu::drafts),
+    plain("TAIDOC:GLUCOSE", "TaiDoc answer of a glucose meter", taidoc::glucose, taidoc::glucose_drafts),
+    plain("TAIDOC:BP", "TaiDoc answer of a blood pressure monitor", taidoc::pressure, taidoc::pressure_drafts),
+    plain("TAIDOC:TEMP", "TaiDoc answer of a thermometer", taidoc::temperature, taidoc::temperature_drafts),
+    plain("TRANSTEK:8A21", "Transtek weight", transtek::weight, transtek::weight_drafts),
+    plain("TRANSTEK:8A22", "Transtek body composition", transtek::body, transtek::body_drafts),
+    plain("TRANSTEK:8A82", "Transtek user, not read", transtek::user_record, none),
+    framed("VIATOM", "Viatom ring, live values", viatom::head, viatom::frame, viatom::drafts),
 ];

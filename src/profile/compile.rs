@@ -104,6 +104,9 @@ pub(super) fn compile(file: ProfileFile) -> Result<Profile, Wrong> {
     if file.sources.is_empty() {
         return wrong("sources", "names no public document");
     }
+    if file.experimental && file.note.is_none() {
+        return wrong("note", "an experimental profile says what is unproven");
+    }
     if file.rules.is_empty() {
         return wrong("decode", "there is no rule");
     }

@@ -64,8 +64,11 @@ impl Decoder {
             Bytes::Binary(table) => (device.ok_or(reject::NO_DEVICE)?, table.drafts(&frame.bytes)?),
             Bytes::Codec { codec, quirk, hold_for_context } => {
                 let device = device.ok_or(reject::NO_DEVICE)?;
-                let record = codec.decode(&frame.bytes, *quirk)?;
-                let drafts = self.memory.after(&device, codec, &record, &frame.bytes, *hold_for_context)?;
+                let mut drafts = Vec::new();
+                for bytes in self.memory.frames(&device, codec, *quirk, &frame.bytes)? {
+                    let record = codec.decode(&bytes, *quirk)?;
+                    drafts.extend(self.memory.after(&device, codec, &record, &bytes, *hold_for_context)?);
+                }
                 (device, drafts)
             }
         };

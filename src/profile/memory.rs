@@ -1,5 +1,6 @@
 //! What some Bluetooth encodings need to be remembered of a device between two frames: the session start of a CGM,
-//! the first packet of a body composition, the segments of a blood pressure record, a glucose that waits for its context.
+//! the first packet of a body composition, the segments of a blood pressure record, a glucose that waits for its context,
+//! the beginning of a vendor's frame, the time of a measurement that comes next.
 //!
 //! Must never: delay a reading for a second frame that may not come, except where the first alone is no reading,
 //! or could be one of another substance.
@@ -10,8 +11,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::clock::Stamp;
-use crate::codec::{Codec, Record, body_composition, cgm, enhanced_blood_pressure};
-use crate::limits::{DEVICES_REMEMBERED_MAX, RECORD_SEGMENTS_MAX, RECORDS_HELD_MAX};
+use crate::codec::{self, Codec, Quirk, Record, body_composition, cgm, enhanced_blood_pressure, taidoc};
+use crate::limits::{CHARACTERISTIC_BYTES_MAX, DEVICES_REMEMBERED_MAX, RECORD_SEGMENTS_MAX, RECORDS_HELD_MAX};
 use crate::reading::{DeviceId, DeviceTime, Draft, Reject};
 
 /// Of all devices; the one that was silent longest is forgotten first.
@@ -27,6 +28,10 @@ struct Remembered {
     session_start: Option<DeviceTime>,
     packet: Option<(Record, Vec<Draft>)>,
     segments: Vec<Bytes>,
+    /// The beginning of a vendor's frame.
+    partial: Vec<u8>,
+    /// When a measurement was taken that comes next.
+    taken: Option<DeviceTime>,
     waiting: Vec<Draft>,
     last: Option<(Vec<Draft>, Stamp)>,
 }
@@ -55,8 +60,38 @@ impl Memory {
             "2B36" if record.get("payload").is_some() => self.of(device).segment(codec, record, bytes)?,
             "2A18" if hold_for_context && record.flag("context_follows") => self.of(device).hold(drafts),
             "2A34" if hold_for_context => self.of(device).context(record),
+            name if name.starts_with("TAIDOC:") => self.of(device).dated(record, drafts),
             _ => drafts,
         })
+    }
+
+    /// The whole frames that these octets end, in the light of what the device sent before.
+    pub(super) fn frames(
+        &mut self,
+        device: &DeviceId,
+        codec: &Codec,
+        quirk: Quirk,
+        bytes: &Bytes,
+    ) -> Result<Vec<Bytes>, Reject> {
+        let Some(head) = codec.head else { return Ok(vec![bytes.clone()]) };
+        if bytes.len() > CHARACTERISTIC_BYTES_MAX {
+            return Err(codec::reject::TOO_LONG);
+        }
+        let partial = &mut self.of(device).partial;
+        let before = std::mem::take(partial);
+        if !before.is_empty() {
+            let joined = [&before[..], bytes].concat();
+            if let Ok((frames, rest)) = codec::frames(&joined, head)
+                && frames.iter().all(|f| codec.decode(f, quirk).is_ok())
+            {
+                *partial = rest.to_vec();
+                return Ok(frames);
+            }
+            // The end of what came before was lost, so a frame begins here.
+        }
+        let (frames, rest) = codec::frames(bytes, head)?;
+        *partial = rest.to_vec();
+        Ok(frames)
     }
 
     /// Whether these readings are the last ones of the device, heard again before `window` passed since.
@@ -120,6 +155,19 @@ impl Remembered {
         let segments = std::mem::take(&mut self.segments);
         let whole = enhanced_blood_pressure::join(&segments.iter().map(|b| &**b).collect::<Vec<_>>())?;
         if whole.intact() { Ok(codec.drafts(&whole)) } else { Err(crate::codec::reject::BROKEN_CRC) }
+    }
+
+    /// A measurement has the time of the answer before it. Without one it could be any of the memory, of any day.
+    fn dated(&mut self, record: &Record, mut drafts: Vec<Draft>) -> Vec<Draft> {
+        if let Some(time) = taidoc::taken(record) {
+            self.taken = time;
+            return Vec::new();
+        }
+        let Some(time) = self.taken.take() else { return Vec::new() };
+        for draft in &mut drafts {
+            (draft.device_time, draft.stored) = (Some(time), true);
+        }
+        drafts
     }
 
     /// Until its context says that it is no ketone value.

@@ -11,7 +11,8 @@ const HEAD: &str = "# Supported devices
 Generated from `firmware-profiles/` by `wardline profile list --markdown`; do not edit.
 
 Confidence: **A** normative text and an implementation, or two independent implementations that agree; **B** one normative
-source, or several that are not; **C** one source that is not normative: prove it on the device before use.
+source, or several that are not; **C** one source that is not normative: prove it on the device before use. **experimental**: no
+public capture of such a device proves what it sends, or how it is asked; the note says what is unproven.
 ";
 
 /// The whole page.
@@ -61,8 +62,9 @@ fn row(profile: &Profile) -> String {
     let models = if file.models.is_empty() { String::new() } else { format!(": {}", file.models.join(", ")) };
     let ways: Vec<String> = ways(profile).iter().map(|w| format!("`{w}`")).collect();
     let (id, title, vitals) = (&file.id, &file.title, vitals(profile).join(", "));
+    let mark = if file.experimental { ", **experimental**" } else { "" };
     format!(
-        "| [{title}](#{id}) | {}{models} | {vitals} | {} | {:?} |\n",
+        "| [{title}](#{id}) | {}{models} | {vitals} | {} | {:?}{mark} |\n",
         file.manufacturer,
         ways.join(" "),
         file.confidence
@@ -71,13 +73,16 @@ fn row(profile: &Profile) -> String {
 
 fn section(profile: &Profile) -> String {
     let file = &profile.file;
-    let mut text = format!("\n### {}\n\n{}.", file.id, file.title);
+    let mark = if file.experimental { " **Experimental.**" } else { "" };
+    let mut text = format!("\n### {}\n\n{}.{mark}", file.id, file.title);
     if let Some(note) = &file.note {
         let _ = write!(text, " {}", note.trim().replace('\n', " "));
     }
     text.push_str("\n\n");
     if !file.matching.names.is_empty() {
         let _ = writeln!(text, "- Names: {}", quoted(&file.matching.names));
+    } else if file.link == Link::Ble {
+        let _ = writeln!(text, "- Any name, with one of the services: {}", quoted(&file.matching.services));
     }
     if file.pairing.method != PairingMethod::None {
         let _ = writeln!(text, "- Pairing: {}", file.pairing.steps.join(" "));

@@ -87,8 +87,9 @@ fn stage(step: &Step) -> u8 {
         Step::Write { .. } => 2,
         Step::WriteClock { .. } => 3,
         Step::Subscribe { .. } => 4,
-        Step::History { .. } => 5,
-        Step::AwaitDisconnect {} => 6,
+        Step::Ask { .. } => 5,
+        Step::History { .. } => 6,
+        Step::AwaitDisconnect {} => 7,
     }
 }
 
@@ -101,8 +102,9 @@ fn spelled(step: &Step) -> Step {
         Step::Read { characteristic }
         | Step::Subscribe { characteristic, .. }
         | Step::Write { characteristic, .. }
+        | Step::Ask { characteristic, .. }
         | Step::History { characteristic, .. } => *characteristic = one(characteristic),
-        Step::WriteClock { characteristic, service } => {
+        Step::WriteClock { characteristic, service, .. } => {
             *characteristic = one(characteristic);
             *service = service.as_ref().map(one);
         }

@@ -46,9 +46,15 @@ fn step_check(step: &Step) -> Result<(), Wrong> {
         Step::Read { characteristic }
         | Step::Subscribe { characteristic, .. }
         | Step::History { characteristic, .. } => uuid("characteristic", characteristic).map(drop),
-        Step::WriteClock { characteristic, service } => {
+        Step::WriteClock { characteristic, service, prefix, .. } => {
             uuid("characteristic", characteristic)?;
+            octets("prefix", prefix)?;
             service.as_ref().map_or(Ok(()), |s| uuid("service", s).map(drop))
+        }
+        Step::Ask { every_s: Some(0), .. } => wrong("every_s", "is zero"),
+        Step::Ask { characteristic, hex, .. } => {
+            uuid("characteristic", characteristic)?;
+            octets("hex", hex).map(drop)
         }
         Step::Write { characteristic, hex } => {
             uuid("characteristic", characteristic)?;

@@ -172,6 +172,7 @@ fn a_profile_that_makes_no_sense_is_refused_with_its_key() {
     profile(&good);
     check("", "WL-P004", "decode");
     check("surplus = 1", "WL-P004", "surplus");
+    check(&format!("experimental = true\n{good}"), "WL-P005", "note");
     check(&good.replace("'/min'", "'mm[Hg]'"), "WL-P005", "decode[0].vital[0].value.unit");
     check(&good.replace("'heart-rate'", "'mood'"), "WL-P004", "unknown vital sign");
     check(&good.replace("'/min'", "{ pth = 'u' }"), "WL-P004", "UCUM code, or { path, map }");
@@ -282,6 +283,56 @@ fn a_broadcast_heard_again_is_one_reading_until_its_time_has_passed() {
     for i in 0..3 * crate::limits::DEVICES_REMEMBERED_MAX {
         assert_eq!(heard(&i.to_string(), &a, 92_000), 1);
     }
+}
+
+const RING: &str = "0734594a-a8e7-4b1a-a6b1-cd5243059a57";
+const WHOLE: [u8; 21] = [0x55, 0, 0xff, 0, 0, 13, 0, 0x62, 0x42, 0, 0, 0, 0, 0, 0x61, 0, 0x92, 0x0a, 1, 0, 0x2f];
+
+/// Readings that these notifications of a ring make, or the codes of their rejections.
+fn ring(notifications: &[&[u8]]) -> Vec<Result<usize, &'static str>> {
+    let mut decoder = Decoder::new(Arc::new(Catalogue::built_in()));
+    let decode = |bytes: &&[u8]| {
+        let path = Path::Characteristic { device: DeviceId("ble:AA".into()), uuid: RING.into(), name: None };
+        let frame = Frame { path, ..Frame::new("test", bytes.to_vec(), Stamp::at_ms(0)) };
+        decoder.decode(&frame).map(|d| d.drafts.len()).map_err(|r| r.code)
+    };
+    notifications.iter().map(decode).collect()
+}
+
+#[test]
+fn a_frame_in_several_notifications_is_one_and_a_lost_end_costs_only_its_frame() {
+    let (begin, end) = WHOLE.split_at(20);
+    assert_eq!(ring(&[&WHOLE]), [Ok(2)]);
+    assert_eq!(ring(&[begin, end]), [Ok(0), Ok(2)]);
+    let octet_by_octet: Vec<&[u8]> = WHOLE.chunks(1).collect();
+    assert_eq!(ring(&octet_by_octet).last(), Some(&Ok(2)));
+    // The end is lost: the next frame is read, in one piece or in two.
+    assert_eq!(ring(&[begin, &WHOLE]), [Ok(0), Ok(2)]);
+    assert_eq!(ring(&[begin, begin, end]), [Ok(0), Ok(0), Ok(2)]);
+    let two = [WHOLE, WHOLE].concat();
+    assert_eq!(ring(&[&two, &two[..30], &two[30..]]), [Ok(4), Ok(2), Ok(2)]);
+    // The beginning is lost, or what follows is none: said, and forgotten.
+    assert_eq!(ring(&[end, &WHOLE]), [Err("WL-D003"), Ok(2)]);
+    assert_eq!(ring(&[begin, &[9, 9], &WHOLE]), [Ok(0), Err("WL-D003"), Ok(2)]);
+    let long = [&[0x55, 0, 0xff, 0, 0, 0xf0, 1][..], &[0; 600]].concat();
+    assert_eq!(ring(&[&long, &WHOLE]), [Err("WL-D009"), Ok(2)]);
+    // A long frame that never ends holds no more than itself.
+    assert_eq!(ring(&[&long[..500], &long[..500], &WHOLE]), [Ok(0), Ok(0), Ok(2)]);
+}
+
+#[test]
+fn a_measurement_has_the_time_that_was_told_right_before_it() {
+    let uuid = "00001524-1212-efde-1523-785feabcd123";
+    let (when, what) = ([0x51, 0x25, 0x7c, 0x35, 0x29, 9, 0xa5, 0xfe], [0x51, 0x26, 0x78, 0, 0x19, 0x40, 0xa5, 0xed]);
+    let mut decoder = Decoder::new(Arc::new(Catalogue::built_in()));
+    let mut told = |device: &str, bytes: [u8; 8]| {
+        let name = Some("FORA GD40".into());
+        let path = Path::Characteristic { device: DeviceId(device.into()), uuid: uuid.into(), name };
+        let frame = Frame { path, ..Frame::new("test", bytes.to_vec(), Stamp::at_ms(0)) };
+        decoder.decode(&frame).unwrap().drafts.iter().filter(|d| d.device_time.is_some()).count()
+    };
+    assert_eq!([told("a", what), told("a", when), told("a", what), told("a", what)], [0, 0, 1, 0]);
+    assert_eq!([told("a", when), told("b", what), told("a", what)], [0, 0, 1], "of one device, not of another");
 }
 
 #[test]

@@ -10,7 +10,9 @@ mod rule;
 use serde::Deserialize;
 
 pub use example::{Example, ExampleFrame, Expected};
-pub use plan::{Confirm, Firmware, HistoryFrom, Matching, Pairing, PairingMethod, Session, Step, Subscription};
+pub use plan::{
+    ClockForm, Confirm, Firmware, HistoryFrom, Matching, Pairing, PairingMethod, Session, Step, Subscription,
+};
 pub use rule::{
     Condition, ErrorRule, Format, IdRule, LabelRule, Literal, Meaning, NumberType, OneOrMany, PartRule, Plausible,
     Rule, TimeForm, TimeRule, ToldUnit, UnitRule, VitalRule,
@@ -36,6 +38,9 @@ pub struct ProfileFile {
     /// What a technician should know.
     #[serde(default)]
     pub note: Option<String>,
+    /// No public capture proves its bytes; the note says what is unproven.
+    #[serde(default)]
+    pub experimental: bool,
     /// How its bytes reach us.
     pub link: Link,
     /// Which Bluetooth devices it is for; empty: any that offers the characteristics.

@@ -89,6 +89,12 @@ pub enum Step {
         /// The service it lies in, where that is unusual.
         #[serde(default)]
         service: Option<String>,
+        /// How the time is written.
+        #[serde(default)]
+        form: ClockForm,
+        /// Octets before it, in hex.
+        #[serde(default)]
+        prefix: String,
     },
     /// Write fixed octets.
     Write {
@@ -96,6 +102,16 @@ pub enum Step {
         characteristic: String,
         /// Octets in hex.
         hex: String,
+    },
+    /// Write fixed octets, and go on when a value has come, or none comes.
+    Ask {
+        /// UUID.
+        characteristic: String,
+        /// Octets in hex.
+        hex: String,
+        /// Again after so many seconds, as long as values come.
+        #[serde(default)]
+        every_s: Option<u16>,
     },
     /// Fetch stored records through the record access control point.
     History {
@@ -106,6 +122,21 @@ pub enum Step {
     },
     /// Wait until the device hangs up.
     AwaitDisconnect {},
+}
+
+/// How a clock is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClockForm {
+    /// As the characteristic is specified: 2A08 or 2A2B, local time.
+    #[default]
+    DateTime,
+    /// Seconds since 1970, UTC, 32 bits little-endian.
+    #[serde(rename = "since-1970")]
+    Since1970,
+    /// Seconds since 2010, UTC, 32 bits little-endian.
+    #[serde(rename = "since-2010")]
+    Since2010,
 }
 
 /// How a value is pushed.

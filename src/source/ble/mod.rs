@@ -18,6 +18,7 @@ use crate::source::Port;
 
 mod agent;
 mod bus;
+mod dial;
 mod fault;
 mod history;
 mod keeper;
@@ -26,6 +27,7 @@ mod link;
 mod memory;
 pub mod pairing;
 mod peers;
+mod questions;
 mod scan;
 mod session;
 mod silence;

@@ -11,8 +11,10 @@ use bytes::Bytes;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
+use super::dial::Dial;
 use super::fault::DeviceFault;
 use super::history::{Answered, Cursor, History};
+use super::questions::Questions;
 use crate::clock::Stamp;
 use crate::codec::date_time;
 use crate::limits::{BLE_CLOCK_SLACK, BLE_HISTORY_SILENCE, BLE_QUIET, BLE_QUIET_CROWDED, BLE_TURN_MAX};
@@ -104,9 +106,11 @@ enum Task {
     Read,
     Subscribe,
     Write(Vec<u8>),
+    /// Write, and wait for a value.
+    Ask(Vec<u8>),
     /// Look at the clock, and set it if it is wrong.
     Clock,
-    SetClock,
+    SetClock(Dial),
     History,
     /// A fact that no plan asks for.
     Fact,
@@ -121,6 +125,7 @@ pub struct Session {
     current: Option<(Offer, Task)>,
     subscribed: BTreeSet<String>,
     history: Option<History>,
+    questions: Questions,
     /// A request for records is under way.
     asking: bool,
     control: Option<Offer>,
@@ -145,6 +150,7 @@ impl Session {
             current: None,
             subscribed: BTreeSet::new(),
             history: None,
+            questions: Questions::default(),
             asking: false,
             control: None,
             outstanding: BTreeSet::new(),
@@ -158,7 +164,7 @@ impl Session {
 
     /// Its services are known: plans, and begins. `curious`: model and firmware are asked for as well.
     pub fn begin(&mut self, offers: &[Offer], curious: bool, now: Stamp) -> Acts {
-        if let Err(fault) = self.arrange(offers) {
+        if let Err(fault) = self.arrange(offers, now) {
             return self.fail(fault);
         }
         let facts: &[&str] = if curious { &[BATTERY, MODEL, FIRMWARE] } else { &[BATTERY] };
@@ -171,7 +177,7 @@ impl Session {
     }
 
     /// Steps become tasks on what is offered. What is not there is left out, unless nothing could come without it.
-    fn arrange(&mut self, offers: &[Offer]) -> Result<(), DeviceFault> {
+    fn arrange(&mut self, offers: &[Offer], now: Stamp) -> Result<(), DeviceFault> {
         let find = |uuid: &str, service: Option<&String>| {
             offers.iter().find(|o| o.uuid == uuid && service.is_none_or(|s| *s == o.service)).cloned()
         };
@@ -184,8 +190,21 @@ impl Session {
                     let bytes = octets("hex", hex).unwrap_or_default();
                     find(characteristic, None).map(|o| (o, Task::Write(bytes)))
                 }
-                Step::WriteClock { characteristic, service } => {
-                    let task = |o: Offer| if o.reads { (o, Task::Clock) } else { (o, Task::SetClock) };
+                Step::Ask { characteristic, hex, every_s } => {
+                    let bytes = octets("hex", hex).unwrap_or_default();
+                    let offer = find(characteristic, None);
+                    let offer = offer.ok_or_else(|| DeviceFault::Missing(characteristic.clone()))?;
+                    if let Some(every_s) = *every_s {
+                        self.questions.repeat(&offer, &bytes, every_s, now);
+                    }
+                    Some((offer, Task::Ask(bytes)))
+                }
+                Step::WriteClock { characteristic, service, form, prefix } => {
+                    let dial = Dial { form: *form, prefix: octets("prefix", prefix).unwrap_or_default() };
+                    let task = |o: Offer| match o.reads && dial.is_readable() {
+                        true => (o, Task::Clock),
+                        false => (o, Task::SetClock(dial)),
+                    };
                     find(characteristic, service.as_ref()).map(task)
                 }
                 Step::Subscribe { characteristic, .. } => {
@@ -216,24 +235,27 @@ impl Session {
         if self.over {
             return Vec::new();
         }
-        self.heard = now;
+        // That it takes a question does not mean that it has something to tell.
+        if !matches!(task, Task::Ask(_)) {
+            self.heard = now;
+        }
         let mut acts = match (task, answer) {
             (Task::Fact, Err(NoAnswer::Refused | NoAnswer::Unauthorised)) => Vec::new(),
             (_, Err(NoAnswer::Timeout)) => return self.fail(DeviceFault::Timeout),
             (_, Err(NoAnswer::Lost)) => return self.fail(DeviceFault::Lost),
             (_, Err(NoAnswer::Unauthorised)) => return self.fail(DeviceFault::NotPaired),
             // What it does not tell, and a clock that it keeps itself, stop nothing.
-            (Task::Read | Task::Clock | Task::SetClock, Err(NoAnswer::Refused)) => Vec::new(),
+            (Task::Read | Task::Clock | Task::SetClock(_), Err(NoAnswer::Refused)) => Vec::new(),
             (_, Err(NoAnswer::Refused)) => return self.fail(DeviceFault::Refused(offer.uuid)),
             (Task::Fact, Ok(bytes)) => fact(&offer.uuid, &bytes).into_iter().map(Act::Learn).collect(),
             (Task::Read, Ok(bytes)) => vec![self.hand(&offer.uuid, bytes.into())],
             (Task::Clock, Ok(bytes)) => self.clock(offer, &bytes, now),
-            (Task::SetClock, Ok(_)) => vec![Act::Learn(Fact::ClockSet)],
+            (Task::SetClock(_), Ok(_)) => vec![Act::Learn(Fact::ClockSet)],
             (Task::Subscribe, Ok(_)) => {
                 self.subscribed.insert(offer.uuid);
                 Vec::new()
             }
-            (Task::Write(_), Ok(_)) => Vec::new(),
+            (Task::Write(_) | Task::Ask(_), Ok(_)) => Vec::new(),
             // The records come now, and the control point tells when they are all; it may have told already.
             (Task::History, Ok(_)) => Vec::new(),
         };
@@ -245,13 +267,13 @@ impl Session {
     fn clock(&mut self, offer: Offer, bytes: &[u8], now: Stamp) -> Acts {
         let Some(time) = bytes.first_chunk().and_then(|first| date_time::civil(*first)) else {
             // It does not know the time at all.
-            self.tasks.push_front((offer, Task::SetClock));
+            self.tasks.push_front((offer, Task::SetClock(Dial::default())));
             return Vec::new();
         };
         let here = now.timestamp().to_zoned(self.zone.clone()).datetime();
         let wrong = time.duration_until(here).unsigned_abs();
         if wrong > BLE_CLOCK_SLACK {
-            self.tasks.push_front((offer, Task::SetClock));
+            self.tasks.push_front((offer, Task::SetClock(Dial::default())));
         }
         vec![Act::Learn(Fact::Clock(time, now))]
     }
@@ -272,7 +294,13 @@ impl Session {
                 let answered = if self.asking { history.response(&bytes) } else { Answered::Nothing };
                 self.response(answered, now)
             }
-            Some(_) | None => vec![self.hand(uuid, bytes)],
+            Some(_) | None => {
+                let mut acts = vec![self.hand(uuid, bytes)];
+                if self.questions.heard() {
+                    acts.extend(self.next(now));
+                }
+                acts
+            }
         }
     }
 
@@ -335,18 +363,36 @@ impl Session {
         if self.current.is_some() {
             return None;
         }
+        Some(self.questions.due(now).map_or(Duration::MAX, |q| q).min(self.quiet(now)))
+    }
+
+    /// After how long it is let go, if nothing comes.
+    fn quiet(&self, now: Stamp) -> Duration {
+        let after = |since: Stamp, wait: Duration| wait.saturating_sub(now.since(since));
         let quiet = if self.crowded { BLE_QUIET_CROWDED } else { BLE_QUIET };
         let turn = self.crowded.then(|| after(self.began, BLE_TURN_MAX));
-        Some(turn.map_or(Duration::MAX, |t| t).min(after(self.heard, quiet)))
+        turn.map_or(Duration::MAX, |t| t).min(after(self.heard, quiet))
     }
 
     /// Nothing happened until then.
     pub fn late(&mut self, now: Stamp) -> Acts {
-        match self.due(now) {
-            Some(Duration::ZERO) if self.is_fetching() => self.fail(DeviceFault::Timeout),
-            Some(Duration::ZERO) => self.release(),
-            _ => Vec::new(),
+        if self.due(now) != Some(Duration::ZERO) {
+            return Vec::new();
         }
+        if self.is_fetching() {
+            return self.fail(DeviceFault::Timeout);
+        }
+        if self.quiet(now) == Duration::ZERO {
+            return self.release();
+        }
+        if self.questions.gave_up(now) {
+            // It has no answer, so it has none to the questions after it.
+            self.tasks.retain(|(_, task)| !matches!(task, Task::Ask(_)));
+        } else {
+            let again = self.questions.again(now).into_iter().map(|(offer, octets)| (offer, Task::Ask(octets)));
+            self.tasks.extend(again);
+        }
+        self.next(now)
     }
 
     /// A request for records is under way.
@@ -374,7 +420,7 @@ impl Session {
     }
 
     fn next(&mut self, now: Stamp) -> Acts {
-        if self.over || self.asking || self.current.is_some() {
+        if self.over || self.asking || self.current.is_some() || self.questions.is_waiting() {
             return Vec::new();
         }
         let Some((offer, task)) = self.tasks.pop_front() else { return self.done() };
@@ -382,8 +428,12 @@ impl Session {
             Task::Read | Task::Clock | Task::Fact => Operation::Read,
             Task::Subscribe => Operation::Subscribe,
             Task::Write(bytes) => Operation::Write(bytes.clone()),
-            Task::SetClock if !now.trusted => return self.next(now),
-            Task::SetClock => Operation::Write(self.time(&offer.uuid, now)),
+            Task::Ask(bytes) => {
+                self.questions.asked(now);
+                Operation::Write(bytes.clone())
+            }
+            Task::SetClock(_) if !now.trusted => return self.next(now),
+            Task::SetClock(dial) => Operation::Write(dial.octets(&offer.uuid, &self.zone, now)),
             Task::History => {
                 self.asking = true;
                 let cursor = self.cursor;
@@ -392,19 +442,6 @@ impl Session {
         };
         self.current = Some((offer.clone(), task));
         vec![Act::Do(offer, operation)]
-    }
-
-    /// The time as this characteristic is written.
-    fn time(&self, uuid: &str, now: Stamp) -> Vec<u8> {
-        let here = now.timestamp().to_zoned(self.zone.clone()).datetime();
-        let mut bytes = date_time::encode(here).to_vec();
-        if uuid == "2A2B" {
-            // Day of the week, fractions of a second, and the reason: a person, or another clock, set it.
-            let weekday = here.date().weekday().to_monday_one_offset().cast_unsigned();
-            let fraction = u8::try_from(here.subsec_nanosecond() / 3_906_250).unwrap_or(0);
-            bytes.extend([weekday, fraction, 1]);
-        }
-        bytes
     }
 
     /// A device that only gives its memory is let go when everything is committed.

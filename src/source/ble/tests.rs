@@ -12,7 +12,8 @@ use super::fault::DeviceFault;
 use super::history::Cursor;
 use super::session::{Act, Fact, NoAnswer, Offer, Operation, Session};
 use crate::clock::Stamp;
-use crate::limits::{BLE_HISTORY_SILENCE, BLE_QUIET, BLE_QUIET_CROWDED, BLE_TURN_MAX};
+use crate::limits::{BLE_ASK_MAX, BLE_HISTORY_SILENCE, BLE_QUIET, BLE_QUIET_CROWDED, BLE_TURN_MAX};
+use crate::profile::schema::{ClockForm, PairingMethod, Step, Subscription};
 use crate::profile::{Catalogue, Plan};
 
 fn plan(services: &[&str]) -> Arc<Plan> {
@@ -310,4 +311,116 @@ fn a_history_that_falls_silent_and_an_answer_that_does_not_come_are_failures() {
         session.begin(&offers(&[("1810", "2A35")]), false, now());
         assert_eq!(session.answered(Err(answer), now()), [Act::Fail(fault)]);
     }
+}
+
+/// A&D's custom characteristic lies in a service of almost the same UUID (obniz, quoting A&D's document).
+#[test]
+fn an_a_and_d_monitor_is_told_to_send_what_it_has() {
+    let (service, custom) = ("233bf000-5a34-1b6d-975c-000d5690abe4", "233bf001-5a34-1b6d-975c-000d5690abe4");
+    let services: BTreeSet<String> = ["1810", service].iter().map(|s| (*s).to_owned()).collect();
+    let plan = Catalogue::built_in().plan(Some("A&D_UA-651BLE_1A2B3C"), &services).unwrap();
+    let mut session = Session::new(Arc::new(plan), None, TimeZone::UTC, now());
+    let acts = session.begin(&offers(&[("1810", "2A35"), ("1810", "2A08"), (service, custom)]), false, now());
+    assert!(matches!(&acts[..], [Act::Do(o, Operation::Write(octets))] if o.uuid == custom && *octets == [2, 0, 0xe1]));
+}
+
+const RING: &str = "0734594a-a8e7-4b1a-a6b1-cd5243059a57";
+const QUESTION: &str = "8b00ace7-eb0b-49b0-bbe9-9aee0a26e1a3";
+
+/// A session with a device that answers questions, subscribed and asked once.
+fn questioned(steps: &[(&str, Option<u16>)]) -> (Session, Vec<Act>) {
+    let ask = |(hex, every_s): &(&str, Option<u16>)| Step::Ask {
+        characteristic: QUESTION.into(),
+        hex: (*hex).into(),
+        every_s: *every_s,
+    };
+    let subscribe = Step::Subscribe { characteristic: RING.into(), kind: Subscription::Notify };
+    let steps = std::iter::once(subscribe).chain(steps.iter().map(ask)).collect();
+    let plan = Plan { profiles: Vec::new(), pairing: PairingMethod::None, instructions: Vec::new(), steps };
+    let mut session = Session::new(Arc::new(plan), None, TimeZone::UTC, now());
+    session.begin(&offers(&[("X", RING), ("X", QUESTION)]), false, now());
+    let acts = session.answered(Ok(Vec::new()), now());
+    (session, acts)
+}
+
+#[track_caller]
+fn asked(acts: &[Act]) -> Option<u8> {
+    acts.iter().find_map(|a| match a {
+        Act::Do(offer, Operation::Write(octets)) if offer.uuid == QUESTION => octets.first().copied(),
+        _ => None,
+    })
+}
+
+#[test]
+fn each_question_waits_for_the_answer_to_the_one_before() {
+    let (mut session, acts) = questioned(&[("01", None), ("02", None)]);
+    assert_eq!(asked(&acts), Some(1));
+    assert!(session.answered(Ok(Vec::new()), now()).is_empty(), "it waits for a value");
+    assert_eq!(session.due(now()), Some(BLE_ASK_MAX));
+    assert_eq!(asked(&session.value(RING, Bytes::from_static(&[7]), now())), Some(2));
+    // The value may be there before the write is confirmed.
+    assert!(asked(&session.value(RING, Bytes::from_static(&[8]), now())).is_none());
+    assert!(session.answered(Ok(Vec::new()), now()).is_empty());
+    assert!(session.is_content());
+    assert_eq!(session.due(now()), Some(BLE_QUIET));
+}
+
+#[test]
+fn a_question_without_an_answer_ends_the_round_and_not_the_connection() {
+    let (mut session, _) = questioned(&[("01", None), ("02", None), ("03", None)]);
+    session.answered(Ok(Vec::new()), now());
+    let late = now().plus(BLE_ASK_MAX);
+    assert!(session.late(late).is_empty(), "the other two are not asked");
+    assert!(session.is_content());
+    assert_eq!(session.due(late), Some(BLE_QUIET - BLE_ASK_MAX), "nothing is waited for any more");
+    assert_eq!(session.late(now().plus(BLE_QUIET)), [Act::Release]);
+}
+
+#[test]
+fn live_values_are_asked_for_again_until_none_comes() {
+    let (mut session, _) = questioned(&[("17", Some(4))]);
+    let mut time = now();
+    for _ in 0..100 {
+        session.answered(Ok(Vec::new()), time);
+        assert!(matches!(session.value(RING, Bytes::from_static(&[7]), time)[..], [Act::Hand { .. }]));
+        assert_eq!(session.due(time), Some(Duration::from_secs(4)));
+        assert!(session.late(time.plus(Duration::from_secs(3))).is_empty(), "too early");
+        time = time.plus(Duration::from_secs(4));
+        assert_eq!(asked(&session.late(time)), Some(0x17));
+    }
+    // It takes the questions and says nothing more: let go a minute after its last value.
+    let last = time.plus(Duration::from_secs(56));
+    let mut ends = None;
+    for second in 0..120 {
+        let now = time.plus(Duration::from_secs(second));
+        session.answered(Ok(Vec::new()), now);
+        let acts = session.late(now);
+        if acts == [Act::Release] {
+            ends = Some(now);
+            break;
+        }
+    }
+    assert_eq!(ends.map(|at| at.mono_us), Some(last.mono_us));
+}
+
+#[test]
+fn a_question_that_cannot_be_asked_is_a_failure() {
+    let steps = vec![Step::Ask { characteristic: QUESTION.into(), hex: "17".into(), every_s: None }];
+    let plan = Plan { profiles: Vec::new(), pairing: PairingMethod::None, instructions: Vec::new(), steps };
+    let mut session = Session::new(Arc::new(plan), None, TimeZone::UTC, now());
+    let acts = session.begin(&offers(&[("X", RING)]), false, now());
+    assert_eq!(acts, [Act::Fail(DeviceFault::Missing(QUESTION.into()))]);
+}
+
+#[test]
+fn a_clock_in_a_form_of_its_own_is_set_without_being_read() {
+    let begin = |trusted| {
+        let form = ClockForm::Since2010;
+        let steps = vec![Step::WriteClock { characteristic: "8A81".into(), service: None, form, prefix: "02".into() }];
+        let plan = Plan { profiles: Vec::new(), pairing: PairingMethod::None, instructions: Vec::new(), steps };
+        let now = Stamp { trusted, ..now() };
+        Session::new(Arc::new(plan), None, TimeZone::UTC, now).begin(&offers(&[("78B2", "8A81")]), false, now)
+    };
+    assert!(matches!(&begin(true)[..], [Act::Do(_, Operation::Write(octets))] if octets.len() == 5 && octets[0] == 2));
+    assert!(begin(false).is_empty(), "ours is not right");
 }
