@@ -83,8 +83,9 @@ impl Outbox for Box_ {
                     sleep(after).await;
                     let mut memory = this.0.borrow_mut();
                     let due = memory.due.entry(word(lane)).or_default();
-                    let number =
-                        |item: &Item| if let ItemId::Reading(id) | ItemId::Alert(id) = item.id { id } else { 0 };
+                    let number = |item: &Item| match item.id {
+                        ItemId::Reading(id) | ItemId::Alert(id) => id,
+                    };
                     let place = due.partition_point(|other| number(other) < number(&item));
                     due.insert(place, item);
                     drop(memory);
