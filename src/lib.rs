@@ -4,6 +4,7 @@
 
 // Leaves: know nobody but each other.
 pub mod alarm;
+pub mod capture;
 pub mod clock;
 pub mod custody;
 pub mod decimal;

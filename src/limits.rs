@@ -358,3 +358,23 @@ pub const BLE_CLOCK_SLACK: Duration = Duration::from_secs(5);
 pub const BLE_NAME_CHARS_MAX: usize = 64;
 /// After the news that a link is gone, how long its last values may be behind.
 pub const BLE_LAST_WORDS: Duration = Duration::from_millis(200);
+/// A recording of a device ends by itself after this, if nobody says less.
+pub const CAPTURE_DEFAULT: Duration = Duration::from_secs(600);
+/// And at most: a meter wakes once, a person measures twice.
+pub const CAPTURE_LONGEST: Duration = Duration::from_secs(3_600);
+/// Lines of a capture: more than an hour of a strap that reports each second.
+pub const CAPTURE_LINES_MAX: usize = 20_000;
+/// Octets of a capture: it goes by mail.
+pub const CAPTURE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Octets of one line of it, when it is read.
+pub const CAPTURE_LINE_BYTES_MAX: usize = 64 * 1024;
+/// Names, UUIDs and reasons in one line of it.
+pub const CAPTURE_FIELDS_MAX: usize = 256;
+/// Lines of a recording that wait for the one who asked for it; beyond it the recording ends, the device never waits.
+pub const CAPTURE_WAITING_MAX: usize = 1_024;
+/// An advertisement that says the same again is written down after this.
+pub const CAPTURE_SAME_HEARD: Duration = Duration::from_secs(5);
+/// Frames of a capture that are looked back on for those that one needs before it.
+pub const CAPTURE_BEFORE_MAX: usize = 64;
+/// A replay waits so long for the last delivery to its file.
+pub const REPLAY_SETTLE_MAX: Duration = Duration::from_secs(60);

@@ -78,7 +78,7 @@ async fn play(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 /// Ctrl-C, or the word of a service manager or `timeout`: either way the folder goes away with us.
-async fn told_to_stop() {
+pub(super) async fn told_to_stop() {
     let terminated = async {
         match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
             Ok(mut signal) => drop(signal.recv().await),

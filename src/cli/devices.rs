@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use serde_json::value::RawValue;
 
-use super::pairing;
+use super::{pairing, record};
 use super::remote::Remote;
 use super::text::{self, Table};
 use crate::clock::Stamp;
@@ -34,6 +34,8 @@ enum Command {
     Pair(pairing::Pair),
     /// Take a Bluetooth device's bond away; whose it is stays as it is.
     Forget(pairing::Forget),
+    /// Record what a known Bluetooth device sends, to report one that does not work.
+    Record(record::Record),
 }
 
 #[derive(clap::Args)]
@@ -60,6 +62,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Some(Command::Scan(scan)) => pairing::scan(scan),
         Some(Command::Pair(pair)) => pairing::pair(pair),
         Some(Command::Forget(forget)) => pairing::forget(forget),
+        Some(Command::Record(record)) => record::record(record),
         None => list(&args.remote),
     }
 }

@@ -23,6 +23,7 @@ mod outbox;
 mod pairing;
 mod profile;
 mod readings;
+mod record;
 mod remote;
 mod run;
 mod status;

@@ -42,6 +42,17 @@ impl Remote {
         runtime.block_on(question(client)).map_err(|e| anyhow::anyhow!(e.sentence()))
     }
 
+    /// Asks for something that comes piece by piece for so long.
+    pub fn listen<T>(
+        &self,
+        length: std::time::Duration,
+        question: impl AsyncFnOnce(Client) -> Result<T, ClientError>,
+    ) -> anyhow::Result<T> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let client = Client::listening(&self.socket(), length).map_err(|e| anyhow::anyhow!(e.sentence()))?;
+        runtime.block_on(question(client)).map_err(|e| anyhow::anyhow!(e.sentence()))
+    }
+
     /// Prints what the gateway said, as it said it or for people.
     pub fn print<T: DeserializeOwned>(&self, raw: &RawValue, render: impl FnOnce(&T) -> String) -> anyhow::Result<T> {
         let said = serde_json::from_str(raw.get())?;

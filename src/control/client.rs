@@ -92,6 +92,11 @@ impl Client {
         Self::within(socket, LONG_ANSWER_MAX)
     }
 
+    /// For this control socket, and an answer that comes piece by piece for so long.
+    pub fn listening(socket: &Path, length: Duration) -> Result<Self, ClientError> {
+        Self::within(socket, length + ANSWER_MAX)
+    }
+
     fn within(socket: &Path, answer_max: Duration) -> Result<Self, ClientError> {
         let http = reqwest::Client::builder()
             .unix_socket(socket)
@@ -119,6 +124,25 @@ impl Client {
         let body = serde_json::to_vec(body).map_err(|e| ClientError::NotUnderstood(e.to_string()))?;
         let request = self.http.post(format!("http://wardline{path}")).header("content-type", "application/json");
         self.answer(request.body(body)).await
+    }
+
+    /// An order whose answer comes piece by piece; `take` is given each as it comes.
+    pub async fn listen(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        mut take: impl FnMut(&[u8]) -> Result<(), ClientError>,
+    ) -> Result<(), ClientError> {
+        let body = serde_json::to_vec(body).map_err(|e| ClientError::NotUnderstood(e.to_string()))?;
+        let request = self.http.post(format!("http://wardline{path}")).header("content-type", "application/json");
+        let mut response = request.body(body).send().await.map_err(|e| self.unreachable(&e))?;
+        if !response.status().is_success() {
+            return understood::<serde::de::IgnoredAny>(response).await.map(drop);
+        }
+        while let Some(piece) = response.chunk().await.map_err(|e| ClientError::NotUnderstood(e.to_string()))? {
+            take(&piece)?;
+        }
+        Ok(())
     }
 
     /// A copy of the journal into a new file, for this user alone; whole and synced, or not there.

@@ -2,18 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use futures_util::future::BoxFuture;
+use futures_util::stream::{BoxStream, StreamExt};
 use serde::{Deserialize, Serialize};
 
 use super::routes::Done;
 use super::{Desk, Fault, Role};
 use crate::config::{DeviceSettings, check_device};
 use crate::custody::Why;
+use crate::limits::CAPTURE_LONGEST;
 use crate::reading::DeviceId;
 
 /// Asks the source; answers at once from what is known.
@@ -32,6 +37,8 @@ pub trait Radio: Send + Sync {
     fn cancel(&self);
     /// Takes a device's bond away.
     fn forget(&self, device: DeviceId) -> BoxFuture<'_, Result<(), Fault>>;
+    /// Records what a known device sends, for so long: the lines of a capture as they come. Dropped: it ends.
+    fn record(&self, device: DeviceId, length: Duration) -> Result<BoxStream<'static, String>, Fault>;
 }
 
 /// `GET /v1/bluetooth/pairing`.
@@ -68,6 +75,16 @@ pub struct Which {
     pub device: DeviceId,
 }
 
+/// `POST /v1/bluetooth/record`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// `ble:C0:26:DF:00:11:22`.
+    pub device: DeviceId,
+    /// How long at most, seconds.
+    pub seconds: u64,
+}
+
 type Shared = State<Arc<Desk>>;
 type Answer<T> = Result<Json<T>, Fault>;
 
@@ -79,6 +96,7 @@ pub(super) fn routes() -> Router<Arc<Desk>> {
         .route("/v1/bluetooth/pairing/reply", post(reply))
         .route("/v1/bluetooth/pairing/cancel", post(cancel))
         .route("/v1/bluetooth/forget", post(forget))
+        .route("/v1/bluetooth/record", post(record))
 }
 
 fn radio(desk: &Arc<Desk>) -> Result<Arc<dyn Radio>, Fault> {
@@ -147,6 +165,20 @@ async fn forget(
     allowed(role)?;
     let device = named(body(which)?)?;
     super::routes::in_time(radio(&desk)?.forget(device)).await
+}
+
+/// A capture as it comes: what the device measures, so it is for those who administer.
+async fn record(
+    State(desk): Shared,
+    Extension(role): Extension<Role>,
+    order: Result<Json<Record>, JsonRejection>,
+) -> Result<Response, Fault> {
+    allowed(role)?;
+    let Record { device, seconds } = body(order)?;
+    let length = Duration::from_secs(seconds.clamp(1, CAPTURE_LONGEST.as_secs()));
+    let lines = radio(&desk)?.record(named(Which { device })?, length)?;
+    let head = [("content-type", "application/x-ndjson")];
+    Ok((head, Body::from_stream(lines.map(Ok::<_, std::convert::Infallible>))).into_response())
 }
 
 /// The radio and its known devices.

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use futures_util::stream::{self, BoxStream, StreamExt};
 use jiff::tz::TimeZone;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -12,6 +14,7 @@ use super::Tasks;
 use super::pipeline::Technical;
 use super::start::Links;
 use crate::alarm::Priority;
+use crate::capture::{self, Head};
 use crate::clock::{Clock, Stamp};
 use crate::config::{Config, DeviceSettings, SourceSettings};
 use crate::control::Fault;
@@ -22,7 +25,7 @@ use crate::limits;
 use crate::profile::Catalogue;
 use crate::reading::{DeviceId, Frame};
 use crate::source::ble::pairing::{NotNow, Reply, Stage, Window};
-use crate::source::ble::{self, DeviceFault, DeviceHealth, Forget, Known, Memory, RadioView, Setup};
+use crate::source::ble::{self, DeviceFault, DeviceHealth, Forget, Known, Memory, RadioView, Setup, Tap};
 
 /// What others are given of it.
 pub(super) struct Radio {
@@ -58,7 +61,9 @@ pub(super) fn start(
     let zone = TimeZone::get(&config.gateway.time_zone).unwrap_or(TimeZone::UTC);
     let window = Arc::new(Window::default());
     let (forget, forgotten) = mpsc::channel(limits::ORDERS_WAITING_MAX);
-    let setup = Setup::new(settings, zone, catalogue.clone(), known.subscribe(), view, window.clone(), forgotten);
+    let tap = Arc::<Tap>::default();
+    let (here, ways) = (zone.clone(), (forgotten, tap.clone()));
+    let setup = Setup::new(settings, zone, catalogue.clone(), known.subscribe(), view, window.clone(), ways);
     let port = links.source(settings.name.as_str().into(), "bluetooth", frames, clock, stop, tasks);
     let memory = memory(config, journal);
     let (bonds, found) = (seen.clone(), links.found.clone());
@@ -70,7 +75,7 @@ pub(super) fn start(
         ble::run(setup, memory, port).await;
         Ok(())
     });
-    Radio { known, view: Some(Arc::new(View { seen, window, forget })) }
+    Radio { known, view: Some(Arc::new(View { seen, window, forget, tap, zone: here, clock: clock.clone() })) }
 }
 
 /// A bond that is lost is a technical condition: its device is silent until a person pairs it again.
@@ -126,6 +131,9 @@ struct View {
     seen: watch::Receiver<Arc<RadioView>>,
     window: Arc<Window>,
     forget: mpsc::Sender<Forget>,
+    tap: Arc<Tap>,
+    zone: TimeZone,
+    clock: Clock,
 }
 
 fn ms(stamp: Stamp) -> i64 {
@@ -195,6 +203,24 @@ impl radio::Radio for View {
             self.forget.try_send((device, answer)).map_err(|_| Fault::Busy)?;
             done.await.map_err(|_| Fault::Busy)?.map_err(|why| Fault::Refused(format!("BlueZ says {why}")))
         })
+    }
+
+    fn record(&self, device: DeviceId, length: Duration) -> Result<BoxStream<'static, String>, Fault> {
+        let view = self.seen.borrow().clone();
+        let found = view.devices.iter().find(|d| d.id.0.eq_ignore_ascii_case(&device.0));
+        let found = found.ok_or(Fault::Missing("Bluetooth device here: `wardline devices add` makes it known"))?;
+        // To the hour: when exactly a person measured is nobody's business who looks for a defect.
+        let started = self.clock.now().timestamp().to_zoned(self.zone.clone()).strftime("%Y-%m-%dT%H:00").to_string();
+        let head = Head {
+            wardline_capture: capture::FORMAT,
+            wardline: env!("CARGO_PKG_VERSION").into(),
+            profiles: found.profiles.iter().map(ToString::to_string).collect(),
+            started,
+        };
+        let recording = self.tap.open(found.id.clone(), length);
+        let recording = recording.ok_or_else(|| Fault::Refused("another recording is being made".into()))?;
+        let lines = stream::unfold(recording, async |mut r| r.next().await.map(|line| (line, r)));
+        Ok(stream::once(std::future::ready(head.to_json())).chain(lines).boxed())
     }
 }
 

@@ -46,6 +46,13 @@ impl Catalogue {
         if fitting.is_empty() { Err(reject::NO_PROFILE) } else { Ok(of(&fitting)) }
     }
 
+    /// How much of a device's name is its model, as the profiles that fit it know; the rest tells it from its sisters.
+    pub fn model_part(&self, name: &str) -> Option<usize> {
+        let patterns = self.profiles().into_iter().flat_map(|p| &p.file.matching.names);
+        let head = |pattern: &String| pattern.find('*').unwrap_or(pattern.len());
+        patterns.filter(|p| name_fits(p, name)).map(head).filter(|n| *n > 0).max()
+    }
+
     /// Whether some profile decodes what a device broadcasts for this service.
     pub fn hears(&self, service: &str) -> bool {
         self.by_advertisement(service).is_ok()

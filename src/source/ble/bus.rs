@@ -36,6 +36,8 @@ pub(super) struct Sighting {
     pub(super) services: Option<Vec<String>>,
     /// Data of services, in an advertisement that was just heard.
     pub(super) data: Vec<(String, Bytes)>,
+    /// The same of manufacturers, by their numbers in hex.
+    pub(super) manufacturer: Vec<(String, Bytes)>,
     pub(super) paired: Option<bool>,
     pub(super) connected: Option<bool>,
 }
@@ -331,6 +333,7 @@ fn sighting(adapter: &str, path: &str, map: &Map, fresh: bool) -> Option<Sightin
     let services = map.get("UUIDs").and_then(|v| Vec::<String>::try_from(v.clone()).ok());
     // What BlueZ knows from before is old: only what it just heard is data.
     let data = map.get("ServiceData").filter(|_| fresh || rssi.is_some());
+    let manufacturer = map.get("ManufacturerData").filter(|_| fresh || rssi.is_some());
     let name = map.get("Name").and_then(|v| String::try_from(v.clone()).ok());
     Some(Sighting {
         address: address(adapter, path)?,
@@ -338,6 +341,7 @@ fn sighting(adapter: &str, path: &str, map: &Map, fresh: bool) -> Option<Sightin
         rssi,
         services: services.map(|all| all.iter().take(64).map(|u| spelled(u)).collect()),
         data: data.map(service_data).unwrap_or_default(),
+        manufacturer: manufacturer.map(manufacturer_data).unwrap_or_default(),
         paired: is("Paired"),
         connected: is("Connected"),
     })
@@ -347,6 +351,12 @@ fn service_data(value: &OwnedValue) -> Vec<(String, Bytes)> {
     let Ok(map) = HashMap::<String, OwnedValue>::try_from(value.clone()) else { return Vec::new() };
     let octets = |value: OwnedValue| Vec::<u8>::try_from(value).ok().filter(|b| b.len() <= CHARACTERISTIC_BYTES_MAX);
     map.into_iter().take(16).filter_map(|(uuid, v)| Some((spelled(&uuid), octets(v)?.into()))).collect()
+}
+
+fn manufacturer_data(value: &OwnedValue) -> Vec<(String, Bytes)> {
+    let Ok(map) = HashMap::<u16, OwnedValue>::try_from(value.clone()) else { return Vec::new() };
+    let octets = |value: OwnedValue| Vec::<u8>::try_from(value).ok().filter(|b| b.len() <= CHARACTERISTIC_BYTES_MAX);
+    map.into_iter().take(16).filter_map(|(number, v)| Some((format!("{number:04X}"), octets(v)?.into()))).collect()
 }
 
 /// A 16-bit UUID in capitals, another one in small letters: as frames and profiles name them.

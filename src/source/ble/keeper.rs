@@ -21,6 +21,7 @@ use super::scan::Radio;
 use super::session::Fact;
 use super::silence::Silence;
 use super::strangers::Strangers;
+use super::tap::Ear;
 use super::view::{Phase, RadioView};
 use super::{Forget, Known, Setup};
 use crate::clock::Stamp;
@@ -153,6 +154,7 @@ impl Keeper {
 
     /// Lets go of all devices; what they sent is still committed.
     async fn leave(mut self) {
+        self.setup.tap.close("the gateway stops");
         while !self.links.is_empty() {
             let event = self.event().await;
             self.take(event);
@@ -279,6 +281,7 @@ impl Keeper {
         };
         peer.seen(&sighting, &self.setup.catalogue, now);
         let id = peer.health.id.clone();
+        self.setup.tap.heard(&id, &sighting, &self.setup.catalogue);
         match sighting.paired {
             Some(true) => self.memory.change(&id, |kept| kept.bonded = true),
             // It was, and nobody here took the bond away.
@@ -389,6 +392,7 @@ impl Keeper {
             lost,
             gone: gone.clone(),
             waiting: VecDeque::new(),
+            ear: Ear::new(&self.setup.tap, &device),
             device,
         };
         self.links.spawn(link.run());

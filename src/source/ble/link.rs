@@ -16,8 +16,10 @@ use super::bus::Bus;
 use super::fault::DeviceFault;
 use super::history::Cursor;
 use super::session::{Act, Fact, NoAnswer, Offer, Session};
+use super::tap::Ear;
 use super::wire::Wire;
 use crate::clock::{Clock, Stamp};
+use crate::fault::Explain;
 use crate::limits::{
     BLE_IN_FLIGHT_MAX, BLE_LAST_WORDS, BLE_RELEASE_MAX, BLE_SETTLE_MAX, BLE_VALUES_BURST, BLE_VALUES_PER_S,
     BLE_VALUES_WAITING_MAX,
@@ -69,6 +71,7 @@ pub(super) struct Link {
     pub(super) gone: CancellationToken,
     /// Values that the pipeline has no room for yet.
     pub(super) waiting: VecDeque<Frame>,
+    pub(super) ear: Ear,
 }
 
 /// Why the work on a connection ended.
@@ -94,6 +97,7 @@ impl Link {
         // Also a connection that was only half made.
         let limit = if self.gone.is_cancelled() { BLE_RELEASE_MAX / 2 } else { BLE_RELEASE_MAX };
         let _ = tokio::time::timeout(limit, self.bus.disconnect(&self.address)).await;
+        self.ear.disconnected(fault.as_ref().map(Explain::code));
         self.say(News::Ended(fault)).await;
         if let Some(session) = &mut session {
             let settle = self.settle(session);
@@ -107,7 +111,7 @@ impl Link {
     }
 
     async fn connect(&self) -> Result<(Wire, Vec<Offer>), DeviceFault> {
-        let mut wire = Wire::open(&self.bus, &self.address).await?;
+        let mut wire = Wire::open(&self.bus, &self.address, self.ear.clone()).await?;
         wire.connect().await?;
         let offers = wire.discover().await?;
         Ok((wire, offers))
@@ -139,7 +143,10 @@ impl Link {
             Ok(connected) => connected,
             Err(fault) => return End::Fault(fault),
         };
-        let plan = match self.plan(&offers) {
+        let plan = self.plan(&offers);
+        let profiles = plan.as_ref().map(|plan| &plan.profiles[..]).unwrap_or_default();
+        self.ear.connected(self.name.as_deref(), &offers, profiles, &self.catalogue);
+        let plan = match plan {
             Ok(plan) => plan,
             Err(fault) => return End::Fault(fault),
         };

@@ -32,6 +32,7 @@ mod scan;
 mod session;
 mod silence;
 mod strangers;
+mod tap;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -39,6 +40,7 @@ mod wire;
 
 pub use fault::{DeviceFault, RadioFault};
 pub use memory::Memory;
+pub use tap::{Recording, Tap};
 pub use view::{DeviceHealth, Phase, RadioView, Stranger};
 
 /// Known Bluetooth devices, each with the zone of its clock where it has one of its own.
@@ -66,6 +68,8 @@ pub struct Setup {
     pub window: Arc<pairing::Window>,
     /// Bonds that are to be taken away.
     pub forget: mpsc::Receiver<Forget>,
+    /// Where people record what a device sends.
+    pub tap: Arc<Tap>,
 }
 
 /// A bond that a person takes away; answered when BlueZ has done it, or with why not.
@@ -80,7 +84,7 @@ impl Setup {
         known: watch::Receiver<Arc<Known>>,
         view: watch::Sender<Arc<RadioView>>,
         window: Arc<pairing::Window>,
-        forget: mpsc::Receiver<Forget>,
+        (forget, tap): (mpsc::Receiver<Forget>, Arc<Tap>),
     ) -> Self {
         Self {
             name: settings.name.as_str().into(),
@@ -93,6 +97,7 @@ impl Setup {
             view,
             window,
             forget,
+            tap,
         }
     }
 }

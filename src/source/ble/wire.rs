@@ -14,6 +14,7 @@ use zbus::{Connection, MessageStream};
 use super::bus::{self, BLUEZ, Bus, DEVICE, Map, spelled};
 use super::fault::DeviceFault;
 use super::session::{NoAnswer, Offer, Operation};
+use super::tap::Ear;
 use crate::limits::{BLE_CALL_MAX, BLE_CONNECT_MAX, BLE_GATT_MAX, CHARACTERISTIC_BYTES_MAX};
 
 const SERVICE: &str = "org.bluez.GattService1";
@@ -29,6 +30,7 @@ pub(super) struct Wire {
     values: Values,
     /// By object path.
     characteristics: BTreeMap<String, Characteristic>,
+    ear: Ear,
 }
 
 #[derive(Clone)]
@@ -36,11 +38,13 @@ struct Characteristic {
     offer: Offer,
     /// Writes are answered.
     answers: bool,
+    /// Its values are indications.
+    confirms: bool,
 }
 
 impl Wire {
     /// Begins to listen; the device need not be connected yet.
-    pub(super) async fn open(bus: &Bus, address: &str) -> Result<Self, DeviceFault> {
+    pub(super) async fn open(bus: &Bus, address: &str, ear: Ear) -> Result<Self, DeviceFault> {
         let connection = bus::system().await.map_err(|_| DeviceFault::Connect)?;
         let device = bus.path(address);
         let rule = bus::values_of(&device).map_err(|_| DeviceFault::Connect)?;
@@ -52,7 +56,7 @@ impl Wire {
             let value = message.ok().filter(|m| bus::is_from(m, &owner)).and_then(|m| value(&m));
             std::future::ready(value)
         });
-        Ok(Self { connection, device, values: Box::pin(values), characteristics: BTreeMap::new() })
+        Ok(Self { connection, device, values: Box::pin(values), characteristics: BTreeMap::new(), ear })
     }
 
     /// The next value: UUID and octets. `None`: the bus is gone.
@@ -60,6 +64,7 @@ impl Wire {
         loop {
             let (path, bytes) = self.values.next().await?;
             if let Some(c) = self.characteristics.get(&path) {
+                self.ear.value(&c.offer, c.confirms, &bytes);
                 return Some((c.offer.uuid.clone(), bytes));
             }
         }
@@ -116,7 +121,9 @@ impl Wire {
             let flags = map.get("Flags").and_then(|v| Vec::<String>::try_from(v.clone()).ok()).unwrap_or_default();
             let has = |flag: &str| flags.iter().any(|f| f == flag);
             let offer = Offer { service: service.clone(), uuid: spelled(&uuid), reads: has("read") };
-            self.characteristics.insert(path.as_str().to_owned(), Characteristic { offer, answers: has("write") });
+            let confirms = has("indicate") && !has("notify");
+            let c = Characteristic { offer, answers: has("write"), confirms };
+            self.characteristics.insert(path.as_str().to_owned(), c);
         }
         Ok(self.characteristics.values().map(|c| c.offer.clone()).collect())
     }
@@ -130,13 +137,17 @@ impl Wire {
         let found = self.characteristics.iter().find(|(_, c)| c.offer == *offer);
         let found = found.map(|(path, c)| (path.clone(), c.answers));
         let connection = self.connection.clone();
+        let (ear, offer, read) = (self.ear.clone(), offer.clone(), operation == Operation::Read);
+        ear.asked(&offer, &operation);
         async move {
             let Some((path, answers)) = found else { return Err(NoAnswer::Refused) };
-            match tokio::time::timeout(BLE_GATT_MAX, carry_out(&connection, &path, answers, operation)).await {
+            let answer = match tokio::time::timeout(BLE_GATT_MAX, carry_out(&connection, &path, answers, operation)).await {
                 Err(_) => Err(NoAnswer::Timeout),
                 Ok(Ok(octets)) => Ok(octets),
                 Ok(Err(e)) => Err(no_answer(&format!("{e:?}"))),
-            }
+            };
+            ear.answered(&offer, read, &answer);
+            answer
         }
     }
 }
