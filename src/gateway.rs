@@ -15,6 +15,7 @@ mod quota;
 mod radio;
 mod reconcile;
 mod records;
+pub mod replay;
 mod start;
 mod strangers;
 mod watch;

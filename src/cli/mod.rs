@@ -25,6 +25,7 @@ mod profile;
 mod readings;
 mod record;
 mod remote;
+mod replay;
 mod run;
 mod status;
 mod storage;
@@ -74,6 +75,8 @@ enum Command {
     Devices(devices::Args),
     /// Firmware profiles: list, show, test.
     Profile(profile::Args),
+    /// Run a capture of a device through a gateway that is thrown away.
+    Replay(replay::Args),
     /// Decode bytes of a characteristic, or check a file of vectors.
     Decode(decode::Args),
     /// Virtual devices, patients and servers with bad manners.
@@ -104,6 +107,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Destination(args) => destination::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Profile(args) => profile::run(&args),
+        Command::Replay(args) => replay::run(&args),
         Command::Decode(args) => decode::run(&args),
         Command::Lab(args) => lab::run(&args),
         Command::Demo(args) => demo::run(&args),

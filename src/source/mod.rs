@@ -14,6 +14,7 @@ pub use crate::secret;
 
 pub mod ble;
 pub mod mqtt;
+pub mod replay;
 pub mod sim;
 
 /// What a source is given by the gateway.
