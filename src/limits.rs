@@ -375,6 +375,6 @@ pub const CAPTURE_WAITING_MAX: usize = 1_024;
 /// An advertisement that says the same again is written down after this.
 pub const CAPTURE_SAME_HEARD: Duration = Duration::from_secs(5);
 /// Frames of a capture that are looked back on for those that one needs before it.
-pub const CAPTURE_BEFORE_MAX: usize = 64;
+pub const CAPTURE_BEFORE_MAX: usize = 16;
 /// A replay waits so long for the last delivery to its file.
 pub const REPLAY_SETTLE_MAX: Duration = Duration::from_secs(60);

@@ -28,8 +28,7 @@ pub struct Mask {
 impl Mask {
     /// Of the device with this address: `C0:26:DF:00:11:22`.
     pub fn new(address: &str) -> Self {
-        let digits: String =
-            address.chars().filter(char::is_ascii_hexdigit).collect::<String>().to_ascii_uppercase();
+        let digits: String = address.chars().filter(char::is_ascii_hexdigit).collect::<String>().to_ascii_uppercase();
         let mut needles = Vec::new();
         if let Some(octets) = super::read::octets(&digits).filter(|octets| octets.len() == 6) {
             needles.push((octets.iter().rev().copied().collect(), 0));

@@ -168,7 +168,8 @@ mod tests {
 
     #[test]
     fn a_line_is_written_and_read_alike() {
-        let mut line = Line { ms: 12, characteristic: Some("2A35".into()), ..Line::new(super::super::Kind::Indication) };
+        let mut line =
+            Line { ms: 12, characteristic: Some("2A35".into()), ..Line::new(super::super::Kind::Indication) };
         line.hex = Some(super::super::Octets(vec![0x16, 0xff]));
         let capture = read(format!("{HEAD}{}", line.to_json()).as_bytes()).unwrap();
         assert_eq!(capture.lines, [line]);

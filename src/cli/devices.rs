@@ -6,9 +6,9 @@ use std::process::ExitCode;
 
 use serde_json::value::RawValue;
 
-use super::{pairing, record};
 use super::remote::Remote;
 use super::text::{self, Table};
+use super::{pairing, record};
 use crate::clock::Stamp;
 use crate::config::DeviceSettings;
 use crate::control::radio::RadioState;

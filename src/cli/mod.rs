@@ -12,6 +12,7 @@ mod decode;
 mod demo;
 mod destination;
 mod devices;
+mod example;
 mod explain;
 mod factory_reset;
 mod generate;

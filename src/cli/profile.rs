@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
+use super::example;
 use crate::fault::sentence;
 use crate::profile::schema::{Example, ExampleFrame, Link, PairingMethod};
 use crate::profile::{Catalogue, FILES, Profile, ProfileError, check_examples, page};
@@ -49,12 +50,17 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Write a capture's frames as examples of a profile, with what they decode to now.
+    Example(example::Example),
 }
 
 /// Runs it.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if let Command::Test { files, json } = &args.command {
         return Ok(test(files, args.folder.as_deref(), *json));
+    }
+    if let Command::Example(order) = &args.command {
+        return example::example(order, args.folder.as_deref());
     }
     let catalogue = match &args.folder {
         None => Catalogue::built_in(),
@@ -83,7 +89,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             Some(profile) => show(profile),
             None => anyhow::bail!("there is no profile \"{id}\"; `wardline profile list` shows all"),
         },
-        Command::Test { .. } => {}
+        Command::Test { .. } | Command::Example(_) => {}
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -137,7 +137,10 @@ fn report(record: &Record, path: &Path, capture: &Capture) {
     if heard + connected + values == 0 {
         println!("Nothing was heard of it. Is it awake, and near?");
     }
-    println!("\nHealth data without a name: see above. What this version makes of it: wardline replay {}", path.display());
+    println!(
+        "\nHealth data without a name: see above. What this version makes of it: wardline replay {}",
+        path.display()
+    );
 }
 
 #[cfg(test)]

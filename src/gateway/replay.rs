@@ -230,7 +230,8 @@ async fn collect(
         let hex: String = frame.bytes.iter().map(|octet| format!("{octet:02x}")).collect();
         let channel = frame.path.channel().to_owned();
         let received = began.plus(frame.after / speed.max(1));
-        let said = decoder.decode(&Frame { path: frame.path.clone(), ..Frame::new("capture", frame.bytes.clone(), received) });
+        let said =
+            decoder.decode(&Frame { path: frame.path.clone(), ..Frame::new("capture", frame.bytes.clone(), received) });
         let here = rows.entry((channel.clone(), hex.clone())).or_default();
         let (outcome, known) = match said {
             Err(reject) => (Err(reject.to_string()), 0),

@@ -96,6 +96,11 @@ impl Catalogue {
         self.profiles.iter().find(|p| *p.id == *id)
     }
 
+    /// The profile of this id alone.
+    pub fn take(self, id: &str) -> Option<Profile> {
+        self.profiles.into_iter().find(|p| *p.id == *id)
+    }
+
     /// MQTT topic filters of all profiles.
     pub fn topic_filters(&self) -> Vec<String> {
         let rules = self.profiles().into_iter().flat_map(|p| &p.rules);

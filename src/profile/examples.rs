@@ -60,7 +60,7 @@ fn check_one(profile: &ProfileFile, example: &Example, catalogue: &Arc<Catalogue
     if expected == got { Ok(()) } else { Err(format!("expected [{}], got [{}]", expected.join("; "), got.join("; "))) }
 }
 
-fn frame(profile: &ProfileFile, example: &ExampleFrame) -> Result<Frame, String> {
+pub(super) fn frame(profile: &ProfileFile, example: &ExampleFrame) -> Result<Frame, String> {
     let device = || DeviceId(LINK_DEVICE.into());
     let path = match (&example.characteristic, &example.service, &example.topic) {
         (Some(uuid), None, None) => {
@@ -121,14 +121,14 @@ fn expected(reading: &Expected) -> Result<String, String> {
     Ok(line.join(", "))
 }
 
-fn shown_time(time: DeviceTime) -> String {
+pub(super) fn shown_time(time: DeviceTime) -> String {
     match time {
         DeviceTime::Civil(t) => t.to_string(),
         DeviceTime::Instant(t) => t.to_string(),
     }
 }
 
-fn absence(why: Absence) -> &'static str {
+pub(super) fn absence(why: Absence) -> &'static str {
     match why {
         Absence::NotANumber => "not-a-number",
         Absence::PositiveInfinity => "positive-infinity",

@@ -9,6 +9,7 @@ mod catalogue;
 mod compile;
 mod decoder;
 mod error;
+pub mod example;
 mod examples;
 mod memory;
 pub mod page;

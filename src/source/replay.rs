@@ -88,7 +88,8 @@ pub fn frames(capture: &Capture, catalogue: &Catalogue) -> Vec<Emission> {
             _ => {
                 let (Some(uuid), Some(value)) = (&line.characteristic, &line.hex) else { continue };
                 if line.is_value() && wanted.wants(line.kind, uuid) {
-                    let path = Path::Characteristic { device: device(), uuid: uuid.as_str().into(), name: name.clone() };
+                    let path =
+                        Path::Characteristic { device: device(), uuid: uuid.as_str().into(), name: name.clone() };
                     emit(path, &value.0);
                 }
             }
@@ -151,7 +152,9 @@ mod tests {
 
     #[test]
     fn a_broadcast_that_is_repeated_is_one() {
-        let heard = |ms: u64, hex: &str| format!("{{\"ms\":{ms},\"kind\":\"heard\",\"service_data\":{{\"FCD2\":\"{hex}\"}}}}\n");
+        let heard = |ms: u64, hex: &str| {
+            format!("{{\"ms\":{ms},\"kind\":\"heard\",\"service_data\":{{\"FCD2\":\"{hex}\"}}}}\n")
+        };
         let lines = [heard(0, "40065e1f"), heard(5_000, "40065e1f"), heard(9_000, "4006681f")].concat();
         assert_eq!(of(&lines).len(), 2);
     }

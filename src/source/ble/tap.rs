@@ -126,9 +126,10 @@ impl Tap {
                 ..Line::new(Kind::Heard)
             };
             let now = Instant::now();
-            let same = open.heard.as_ref().is_some_and(|(before, at)| {
-                *before == line && now.saturating_duration_since(*at) < CAPTURE_SAME_HEARD
-            });
+            let same = open
+                .heard
+                .as_ref()
+                .is_some_and(|(before, at)| *before == line && now.saturating_duration_since(*at) < CAPTURE_SAME_HEARD);
             if same {
                 return None;
             }

@@ -141,11 +141,12 @@ impl Wire {
         ear.asked(&offer, &operation);
         async move {
             let Some((path, answers)) = found else { return Err(NoAnswer::Refused) };
-            let answer = match tokio::time::timeout(BLE_GATT_MAX, carry_out(&connection, &path, answers, operation)).await {
-                Err(_) => Err(NoAnswer::Timeout),
-                Ok(Ok(octets)) => Ok(octets),
-                Ok(Err(e)) => Err(no_answer(&format!("{e:?}"))),
-            };
+            let answer =
+                match tokio::time::timeout(BLE_GATT_MAX, carry_out(&connection, &path, answers, operation)).await {
+                    Err(_) => Err(NoAnswer::Timeout),
+                    Ok(Ok(octets)) => Ok(octets),
+                    Ok(Err(e)) => Err(no_answer(&format!("{e:?}"))),
+                };
             ear.answered(&offer, read, &answer);
             answer
         }
