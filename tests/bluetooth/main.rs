@@ -14,6 +14,7 @@ mod bluez;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod asked;
 mod healing;
 mod pairing;
 mod readings;

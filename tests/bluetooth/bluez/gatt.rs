@@ -160,6 +160,14 @@ async fn report(server: ObjectServer, p: Arc<Peripheral>, request: Vec<u8>) {
     push(&server, &p, "2A52", &[6, 0, 1, if records.is_empty() { 6 } else { 1 }]).await;
 }
 
+/// A question is answered, a little later.
+async fn answer(server: ObjectServer, p: Arc<Peripheral>, uuid: &'static str, values: Vec<Vec<u8>>) {
+    for bytes in values {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        push(&server, &p, uuid, &bytes).await;
+    }
+}
+
 #[interface(name = "org.bluez.GattCharacteristic1")]
 impl Characteristic {
     async fn read_value(&self, _options: Options) -> fdo::Result<Vec<u8>> {
@@ -177,6 +185,10 @@ impl Characteristic {
         self.allowed()?;
         self.p.did(format!("write {}", self.uuid));
         self.p.written.lock().unwrap().push((self.uuid.into(), value.clone()));
+        let answers = self.p.manners().answers;
+        if let Some((_, uuid, values)) = answers.into_iter().find(|(question, ..)| *question == value) {
+            tokio::spawn(answer(server.clone(), self.p.clone(), uuid, values));
+        }
         if self.how == Use::Control {
             tokio::spawn(report(server.clone(), self.p.clone(), value));
         }

@@ -91,7 +91,12 @@ pub struct Manners {
     pub floods: Option<u64>,
     /// What its clock says, as octets of 2A2B.
     pub clock: Vec<u8>,
+    /// What it tells when this is written to it, and by which characteristic.
+    pub answers: Vec<Answer>,
 }
+
+/// A question, and the values that follow it.
+pub type Answer = (Vec<u8>, &'static str, Vec<Vec<u8>>);
 
 impl Default for Manners {
     fn default() -> Self {
@@ -104,6 +109,7 @@ impl Default for Manners {
             hangs_up: true,
             floods: None,
             clock: vec![0xea, 7, 1, 1, 0, 0, 0, 4, 0, 0],
+            answers: Vec::new(),
         }
     }
 }
@@ -196,8 +202,11 @@ impl Peripheral {
     }
 }
 
-/// A 16-bit UUID in full.
+/// A 16-bit UUID in full; another as it is.
 pub fn long(uuid: &str) -> String {
+    if uuid.len() > 4 {
+        return uuid.to_ascii_lowercase();
+    }
     format!("0000{}-0000-1000-8000-00805f9b34fb", uuid.to_ascii_lowercase())
 }
 
