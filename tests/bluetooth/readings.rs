@@ -1,15 +1,25 @@
 //! What devices measured is at the endpoint exactly once, whatever the link did.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use wardline::lab::device::{COMMON, Mishap, Tool, Use};
+use wardline::lab::peripheral::{SENSOR, sensed};
 
 use crate::bluez::{Manners, Peripheral};
 use crate::rig::{Rig, address, measured, peripheral};
 
 fn bonded() -> Manners {
     Manners { bonded: true, ..Manners::default() }
+}
+
+/// A sensor of continuous glucose with so many records.
+fn sensor(records: u32) -> (Arc<Peripheral>, usize) {
+    let gatt = SENSOR.iter().chain(&COMMON).copied().collect();
+    let values: Vec<_> = sensed(1, records).into_iter().map(|(uuid, octets, _)| (uuid, octets)).collect();
+    let readings = values.len();
+    (Peripheral::with("C0:26:DF:07:00:01", "Lab Sensor", gatt, true, values, bonded()), readings)
 }
 
 /// What was written to the control point.
@@ -22,6 +32,7 @@ async fn every_kind_of_device_is_read_once() {
     let kinds = [Tool::Cuff, Tool::Thermometer, Tool::Oximeter, Tool::Scale, Tool::HeartStrap];
     let mut all: Vec<_> = kinds.iter().map(|tool| peripheral(*tool, 1, 3, Manners::default())).collect();
     all.push(peripheral(Tool::Glucometer, 1, 40, bonded()));
+    all.push(sensor(30));
     let readings = all.iter().map(|(_, n)| n).sum();
     let Some(mut rig) = Rig::start(all.into_iter().map(|(p, _)| p).collect(), &[], "").await else { return };
     rig.holds(readings).await;

@@ -103,7 +103,7 @@ impl Default for Manners {
             hangs_up_after: None,
             hangs_up: true,
             floods: None,
-            clock: vec![0xea, 7, 1, 1, 0, 0, 0, 4, 0, 0],
+            clock: wardline::lab::peripheral::CLOCK.to_vec(),
         }
     }
 }
