@@ -181,6 +181,8 @@ class Peripheral:
 
     async def forget_bonds(self):
         await self.device.keystore.delete_all()
+        # bumble would find the keys of the last pairing there.
+        self.device.smp_manager.sessions.clear()
         self.tell('has forgotten its bonds')
 
     # What the box does with it.

@@ -36,7 +36,7 @@ async def main(binary, initrd, artefacts, *names):
                 since, played = time.monotonic(), played + 1
                 radio.story.clear()
                 try:
-                    await scenario(stage)
+                    await asyncio.wait_for(scenario(stage), 240)
                     await stage.rest()
                     print(f'ok      {title} ({time.monotonic() - since:.0f} s)', flush=True)
                 except Exception as e:

@@ -130,6 +130,13 @@ async def a_lost_bond_is_said_and_paired_again(stage):
     await stage.holds(0)
 
 
+async def a_glucose_sensor_with_a_passkey_is_read(stage):
+    sensor = await stage.add('Sensor', values=40, pairing=7_531)
+    output, paired = await stage.pair(sensor, '--passkey', '7531')
+    expect(paired, 'not paired:', output)
+    await stage.holds(sensor.readings)
+
+
 async def two_devices_at_once(stage):
     strap = await stage.add('HeartStrap', values=10)
     scale = await stage.add('Scale', values=6)
@@ -158,6 +165,7 @@ SCENARIOS = [
     a_memory_whose_link_breaks_goes_on_where_it_stood,
     a_cuff_whose_link_breaks_sends_the_rest_later,
     an_oximeter_is_read,
+    a_glucose_sensor_with_a_passkey_is_read,
     two_devices_at_once,
     a_wrong_passkey_pairs_nothing_and_the_next_may_be_right,
     a_lost_bond_is_said_and_paired_again,

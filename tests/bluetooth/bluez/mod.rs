@@ -81,6 +81,8 @@ pub struct Manners {
     pub bonded: bool,
     /// `Connect` never answers.
     pub stuck: bool,
+    /// It has lost its bond and BlueZ has not: the encryption fails, and the link ends as soon as it stands.
+    pub forgetful: bool,
     /// It connects, and no service is found.
     pub bare: bool,
     /// It hangs up after so many values of a connection.
@@ -99,6 +101,7 @@ impl Default for Manners {
             pairing: None,
             bonded: false,
             stuck: false,
+            forgetful: false,
             bare: false,
             hangs_up_after: None,
             hangs_up: true,
