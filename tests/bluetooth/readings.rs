@@ -73,6 +73,22 @@ async fn a_history_that_is_interrupted_is_there_once_and_goes_on_where_it_stood(
     rig.stop();
 }
 
+/// The process is killed while a device tells its memory, and BlueZ keeps the link: what is still on its way, and the end of it,
+/// are not taken for the answer to what the next process asks.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_memory_that_a_killed_process_asked_for_is_not_mistaken_for_ours() {
+    let slowly = Manners { pace: Duration::from_millis(25), ..bonded() };
+    let (meter, readings) = peripheral(Tool::Glucometer, 1, 160, slowly);
+    let Some(mut rig) = Rig::start(vec![meter.clone()], &[], "").await else { return };
+    rig.until("a request", |_| !requests(&meter).is_empty()).await;
+    rig.gateway.kill();
+    // Some are told to nobody.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    rig.gateway.start();
+    rig.holds(readings).await;
+    rig.stop();
+}
+
 /// The journal is begun anew, and what is remembered of the devices stays: it is not believed, and everything is fetched.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_journal_gets_the_whole_memory_again() {

@@ -105,10 +105,14 @@ class Delegate(PairingDelegate):
 
 
 class Peripheral:
-    """One device. `pairing`: None, 'just-works', or the six digits that it shows; `number`: of several of one kind."""
+    """One device. `pairing`: None, 'just-works', or the six digits that it shows; `number`: of several of one kind.
 
-    def __init__(self, radio, entry, index, values=None, pairing=None, hangs_up_after=None, number=None):
+    `hangs_up_after` so many values of a connection it ends the link; it waits `pace` seconds between two records of its memory; the value that it `swallows` counts as told and is not.
+    """
+
+    def __init__(self, radio, entry, index, values=None, pairing=None, hangs_up_after=None, swallows=None, pace=0.01, number=None):
         self.radio, self.entry, self.pairing, self.hangs_up_after = radio, entry, pairing, hangs_up_after
+        self.swallows, self.pace, self.reported = swallows, pace, 0
         self.address = entry['address'] if number is None else f"{entry['address'][:-2]}{number:02X}"
         self.id, self.name = f'ble:{self.address}', entry['name']
         self.values = [(v['uuid'], bytes.fromhex(v['hex'])) for v in entry['values'][:values]]
@@ -242,7 +246,8 @@ class Peripheral:
             uuid, value = self.values[self.sent]
             while uuid not in self.subscribed:
                 await asyncio.sleep(0.02)
-            await self.send(link, uuid, value)
+            if self.sent != self.swallows:
+                await self.send(link, uuid, value)
             self.sent, told = self.sent + 1, told + 1
             if told == self.hangs_up_after:
                 return await self.hang_up()
@@ -265,6 +270,7 @@ class Peripheral:
             if told == self.hangs_up_after:
                 self.hangs_up_after = None
                 return await self.hang_up()
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(self.pace)
         await self.send(link, RACP, bytes([6, 0, 1, 1 if records else 6]))
+        self.reported += 1
         self.tell('reported', len(records))

@@ -159,7 +159,7 @@ async fn report(server: ObjectServer, p: Arc<Peripheral>, request: Vec<u8>) {
             p.manners.lock().unwrap().hangs_up_after = None;
             return device::hang_up(&server, &p.path()).await;
         }
-        tokio::time::sleep(Duration::from_millis(2)).await;
+        tokio::time::sleep(manners.pace).await;
     }
     push(&server, &p, "2A52", &[6, 0, 1, if records.is_empty() { 6 } else { 1 }]).await;
 }

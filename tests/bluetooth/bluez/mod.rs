@@ -91,6 +91,8 @@ pub struct Manners {
     pub hangs_up: bool,
     /// It repeats its first value for ever, this often in a second.
     pub floods: Option<u64>,
+    /// Between two records of its memory.
+    pub pace: Duration,
     /// What its clock says, as octets of 2A2B.
     pub clock: Vec<u8>,
 }
@@ -106,6 +108,7 @@ impl Default for Manners {
             hangs_up_after: None,
             hangs_up: true,
             floods: None,
+            pace: Duration::from_millis(2),
             clock: wardline::lab::peripheral::CLOCK.to_vec(),
         }
     }
