@@ -320,6 +320,8 @@ pub const BLE_VALUES_WAITING_MAX: usize = 512;
 pub const BLE_VALUES_PER_S: u32 = 20;
 /// Values beyond it that are forgiven: a memory that is sent without being asked.
 pub const BLE_VALUES_BURST: u32 = 1_000;
+/// A bonded device that ends so many connections in a row at once has lost its half of the bond; fewer can be a weak link.
+pub const BLE_CUT_OFF: u32 = 3;
 /// A device that floods is left alone for so long.
 pub const BLE_QUARANTINE: Duration = Duration::from_secs(600);
 /// After the end of a connection, how long the commit of its last values is waited for.

@@ -109,3 +109,22 @@ async fn a_lost_bond_is_said_and_paired_again() {
     rig.until("the end of it", |rig| !rig.gateway.cli(&["alerts"]).0.contains("has forgotten this box")).await;
     rig.stop();
 }
+
+/// As the real bluetoothd shows a device that was reset: the bond stands, and each link ends at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bond_that_only_the_device_has_lost_is_said_as_well() {
+    let (meter, readings) = meter(1, Method::JustWorks);
+    meter.bonded.store(true, Ordering::SeqCst);
+    let Some(mut rig) = Rig::start(vec![meter.clone()], &[], "").await else { return };
+    rig.holds(readings).await;
+    meter.manners.lock().unwrap().forgetful = true;
+    rig.until("the loss", |rig| rig.why(&meter) == "WL-S064").await;
+    assert!(meter.bonded.load(Ordering::SeqCst), "BlueZ knows nothing of it");
+    let (out, err, code) = rig.gateway.cli(&["devices", "forget", &id(&meter)]);
+    assert_eq!(code, Some(0), "{out}{err}");
+    let (out, err, code) = rig.gateway.cli(&["devices", "pair", &id(&meter)]);
+    assert_eq!(code, Some(0), "{out}{err}");
+    rig.until("all well", |rig| rig.device(&meter)["paired"] == true && rig.why(&meter).is_empty()).await;
+    rig.holds(readings).await;
+    rig.stop();
+}

@@ -1,15 +1,25 @@
 //! What devices measured is at the endpoint exactly once, whatever the link did.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use wardline::lab::device::{COMMON, Mishap, Tool, Use};
+use wardline::lab::peripheral::{SENSOR, sensed};
 
 use crate::bluez::{Manners, Peripheral};
 use crate::rig::{Rig, address, measured, peripheral};
 
 fn bonded() -> Manners {
     Manners { bonded: true, ..Manners::default() }
+}
+
+/// A sensor of continuous glucose with so many records.
+fn sensor(records: u32) -> (Arc<Peripheral>, usize) {
+    let gatt = SENSOR.iter().chain(&COMMON).copied().collect();
+    let values: Vec<_> = sensed(1, records).into_iter().map(|(uuid, octets, _)| (uuid, octets)).collect();
+    let readings = values.len();
+    (Peripheral::with("C0:26:DF:07:00:01", "Lab Sensor", gatt, true, values, bonded()), readings)
 }
 
 /// What was written to the control point.
@@ -22,6 +32,7 @@ async fn every_kind_of_device_is_read_once() {
     let kinds = [Tool::Cuff, Tool::Thermometer, Tool::Oximeter, Tool::Scale, Tool::HeartStrap];
     let mut all: Vec<_> = kinds.iter().map(|tool| peripheral(*tool, 1, 3, Manners::default())).collect();
     all.push(peripheral(Tool::Glucometer, 1, 40, bonded()));
+    all.push(sensor(30));
     let readings = all.iter().map(|(_, n)| n).sum();
     let Some(mut rig) = Rig::start(all.into_iter().map(|(p, _)| p).collect(), &[], "").await else { return };
     rig.holds(readings).await;
@@ -59,6 +70,22 @@ async fn a_history_that_is_interrupted_is_there_once_and_goes_on_where_it_stood(
     rig.holds(readings).await;
     let verified = rig.gateway.json(&["custody", "verify"]);
     assert_eq!(verified["readings"], readings, "{verified}");
+    rig.stop();
+}
+
+/// The process is killed while a device tells its memory, and BlueZ keeps the link: what is still on its way, and the end of it,
+/// are not taken for the answer to what the next process asks.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_memory_that_a_killed_process_asked_for_is_not_mistaken_for_ours() {
+    let slowly = Manners { pace: Duration::from_millis(25), ..bonded() };
+    let (meter, readings) = peripheral(Tool::Glucometer, 1, 160, slowly);
+    let Some(mut rig) = Rig::start(vec![meter.clone()], &[], "").await else { return };
+    rig.until("a request", |_| !requests(&meter).is_empty()).await;
+    rig.gateway.kill();
+    // Some are told to nobody.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    rig.gateway.start();
+    rig.holds(readings).await;
     rig.stop();
 }
 

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::civil::DateTime;
 use wardline::lab::device::{Device, Mishap, Tool};
 use wardline::lab::endpoint::{Endpoint, Settings};
-use wardline::lab::patient::{HOUR, Patient};
+use wardline::lab::peripheral as table;
 
 use crate::bluez::{Bluez, Bus, Manners, Peripheral};
 use crate::support::PATIENCE;
@@ -27,18 +26,9 @@ pub fn address(tool: Tool, number: u32) -> String {
 
 /// What a device of this kind measures in `n` hours, with the number of readings in it.
 pub fn measured(tool: Tool, number: u32, n: u32, mishap: Mishap) -> (Vec<(String, Vec<u8>)>, usize) {
-    let (patient, mut device) = (Patient::new(1, number), Device::new(tool, number));
-    let mut readings = 0;
-    let mut values = Vec::new();
-    for hour in 0..n {
-        let time: DateTime = "2026-11-20T06:00:00".parse().unwrap();
-        let time = time.checked_add(jiff::SignedDuration::from_hours(hour.into())).unwrap();
-        for sent in device.measure(&patient.at(HOUR * hour), time, mishap).unwrap() {
-            readings += sent.says.len();
-            values.push((sent.path.channel().to_owned(), sent.bytes.to_vec()));
-        }
-    }
-    (values, readings)
+    let values = table::measured(tool, number, n, mishap).unwrap();
+    let readings = values.iter().map(|v| v.2).sum();
+    (values.into_iter().map(|(uuid, octets, _)| (uuid, octets)).collect(), readings)
 }
 
 /// A device of the lab that has measured `n` times.

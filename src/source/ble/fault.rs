@@ -61,6 +61,9 @@ pub enum DeviceFault {
     /// It does not connect.
     #[error("it does not connect")]
     Connect,
+    /// It ends the link as soon as it stands. With a bond, and again and again: it has lost its half of it.
+    #[error("it ends each connection at once")]
+    CutOff,
     /// The link broke before everything was done.
     #[error("the link broke in mid-session")]
     Lost,
@@ -99,7 +102,7 @@ pub enum DeviceFault {
 impl Explain for DeviceFault {
     fn code(&self) -> &'static str {
         match self {
-            Self::Connect => "WL-S060",
+            Self::Connect | Self::CutOff => "WL-S060",
             Self::Lost => "WL-S061",
             Self::Missing(_) => "WL-S062",
             Self::NotPaired => "WL-S063",
@@ -114,7 +117,7 @@ impl Explain for DeviceFault {
     }
     fn remedy(&self) -> &'static str {
         match self {
-            Self::Connect => "Bring it nearer, change its battery, and see that no telephone holds it.",
+            Self::Connect | Self::CutOff => "Bring it nearer, change its battery, and see that no telephone holds it.",
             Self::Lost => "Bring it nearer; what it keeps in its memory is fetched next time.",
             Self::Missing(_) => "Is it the right device, with the firmware of its profile? `wardline devices`.",
             Self::NotPaired => "Pair it: `wardline devices pair ID`.",

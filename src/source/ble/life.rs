@@ -6,7 +6,7 @@
 use std::future::pending;
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join_all};
 use futures_util::stream::{FuturesUnordered, Stream, StreamExt};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -53,7 +53,8 @@ impl Keeper {
             opened = open(self.setup.adapter.clone(), self.setup.window.clone(), self.radio.clone()) => opened?,
             () = stop.cancelled() => return Ok(()),
         };
-        let (mut life, known, mut signals) = opened;
+        let (mut life, mut known, mut signals) = opened;
+        self.part(&mut known, &life.bus).await;
         self.radio = Some(life.radio.clone());
         self.works(life.bus.adapter_name());
         for signal in known {
@@ -94,6 +95,20 @@ impl Keeper {
                 },
             }
         }
+    }
+
+    /// Ends links that stand already: of a gateway that was killed, say. Its device may still be telling its memory, and the
+    /// end of that would pass for the end of what we ask.
+    async fn part(&self, known: &mut [Signal], bus: &Bus) {
+        let left = known.iter_mut().filter_map(|signal| match signal {
+            Signal::Device(s) if s.connected == Some(true) && self.peers.all.contains_key(&s.address) => Some(s),
+            _ => None,
+        });
+        let parting = left.map(async |sighting| {
+            drop(bus.disconnect(&sighting.address).await);
+            sighting.connected = None;
+        });
+        join_all(parting).await;
     }
 
     fn signal(&mut self, signal: Signal, life: &mut Life) -> Result<(), RadioFault> {

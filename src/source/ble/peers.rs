@@ -10,7 +10,7 @@ use super::bus::Sighting;
 use super::fault::DeviceFault;
 use super::view::{DeviceHealth, Phase};
 use crate::clock::Stamp;
-use crate::limits::{BLE_AGAIN, BLE_ASLEEP, BLE_HEARD_MAX, BLE_QUARANTINE, BLE_RETRY, BLE_UNTOLD};
+use crate::limits::{BLE_AGAIN, BLE_ASLEEP, BLE_CUT_OFF, BLE_HEARD_MAX, BLE_QUARANTINE, BLE_RETRY, BLE_UNTOLD};
 use crate::profile::Catalogue;
 use crate::profile::schema::PairingMethod;
 use crate::reading::DeviceId;
@@ -32,6 +32,8 @@ pub(super) struct Peer {
     waits_since: Option<Stamp>,
     not_before: Option<Stamp>,
     wait: Duration,
+    /// Connections in a row that it ended at once.
+    cut_off: u32,
 }
 
 impl Peer {
@@ -48,6 +50,7 @@ impl Peer {
             waits_since: None,
             not_before: None,
             wait: BLE_RETRY.0,
+            cut_off: 0,
         }
     }
 
@@ -114,6 +117,9 @@ impl Peer {
     /// A connection ended, well or not.
     pub(super) fn ended(&mut self, fault: Option<DeviceFault>, now: Stamp) {
         self.health.phase = Phase::Settling;
+        self.cut_off = if fault == Some(DeviceFault::CutOff) { self.cut_off + 1 } else { 0 };
+        // BlueZ tells nobody that the encryption failed: it shows the bond as before, and the link ends.
+        let fault = if self.health.paired && self.cut_off >= BLE_CUT_OFF { Some(DeviceFault::BondLost) } else { fault };
         let wait = match &fault {
             None => {
                 self.wait = BLE_RETRY.0;
@@ -294,6 +300,24 @@ mod tests {
         assert_eq!(peers.all[&key(0)].health.trouble, Some(DeviceFault::NotPaired));
         peers.all.get_mut(&key(0)).unwrap().seen(&Sighting { paired: Some(true), ..meter }, &catalogue, now);
         assert_eq!(peers.turn(1, now), Some(key(0)));
+    }
+
+    #[test]
+    fn a_bonded_device_that_ends_each_connection_at_once_has_lost_its_bond() {
+        let (catalogue, now) = (Catalogue::built_in(), Stamp::at_ms(1_000_000));
+        let mut peers = peers(1);
+        let peer = peers.all.get_mut(&key(0)).unwrap();
+        let mut troubles = |paired, faults: &[Option<DeviceFault>]| {
+            peer.seen(&Sighting { paired: Some(paired), ..heard(&key(0)) }, &catalogue, now);
+            faults.iter().for_each(|fault| peer.ended(fault.clone(), now));
+            peer.health.trouble.clone()
+        };
+        let cut = Some(DeviceFault::CutOff);
+        assert_eq!(troubles(false, &[cut.clone(), cut.clone(), cut.clone()]), cut, "there is no bond to lose");
+        assert_eq!(troubles(true, &[Some(DeviceFault::Connect), cut.clone(), cut.clone()]), cut);
+        assert_eq!(troubles(true, std::slice::from_ref(&cut)), Some(DeviceFault::BondLost));
+        assert_eq!(troubles(true, &[None]), None);
+        assert_eq!(troubles(true, std::slice::from_ref(&cut)), cut);
     }
 
     #[test]

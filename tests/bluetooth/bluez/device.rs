@@ -98,6 +98,14 @@ impl Device {
         if self.p.manners().stuck {
             std::future::pending::<()>().await;
         }
+        if self.p.manners().forgetful {
+            self.connected.store(true, Ordering::SeqCst);
+            self.connected_changed(&emitter).await?;
+            self.connected.store(false, Ordering::SeqCst);
+            let (server, path) = (server.clone(), self.p.path());
+            tokio::spawn(async move { changed(&server, &path).await });
+            return Err(fdo::Error::Failed("le-connection-abort-by-local".into()));
+        }
         if !self.connected.swap(true, Ordering::SeqCst) {
             let now = self.state.connected.fetch_add(1, Ordering::SeqCst) + 1;
             self.state.connected_most.fetch_max(now, Ordering::SeqCst);
@@ -119,6 +127,7 @@ impl Device {
     ) -> fdo::Result<()> {
         agent::pair(connection, &self.p, &self.state).await?;
         self.p.bonded.store(true, Ordering::SeqCst);
+        self.p.manners.lock().unwrap().forgetful = false;
         let (server, path) = (server.clone(), self.p.path());
         tokio::spawn(async move { changed(&server, &path).await });
         Ok(())

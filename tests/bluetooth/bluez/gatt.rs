@@ -142,8 +142,12 @@ async fn report(server: ObjectServer, p: Arc<Peripheral>, request: Vec<u8>) {
         push(&server, &p, "2A52", &[6, 0, request.first().copied().unwrap_or(0), 2]).await;
         return;
     };
-    let number = |bytes: &[u8]| bytes.get(1..3).map_or(0, |n| u16::from_le_bytes([n[0], n[1]]));
-    let records: Vec<_> = p.values.lock().unwrap().iter().filter(|(_, b)| number(b) >= from).cloned().collect();
+    // A glucose sensor counts minutes, behind its value.
+    let number = |uuid: &str, bytes: &[u8]| {
+        let at = if uuid == "2AA7" { 4..6 } else { 1..3 };
+        bytes.get(at).map_or(0, |n| u16::from_le_bytes([n[0], n[1]]))
+    };
+    let records: Vec<_> = p.values.lock().unwrap().iter().filter(|(u, b)| number(u, b) >= from).cloned().collect();
     let manners = p.manners();
     let mut told = 0;
     for (uuid, bytes) in &records {
@@ -155,7 +159,7 @@ async fn report(server: ObjectServer, p: Arc<Peripheral>, request: Vec<u8>) {
             p.manners.lock().unwrap().hangs_up_after = None;
             return device::hang_up(&server, &p.path()).await;
         }
-        tokio::time::sleep(Duration::from_millis(2)).await;
+        tokio::time::sleep(manners.pace).await;
     }
     push(&server, &p, "2A52", &[6, 0, 1, if records.is_empty() { 6 } else { 1 }]).await;
 }

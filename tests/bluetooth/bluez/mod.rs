@@ -81,6 +81,8 @@ pub struct Manners {
     pub bonded: bool,
     /// `Connect` never answers.
     pub stuck: bool,
+    /// It has lost its bond and BlueZ has not: the encryption fails, and the link ends as soon as it stands.
+    pub forgetful: bool,
     /// It connects, and no service is found.
     pub bare: bool,
     /// It hangs up after so many values of a connection.
@@ -89,6 +91,8 @@ pub struct Manners {
     pub hangs_up: bool,
     /// It repeats its first value for ever, this often in a second.
     pub floods: Option<u64>,
+    /// Between two records of its memory.
+    pub pace: Duration,
     /// What its clock says, as octets of 2A2B.
     pub clock: Vec<u8>,
     /// What it tells when this is written to it, and by which characteristic.
@@ -104,11 +108,13 @@ impl Default for Manners {
             pairing: None,
             bonded: false,
             stuck: false,
+            forgetful: false,
             bare: false,
             hangs_up_after: None,
             hangs_up: true,
             floods: None,
-            clock: vec![0xea, 7, 1, 1, 0, 0, 0, 4, 0, 0],
+            pace: Duration::from_millis(2),
+            clock: wardline::lab::peripheral::CLOCK.to_vec(),
             answers: Vec::new(),
         }
     }
