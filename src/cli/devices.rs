@@ -104,7 +104,7 @@ pub(super) fn radio(radio: &RadioState, now: Stamp) -> String {
             format!("{} of {}", d.failures, d.connections.max(d.failures)),
             or_dash(d.battery.map(|b| format!("{b} %"))),
             if d.paired { "yes" } else { "no" }.into(),
-            d.why.as_ref().map_or_else(String::new, |w| format!("{}: {}", w.code, w.text)),
+            d.why.iter().chain(&d.gaps).map(|w| format!("{}: {}", w.code, w.text)).collect::<Vec<_>>().join("; "),
         ]);
     }
     out.push_str(&table.render("No Bluetooth device is known: `wardline devices scan` shows who is around."));

@@ -18,7 +18,9 @@ use super::keeper::{Event, Keeper, TICK};
 use super::pairing::Window;
 use super::scan::Radio;
 use super::silence::Remedy;
+use super::slots::Relief;
 use super::view::Phase;
+use crate::fault::Explain;
 use crate::limits::BLE_LOOK_EVERY;
 
 /// Work on the adapter that takes its time: one piece at once.
@@ -35,7 +37,7 @@ struct Life {
     scanless: u32,
     /// Pairings and bonds that are being made or taken away.
     bonds: FuturesUnordered<BoxFuture<'static, ()>>,
-    /// Addresses that are said to be disconnected: whether it is so.
+    /// Addresses that are said to be disconnected, or should be: whether it is so.
     doubted: FuturesUnordered<BoxFuture<'static, (String, bool)>>,
 }
 
@@ -85,7 +87,7 @@ impl Keeper {
                     life.chore = None;
                     self.looked(done?, &mut life)?;
                 }
-                Some((address, connected)) = life.doubted.next() => if !connected { self.lost(&address) },
+                Some((address, connected)) = life.doubted.next() => if !connected { self.unlinked(&address) },
                 Some(()) = life.bonds.next() => {}
                 _ = ticks.tick() => self.second(&mut life)?,
                 signal = signals.next() => match signal {
@@ -148,8 +150,24 @@ impl Keeper {
         if life.chore.is_some() {
             return Ok(());
         }
-        let busy = self.peers.connected() > 0;
-        match self.silence.look(self.now(), busy) {
+        let (now, busy) = (self.now(), self.peers.connected() > 0);
+        self.look_for_held(now);
+        // A person is pairing: bluetoothd is at work, and not to be disturbed.
+        let pairing = self.setup.window.state().is_some_and(|(_, stage)| !stage.is_over());
+        match self.slots.look(now, busy).filter(|_| !pairing) {
+            Some(Relief::Release(address)) => {
+                self.is_stuck(&address);
+                release(address, life);
+            }
+            Some(Relief::Adapter) => {
+                tracing::warn!(code = RadioFault::Held.code(), "bluetoothd holds a connection that nobody uses: the adapter is started anew.");
+                self.power_cycle(life);
+                return Ok(());
+            }
+            Some(Relief::Rebuild) => return Err(RadioFault::Held),
+            None => {}
+        }
+        match self.silence.look(now, busy) {
             Some(Remedy::Scan) => self.rescan(life),
             Some(Remedy::Adapter) => self.power_cycle(life),
             Some(Remedy::Rebuild) => {
@@ -168,7 +186,10 @@ impl Keeper {
 
     /// What a look at the adapter found.
     fn looked(&mut self, state: Option<AdapterState>, life: &mut Life) -> Result<(), RadioFault> {
-        let Some(state) = state else { return Ok(()) };
+        let Some(state) = state else {
+            self.try_stuck_again();
+            return Ok(());
+        };
         // While a device is being connected the controller may pause the scan.
         let connecting = self.peers.all.values().any(|p| p.health.phase == Phase::Connecting);
         if !state.powered {
@@ -203,6 +224,16 @@ impl Keeper {
             radio.scan().await.map(|()| None)
         }));
     }
+}
+
+/// Lets go of a device once more.
+fn release(address: String, life: &Life) {
+    let bus = life.bus.clone();
+    life.doubted.push(Box::pin(async move {
+        let _ = bus.disconnect(&address).await;
+        let connected = bus.is_connected(&address).await;
+        (address, connected)
+    }));
 }
 
 async fn chore(chore: &mut Option<Chore>) -> Result<Option<AdapterState>, RadioFault> {

@@ -93,6 +93,8 @@ impl Wire {
         match tokio::time::timeout(BLE_CONNECT_MAX, connecting).await {
             Ok(Ok(true)) => Ok(()),
             Ok(Err(e)) if no_answer(&format!("{e:?}")) == NoAnswer::Unauthorised => Err(DeviceFault::NotPaired),
+            // We ask for nothing: it is an earlier connection, that never came about.
+            Ok(Err(e)) if bus::error_name(&e).ends_with(".InProgress") => Err(DeviceFault::Stuck),
             Ok(Ok(false) | Err(_)) | Err(_) => Err(DeviceFault::Connect),
         }
     }
