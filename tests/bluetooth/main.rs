@@ -14,7 +14,12 @@ mod bluez;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod cgm;
+mod figures;
+mod gaps;
 mod healing;
+mod long;
 mod pairing;
 mod readings;
 mod rig;
+mod slots;

@@ -342,6 +342,12 @@ impl Keeper {
         known || self.strangers.has(address)
     }
 
+    /// BlueZ has the bond of a device that has lost it.
+    pub(super) fn is_half_bonded(&self, id: &DeviceId) -> bool {
+        let peer = self.peers.all.get(super::peers::address(id));
+        peer.is_some_and(|p| p.health.paired && p.health.trouble == Some(DeviceFault::BondLost))
+    }
+
     /// A person takes the bond of a device away; answers with its address.
     pub(super) fn forgotten(&mut self, id: &DeviceId) -> String {
         let address = super::peers::address(id).to_owned();

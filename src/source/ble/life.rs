@@ -130,13 +130,16 @@ impl Keeper {
     /// A device that a person pairs is asked as soon as it is heard.
     fn pair(&mut self, life: &mut Life) {
         let window = self.setup.window.clone();
-        let Some(address) =
-            window.waiting().filter(|id| self.is_near(id)).map(|id| super::peers::address(&id).to_owned())
-        else {
-            return;
-        };
-        window.talking();
+        let Some(id) = window.waiting().filter(|id| self.is_near(id)) else { return };
         let bus = life.bus.clone();
+        // What BlueZ still takes for paired it would not pair: its half is taken away, and the device is heard anew.
+        if self.is_half_bonded(&id) {
+            let address = self.forgotten(&id);
+            life.bonds.push(Box::pin(async move { drop(bus.forget(&address).await) }));
+            return;
+        }
+        let address = super::peers::address(&id).to_owned();
+        window.talking();
         life.bonds.push(Box::pin(async move {
             let paired = bus.pair(&address).await;
             window.over(paired.as_ref().copied().map_err(String::as_str));
