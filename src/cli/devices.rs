@@ -104,10 +104,13 @@ pub(super) fn radio(radio: &RadioState, now: Stamp) -> String {
             format!("{} of {}", d.failures, d.connections.max(d.failures)),
             or_dash(d.battery.map(|b| format!("{b} %"))),
             if d.paired { "yes" } else { "no" }.into(),
-            d.why.iter().chain(&d.gaps).map(|w| format!("{}: {}", w.code, w.text)).collect::<Vec<_>>().join("; "),
+            d.why.as_ref().map_or_else(String::new, |w| format!("{}: {}", w.code, w.text)),
         ]);
     }
     out.push_str(&table.render("No Bluetooth device is known: `wardline devices scan` shows who is around."));
+    for d in &radio.devices {
+        d.gaps.iter().for_each(|gap| out.push_str(&format!("{}: {} ({})\n", d.id, gap.text, gap.code)));
+    }
     out
 }
 

@@ -44,7 +44,8 @@ fn minutes(rig: &Rig) -> BTreeSet<i64> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sensors_history_is_fetched_by_time_offset_with_its_times_whatever_breaks() {
-    let manners = Manners { pairing: Some(Method::Shows(1)), bonded: true, hangs_up_after: Some(17), ..Manners::default() };
+    let manners =
+        Manners { pairing: Some(Method::Shows(1)), bonded: true, hangs_up_after: Some(17), ..Manners::default() };
     let sensor = sensor(60, manners);
     let Some(mut rig) = Rig::start(vec![sensor.clone()], &[], "").await else { return };
     rig.until("a break", |_| sensor.connects.load(Ordering::SeqCst) >= 2).await;

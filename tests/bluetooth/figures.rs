@@ -58,15 +58,21 @@ fn latencies(rig: &Rig, scales: &[Arc<Peripheral>], began_ms: i64) -> Vec<i64> {
 
 fn said(what: &str, sorted: &[i64]) {
     let of = |percent: usize| sorted[(sorted.len() - 1) * percent / 100];
-    println!("BLE {what}: p50 {} ms, p99 {} ms, most {} ms of {}", of(50), of(99), of(100), sorted.len());
+    let (half, ten, hundred) = (of(50), of(90), of(99));
+    println!("BLE {what}: p50 {half} ms, p90 {ten} ms, p99 {hundred} ms, most {} ms of {}", of(100), sorted.len());
+    if std::env::var_os("RADIO_TELL").is_some() {
+        println!("{sorted:?}");
+    }
 }
 
 /// Waits until every weight that was told is a reading.
 async fn all_read(rig: &Rig, scales: &[Arc<Peripheral>]) {
     tokio::time::sleep(Duration::from_millis(300)).await;
     let told: usize = scales.iter().map(|p| p.told.lock().unwrap().len()).sum();
-    rig.until("all weights", |rig| rig.gateway.json(&["readings", "--limit", "1000"]).as_array().unwrap().len() >= told.min(1_000))
-        .await;
+    rig.until("all weights", |rig| {
+        rig.gateway.json(&["readings", "--limit", "1000"]).as_array().unwrap().len() >= told.min(1_000)
+    })
+    .await;
     tokio::time::sleep(Duration::from_secs(1)).await;
 }
 
@@ -140,11 +146,19 @@ async fn what_a_known_device_takes_in_memory() {
         let Some(mut rig) = Rig::start(scales(n), &[], "").await else { return };
         rig.bluez.as_ref().unwrap().state.every_ms.store(1_000, Ordering::SeqCst);
         tokio::time::sleep(Duration::from_secs(20)).await;
-        let heard = rig.gateway.json(&["status"])["radio"]["devices"].as_array().unwrap().iter().filter(|d| !d["seen_ms"].is_null()).count();
+        let heard = rig.gateway.json(&["status"])["radio"]["devices"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|d| !d["seen_ms"].is_null())
+            .count();
         assert_eq!(heard, n, "each is heard");
         resident.insert(n, rig.gateway.resident());
         rig.stop();
     }
     let each = (resident[&200] as f64 - resident[&0] as f64) / 200.0;
-    println!("BLE resident: {} KiB with 0, {} KiB with 20, {} KiB with 200 known: {each:.1} KiB each", resident[&0], resident[&20], resident[&200]);
+    println!(
+        "BLE resident: {} KiB with 0, {} KiB with 20, {} KiB with 200 known: {each:.1} KiB each",
+        resident[&0], resident[&20], resident[&200]
+    );
 }

@@ -87,13 +87,19 @@ async fn hours_of_connections_and_faults_lose_nothing_and_nothing_creeps() {
     rig.until("the rest", |rig| rig.endpoint.counts().observations == owed as u64).await;
     let counts = rig.endpoint.counts();
     let quarter = samples.len() / 4;
-    let most = |part: &[(u64, usize)]| (part.iter().map(|s| s.0).max().unwrap(), part.iter().map(|s| s.1).max().unwrap());
+    let most =
+        |part: &[(u64, usize)]| (part.iter().map(|s| s.0).max().unwrap(), part.iter().map(|s| s.1).max().unwrap());
     let (first, last) = (most(&samples[..quarter]), most(&samples[samples.len() - quarter..]));
     let growth = 100.0 * (last.0 as f64 / first.0 as f64 - 1.0);
     println!(
         "BLE {seconds} s: {} connections, {next} faults, {owed} readings owed, {} doubles; resident {} -> {} KiB ({growth:+.1} %), \
          file descriptors {} -> {}",
-        connects(&rig), counts.duplicates, first.0, last.0, first.1, last.1
+        connects(&rig),
+        counts.duplicates,
+        first.0,
+        last.0,
+        first.1,
+        last.1
     );
     assert_eq!(counts.duplicates, 0);
     assert!(growth < 10.0 && last.1 <= first.1 + 8, "it creeps");

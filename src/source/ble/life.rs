@@ -163,7 +163,10 @@ impl Keeper {
                 release(address, life);
             }
             Some(Relief::Adapter) => {
-                tracing::warn!(code = RadioFault::Held.code(), "bluetoothd holds a connection that nobody uses: the adapter is started anew.");
+                tracing::warn!(
+                    code = RadioFault::Held.code(),
+                    "bluetoothd holds a connection that nobody uses: the adapter is started anew."
+                );
                 self.power_cycle(life);
                 return Ok(());
             }
