@@ -64,7 +64,7 @@ async fn hours_of_connections_and_faults_lose_nothing_and_nothing_creeps() {
     let seconds = std::env::var("RADIO_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(600);
     let manners = |i: u32| Manners {
         bonded: kind(i) == Tool::Glucometer,
-        hangs_up_after: (i % 3 == 0).then_some(3),
+        hangs_up_after: i.is_multiple_of(3).then_some(3),
         ..Manners::default()
     };
     let all: Vec<_> = (0..DEVICES).map(|i| peripheral(kind(i), 10 + i, 1, manners(i)).0).collect();

@@ -128,7 +128,7 @@ impl Explain for DeviceFault {
             Self::Lost => "Bring it nearer; what it keeps in its memory is fetched next time.",
             Self::Missing(_) => "Is it the right device, with the firmware of its profile? `wardline devices`.",
             Self::NotPaired => "Pair it: `wardline devices pair ID`.",
-            Self::BondLost => "Pair it again: `wardline devices forget ID`, then `wardline devices pair ID`.",
+            Self::BondLost => "Pair it again: `wardline devices pair ID`.",
             Self::Refused(_) => "Pair it again; if that does not help, its profile does not fit its firmware.",
             Self::Timeout => "It is tried again; if it stays so, take its battery out and in.",
             Self::History(_) => "It is tried again; see the manual for how to let it send.",

@@ -99,7 +99,7 @@ mod tests {
         assert_eq!(lived(100, |s| s < 20, false), all[..1], "letting go helped");
         assert_eq!(lived(100, |s| s < 11, false), [], "it was slow");
         // It is tried again, much later.
-        assert_eq!(lived(700, |_| true, false).len(), 5);
+        assert_eq!(lived(700, |_| true, false).len(), 6);
     }
 
     #[test]
