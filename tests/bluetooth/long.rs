@@ -57,11 +57,11 @@ fn measure(all: &[Arc<Peripheral>], n: u32) -> usize {
         .sum()
 }
 
-/// `RADIO_SECONDS=600`.
+/// `RADIO_SECONDS=900`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "long: ./dev long radio"]
 async fn hours_of_connections_and_faults_lose_nothing_and_nothing_creeps() {
-    let seconds = std::env::var("RADIO_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(600);
+    let seconds = std::env::var("RADIO_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(900);
     let manners = |i: u32| Manners {
         bonded: kind(i) == Tool::Glucometer,
         hangs_up_after: i.is_multiple_of(3).then_some(3),

@@ -21,7 +21,7 @@ use super::peers::Peers;
 use super::scan::Radio;
 use super::session::Fact;
 use super::silence::Silence;
-use super::slots::Slots;
+use super::slots::{Relief, Slots};
 use super::strangers::Strangers;
 use super::view::{Phase, RadioView};
 use super::{Forget, Known, Setup};
@@ -368,12 +368,18 @@ impl Keeper {
         }
     }
 
-    /// Whether bluetoothd holds connections that are not ours.
-    pub(super) fn look_for_held(&mut self, now: Stamp) {
+    /// Whether bluetoothd holds connections that are not ours, and what to do about it.
+    pub(super) fn look_for_held(&mut self, now: Stamp, busy: bool) -> Option<Relief> {
+        // While a person pairs, bluetoothd connects by itself, and is not to be disturbed.
+        if self.setup.window.state().is_some_and(|(_, stage)| !stage.is_over()) {
+            self.slots = Slots::default();
+            return None;
+        }
         self.slots.retain(|address| self.peers.all.contains_key(address));
         for (address, peer) in &self.peers.all {
             self.slots.seen(address, peer.is_held(), now);
         }
+        self.slots.look(now, busy)
     }
 
     /// bluetoothd holds a connection of this device: it is said.

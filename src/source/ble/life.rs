@@ -154,24 +154,8 @@ impl Keeper {
             return Ok(());
         }
         let (now, busy) = (self.now(), self.peers.connected() > 0);
-        self.look_for_held(now);
-        // A person is pairing: bluetoothd is at work, and not to be disturbed.
-        let pairing = self.setup.window.state().is_some_and(|(_, stage)| !stage.is_over());
-        match self.slots.look(now, busy).filter(|_| !pairing) {
-            Some(Relief::Release(address)) => {
-                self.is_stuck(&address);
-                release(address, life);
-            }
-            Some(Relief::Adapter) => {
-                tracing::warn!(
-                    code = RadioFault::Held.code(),
-                    "bluetoothd holds a connection that nobody uses: the adapter is started anew."
-                );
-                self.power_cycle(life);
-                return Ok(());
-            }
-            Some(Relief::Rebuild) => return Err(RadioFault::Held),
-            None => {}
+        if let Some(relief) = self.look_for_held(now, busy) {
+            return self.relieve(relief, life);
         }
         match self.silence.look(now, busy) {
             Some(Remedy::Scan) => self.rescan(life),
@@ -186,6 +170,25 @@ impl Keeper {
                 life.chore = Some(Box::pin(async move { bus.adapter_state().await.map(Some) }));
             }
             None => {}
+        }
+        Ok(())
+    }
+
+    /// bluetoothd holds a connection that nobody uses.
+    fn relieve(&mut self, relief: Relief, life: &mut Life) -> Result<(), RadioFault> {
+        match relief {
+            Relief::Release(address) => {
+                self.is_stuck(&address);
+                release(address, life);
+            }
+            Relief::Adapter => {
+                tracing::warn!(
+                    code = RadioFault::Held.code(),
+                    "bluetoothd holds a connection that nobody uses: the adapter is started anew."
+                );
+                self.power_cycle(life);
+            }
+            Relief::Rebuild => return Err(RadioFault::Held),
         }
         Ok(())
     }
