@@ -326,6 +326,16 @@ pub const BLE_CUT_OFF: u32 = 3;
 pub const BLE_QUARANTINE: Duration = Duration::from_secs(600);
 /// After the end of a connection, how long the commit of its last values is waited for.
 pub const BLE_SETTLE_MAX: Duration = Duration::from_secs(10);
+/// Gaps in a device's records that are kept, the newest.
+pub const BLE_GAPS_KEPT_MAX: usize = 8;
+/// So long a gap is said: a person comes by once a week.
+pub const BLE_GAP_SAID: Duration = Duration::from_secs(7 * 86_400);
+/// bluetoothd holds a connection that we let go, for so long: longer than the commit of its last values is waited for.
+pub const BLE_SLOT_HELD: Duration = Duration::from_secs(12);
+/// Between two steps against it.
+pub const BLE_SLOT_STEP: Duration = Duration::from_secs(10);
+/// The adapter is not switched off while other devices are connected, until a connection is held for so long.
+pub const BLE_SLOT_PATIENCE: Duration = Duration::from_secs(60);
 /// How often bluetoothd and the adapter are asked whether they work.
 pub const BLE_LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Nothing heard for so long, where something was heard before: the scan is started anew, then the adapter, then our part.

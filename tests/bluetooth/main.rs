@@ -7,6 +7,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::print_stdout,
     reason = "a test says what is wrong by ending"
 )]
 
@@ -15,7 +16,12 @@ mod bluez;
 mod support;
 
 mod asked;
+mod cgm;
+mod figures;
+mod gaps;
 mod healing;
+mod long;
 mod pairing;
 mod readings;
 mod rig;
+mod slots;

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use wardline::lab::device::Tool;
+use wardline::lab::device::{Mishap, Tool};
 
 use crate::bluez::{Manners, Method, Peripheral};
-use crate::rig::{Rig, peripheral};
+use crate::rig::{Rig, measured, peripheral};
 
 fn meter(number: u32, method: Method) -> (Arc<Peripheral>, usize) {
     peripheral(Tool::Glucometer, number, 5, Manners { pairing: Some(method), ..Manners::default() })
@@ -126,5 +126,31 @@ async fn a_bond_that_only_the_device_has_lost_is_said_as_well() {
     assert_eq!(code, Some(0), "{out}{err}");
     rig.until("all well", |rig| rig.device(&meter)["paired"] == true && rig.why(&meter).is_empty()).await;
     rig.holds(readings).await;
+    rig.stop();
+}
+
+/// X17: only the device has forgotten the bond; bluetoothd goes on believing in it, and would for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bond_that_only_the_device_forgot_is_said_not_hammered_at_and_paired_again() {
+    let (meter, readings) = meter(1, Method::Shows(123_456));
+    meter.bonded.store(true, Ordering::SeqCst);
+    let Some(mut rig) = Rig::start(vec![meter.clone()], &[], "").await else { return };
+    rig.holds(readings).await;
+    meter.wiped.store(true, Ordering::SeqCst);
+    rig.until("the loss", |rig| rig.why(&meter) == "WL-S064").await;
+    rig.until("the alert", |rig| rig.alerts("has forgotten this box") == 1).await;
+    assert_eq!(rig.device(&meter)["paired"], true, "bluetoothd does not know");
+    let before = meter.connects.load(Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    let tries = meter.connects.load(Ordering::SeqCst) - before;
+    assert!(tries <= 5, "{tries} tries in 20 s");
+    let (values, readings) = measured(Tool::Glucometer, 1, 9, Mishap::None);
+    *meter.values.lock().unwrap() = values;
+    // One order is enough: bluetoothd's half is taken away before.
+    let (out, err, code) = rig.gateway.cli(&["devices", "pair", &id(&meter), "--passkey", "123456"]);
+    assert_eq!(code, Some(0), "{out}{err}");
+    assert!(!meter.wiped.load(Ordering::SeqCst), "it was said to be paired and is not: {out}");
+    rig.holds(readings).await;
+    rig.until("the end of it", |rig| rig.alerts("has forgotten this box") == 0 && rig.why(&meter).is_empty()).await;
     rig.stop();
 }

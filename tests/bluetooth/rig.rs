@@ -55,6 +55,10 @@ impl Rig {
         }
         let mut gateway = Gateway::new(&text);
         gateway.environment("DBUS_SYSTEM_BUS_ADDRESS", &bus.address);
+        // Another build of it, for figures.
+        if let Some(binary) = std::env::var_os("WARDLINE_BINARY") {
+            gateway.binary = binary.into();
+        }
         gateway.start();
         Some(Self { bus, bluez: Some(bluez), gateway, endpoint, peripherals })
     }
@@ -76,7 +80,7 @@ impl Rig {
                 "{what} did not happen; {} observations\n{}\n{}",
                 counts.observations,
                 self.gateway.json(&["status"]),
-                self.peripherals.iter().map(|p| p.told()).collect::<Vec<_>>().join("\n")
+                self.peripherals.iter().map(|p| p.story()).collect::<Vec<_>>().join("\n")
             );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -93,6 +97,11 @@ impl Rig {
     /// The code of what went wrong last with a device.
     pub fn why(&self, p: &Peripheral) -> String {
         self.device(p)["why"]["code"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Open alerts that say this.
+    pub fn alerts(&self, what: &str) -> usize {
+        self.gateway.cli(&["alerts"]).0.lines().filter(|line| line.contains(what)).count()
     }
 
     /// The code of what is wrong with the radio.

@@ -18,7 +18,9 @@ use super::keeper::{Event, Keeper, TICK};
 use super::pairing::Window;
 use super::scan::Radio;
 use super::silence::Remedy;
+use super::slots::Relief;
 use super::view::Phase;
+use crate::fault::Explain;
 use crate::limits::BLE_LOOK_EVERY;
 
 /// Work on the adapter that takes its time: one piece at once.
@@ -35,7 +37,7 @@ struct Life {
     scanless: u32,
     /// Pairings and bonds that are being made or taken away.
     bonds: FuturesUnordered<BoxFuture<'static, ()>>,
-    /// Addresses that are said to be disconnected: whether it is so.
+    /// Addresses that are said to be disconnected, or should be: whether it is so.
     doubted: FuturesUnordered<BoxFuture<'static, (String, bool)>>,
 }
 
@@ -86,7 +88,7 @@ impl Keeper {
                     life.chore = None;
                     self.looked(done?, &mut life)?;
                 }
-                Some((address, connected)) = life.doubted.next() => if !connected { self.lost(&address) },
+                Some((address, connected)) = life.doubted.next() => if !connected { self.unlinked(&address) },
                 Some(()) = life.bonds.next() => {}
                 _ = ticks.tick() => self.second(&mut life)?,
                 signal = signals.next() => match signal {
@@ -143,13 +145,16 @@ impl Keeper {
     /// A device that a person pairs is asked as soon as it is heard.
     fn pair(&mut self, life: &mut Life) {
         let window = self.setup.window.clone();
-        let Some(address) =
-            window.waiting().filter(|id| self.is_near(id)).map(|id| super::peers::address(&id).to_owned())
-        else {
-            return;
-        };
-        window.talking();
+        let Some(id) = window.waiting().filter(|id| self.is_near(id)) else { return };
         let bus = life.bus.clone();
+        // What BlueZ still takes for paired it would not pair: its half is taken away, and the device is heard anew.
+        if self.is_half_bonded(&id) {
+            let address = self.forgotten(&id);
+            life.bonds.push(Box::pin(async move { drop(bus.forget(&address).await) }));
+            return;
+        }
+        let address = super::peers::address(&id).to_owned();
+        window.talking();
         life.bonds.push(Box::pin(async move {
             let paired = bus.pair(&address).await;
             window.over(paired.as_ref().copied().map_err(String::as_str));
@@ -163,8 +168,11 @@ impl Keeper {
         if life.chore.is_some() {
             return Ok(());
         }
-        let busy = self.peers.connected() > 0;
-        match self.silence.look(self.now(), busy) {
+        let (now, busy) = (self.now(), self.peers.connected() > 0);
+        if let Some(relief) = self.look_for_held(now, busy) {
+            return self.relieve(relief, life);
+        }
+        match self.silence.look(now, busy) {
             Some(Remedy::Scan) => self.rescan(life),
             Some(Remedy::Adapter) => self.power_cycle(life),
             Some(Remedy::Rebuild) => {
@@ -181,9 +189,31 @@ impl Keeper {
         Ok(())
     }
 
+    /// bluetoothd holds a connection that nobody uses.
+    fn relieve(&mut self, relief: Relief, life: &mut Life) -> Result<(), RadioFault> {
+        match relief {
+            Relief::Release(address) => {
+                self.is_stuck(&address);
+                release(address, life);
+            }
+            Relief::Adapter => {
+                tracing::warn!(
+                    code = RadioFault::Held.code(),
+                    "bluetoothd holds a connection that nobody uses: the adapter is started anew."
+                );
+                self.power_cycle(life);
+            }
+            Relief::Rebuild => return Err(RadioFault::Held),
+        }
+        Ok(())
+    }
+
     /// What a look at the adapter found.
     fn looked(&mut self, state: Option<AdapterState>, life: &mut Life) -> Result<(), RadioFault> {
-        let Some(state) = state else { return Ok(()) };
+        let Some(state) = state else {
+            self.try_stuck_again();
+            return Ok(());
+        };
         // While a device is being connected the controller may pause the scan.
         let connecting = self.peers.all.values().any(|p| p.health.phase == Phase::Connecting);
         if !state.powered {
@@ -218,6 +248,16 @@ impl Keeper {
             radio.scan().await.map(|()| None)
         }));
     }
+}
+
+/// Lets go of a device once more.
+fn release(address: String, life: &Life) {
+    let bus = life.bus.clone();
+    life.doubted.push(Box::pin(async move {
+        let _ = bus.disconnect(&address).await;
+        let connected = bus.is_connected(&address).await;
+        (address, connected)
+    }));
 }
 
 async fn chore(chore: &mut Option<Chore>) -> Result<Option<AdapterState>, RadioFault> {

@@ -24,6 +24,8 @@ pub(super) struct Peer {
     pub(super) link: u32,
     /// BlueZ knows it now: only then it can be connected.
     pub(super) present: bool,
+    /// BlueZ says that it is connected.
+    pub(super) linked: bool,
     /// It is only heard: its profile is for broadcasts.
     broadcasts: bool,
     /// What its advertisement says of its plan: how it bonds. `None`: known only once it is connected.
@@ -44,6 +46,7 @@ impl Peer {
             services: Vec::new(),
             link: 0,
             present: false,
+            linked: false,
             broadcasts: false,
             planned: None,
             woke: false,
@@ -57,6 +60,9 @@ impl Peer {
     /// It was heard, or something of it changed.
     pub(super) fn seen(&mut self, sighting: &Sighting, catalogue: &Catalogue, now: Stamp) {
         self.present = true;
+        if let Some(linked) = sighting.connected {
+            self.linked(linked);
+        }
         let heard = sighting.rssi.is_some() || !sighting.data.is_empty() || sighting.connected == Some(true);
         if heard {
             let slept = self.health.seen.is_none_or(|seen| now.since(seen) >= BLE_ASLEEP);
@@ -84,6 +90,14 @@ impl Peer {
             self.health.paired = paired;
         }
         self.broadcasts |= sighting.data.iter().any(|(service, _)| catalogue.hears(service));
+    }
+
+    /// BlueZ says that it is connected, or not.
+    pub(super) fn linked(&mut self, linked: bool) {
+        if self.linked && !linked && self.health.trouble == Some(DeviceFault::Stuck) {
+            self.health.trouble = None;
+        }
+        self.linked = linked;
     }
 
     /// A new chance at once: a person paired it, or the radio is back.
@@ -146,11 +160,18 @@ impl Peer {
 
     /// BlueZ has forgotten it, or the radio is gone.
     pub(super) fn vanished(&mut self) {
-        self.present = false;
+        (self.present, self.linked) = (false, false);
         if self.health.phase == Phase::Near {
             self.health.phase = Phase::Away;
             self.waits_since = None;
         }
+    }
+
+    /// BlueZ holds a connection of it that is not ours.
+    pub(super) fn is_held(&self) -> bool {
+        let ours = matches!(self.health.phase, Phase::Connecting | Phase::Connected);
+        let stuck = self.health.trouble == Some(DeviceFault::Stuck) && self.health.phase != Phase::Connected;
+        stuck || (self.linked && !ours)
     }
 
     /// It was not heard for a while.

@@ -72,6 +72,8 @@ impl Wire {
         match tokio::time::timeout(BLE_CONNECT_MAX, connecting(&self.connection, &self.device, &mut stood)).await {
             Ok(Ok(true)) => Ok(()),
             Ok(Err(e)) if no_answer(&format!("{e:?}")) == NoAnswer::Unauthorised => Err(DeviceFault::NotPaired),
+            // We ask for nothing: it is an earlier connection, that never came about.
+            Ok(Err(e)) if bus::error_name(&e).ends_with(".InProgress") => Err(DeviceFault::Stuck),
             // The link was there, and is gone before anything was asked.
             Ok(Ok(false) | Err(_)) if stood => Err(DeviceFault::CutOff),
             Ok(Ok(false) | Err(_)) | Err(_) => Err(DeviceFault::Connect),

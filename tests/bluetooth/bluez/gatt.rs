@@ -131,6 +131,12 @@ async fn tell(server: ObjectServer, p: Arc<Peripheral>, uuid: &'static str) {
     }
 }
 
+/// Under which a record is found again: its number, or the minute of a sensor's session.
+pub fn number(uuid: &str, bytes: &[u8]) -> u16 {
+    let at = if uuid == "2AA7" { 4..6 } else { 1..3 };
+    bytes.get(at).map_or(0, |n| u16::from_le_bytes([n[0], n[1]]))
+}
+
 /// A memory is asked: its records from a number on, then the answer.
 async fn report(server: ObjectServer, p: Arc<Peripheral>, request: Vec<u8>) {
     let from = match *request {
@@ -142,15 +148,14 @@ async fn report(server: ObjectServer, p: Arc<Peripheral>, request: Vec<u8>) {
         push(&server, &p, "2A52", &[6, 0, request.first().copied().unwrap_or(0), 2]).await;
         return;
     };
-    // A glucose sensor counts minutes, behind its value.
-    let number = |uuid: &str, bytes: &[u8]| {
-        let at = if uuid == "2AA7" { 4..6 } else { 1..3 };
-        bytes.get(at).map_or(0, |n| u16::from_le_bytes([n[0], n[1]]))
-    };
     let records: Vec<_> = p.values.lock().unwrap().iter().filter(|(u, b)| number(u, b) >= from).cloned().collect();
     let manners = p.manners();
     let mut told = 0;
     for (uuid, bytes) in &records {
+        if manners.loses == Some(number(uuid, bytes)) {
+            p.manners.lock().unwrap().loses = None;
+            continue;
+        }
         if !push(&server, &p, uuid, bytes).await {
             return;
         }
@@ -236,7 +241,8 @@ impl Characteristic {
 impl Characteristic {
     /// One that needs a bond refuses without it.
     fn allowed(&self) -> fdo::Result<()> {
-        let open = self.p.manners().pairing.is_none() || self.p.bonded.load(Ordering::SeqCst);
+        let bonded = self.p.bonded.load(Ordering::SeqCst) && !self.p.wiped.load(Ordering::SeqCst);
+        let open = self.p.manners().pairing.is_none() || bonded;
         if open { Ok(()) } else { Err(fdo::Error::AuthFailed("org.bluez.Error.NotPermitted: Not paired".into())) }
     }
 }
