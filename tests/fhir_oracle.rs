@@ -84,6 +84,13 @@ fn forms() -> Vec<Reading> {
         let mut doubtful = made(&mut n, row, |role| Some(number(role, "80", first)));
         doubtful.quality = QUALITIES.into();
         all.push(doubtful);
+        if row.components.len() == 1 {
+            let statistics = [Role::Value, Role::Minimum, Role::Maximum].map(|role| number(role, "80.5", first));
+            let counted = [number(Role::Count, "58", "1"), number(Role::Duration, "59.120", "s")];
+            n += 1;
+            let parts = statistics.into_iter().chain(counted).collect();
+            all.push(reading(n, "Patient/p1", row.id, &Value::Array(parts)));
+        }
         for site in SITES {
             let mut placed = made(&mut n, row, |role| Some(number(role, "37.0", first)));
             placed.site = Site::parse(site.id);
