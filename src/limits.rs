@@ -234,6 +234,12 @@ pub const RECORDS_HELD_MAX: usize = 64;
 pub const DEVICE_FRAMES_PER_SECOND: u32 = 100;
 /// And at once: more than can have waited in the broker as shipped (`config/mosquitto.conf`).
 pub const DEVICE_FRAMES_BURST: u32 = 170_000;
+/// Streams that are gathered at once; what is beyond is delivered value by value.
+pub const STREAMS_MAX: usize = 256;
+/// Bytes of one period of a stream, with six for each value.
+pub const STREAM_BYTES_MAX: usize = 60 * 1_024;
+/// A stream that says nothing for so long is over.
+pub const STREAM_QUIET: Duration = Duration::from_secs(5);
 /// Devices whose rates are remembered; of them, those that were quiet are forgotten first.
 pub const DEVICE_RATES_MAX: usize = 4_096;
 /// Of the frames of a flood, so many are kept as evidence; the rest is counted.

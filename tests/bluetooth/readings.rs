@@ -230,3 +230,32 @@ async fn broadcasts_are_read_without_connecting() {
     }
     rig.stop();
 }
+
+/// A strap of 24 values: alert rules see each, the centre gets means with their period, and the end of the process ends one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_is_delivered_as_means_and_no_value_is_missing_in_them() {
+    let (strap, values) = peripheral(Tool::HeartStrap, 1, 24, Manners::default());
+    let Some(mut rig) = Rig::start(vec![strap.clone()], &[], "stream_period_s = 60").await else { return };
+    rig.until("all its values", |rig| rig.device(&strap)["values"].as_u64().unwrap_or(0) >= values as u64).await;
+    rig.until("the mean", |rig| rig.endpoint.counts().observations >= 1).await;
+    rig.stop();
+    rig.gateway.start();
+    rig.until("every delivery", |rig| rig.gateway.json(&["outbox"])[0]["waiting"] == 0).await;
+    let (mut counted, mut means) = (0, 0);
+    for body in rig.endpoint.bodies("Observation") {
+        let o: serde_json::Value = serde_json::from_str(&body).unwrap();
+        let component = |code: &str| {
+            let all = o["component"].as_array().into_iter().flatten();
+            all.clone()
+                .find(|c| c["code"]["coding"][0]["code"] == code)
+                .map(|c| c["valueQuantity"]["value"].as_f64().unwrap())
+        };
+        counted += component("count").map_or(1, |n| n as usize);
+        let Some((least, most)) = component("minimum").zip(component("maximum")) else { continue };
+        let mean = o["valueQuantity"]["value"].as_f64().unwrap();
+        assert!(least <= mean && mean <= most && o["effectivePeriod"]["start"].is_string(), "{o}");
+        means += 1;
+    }
+    assert!(counted >= values && means >= 1 && means < values / 2, "{counted} of {values} in {means} means");
+    rig.stop();
+}

@@ -42,10 +42,12 @@ impl Rig {
     pub async fn start(peripherals: Vec<Arc<Peripheral>>, strangers: &[&str], extra: &str) -> Option<Self> {
         let bus = Bus::start()?;
         let bluez = Bluez::start(&bus, &peripherals).await;
-        let endpoint = Endpoint::start(Settings::default()).unwrap();
+        let endpoint = Endpoint::start(Settings { keep: true, ..Settings::default() }).unwrap();
+        // Each value of a stream, unless the test is about their means.
+        let each = if extra.contains("stream_period_s") { "" } else { "stream_period_s = 0\n" };
         let mut text = format!(
             "[journal]\nreserve_mib = 1\n\
-             [[source]]\nkind = \"bluetooth\"\nname = \"radio\"\n{extra}\n\
+             [[source]]\nkind = \"bluetooth\"\nname = \"radio\"\n{each}{extra}\n\
              [[destination]]\nkind = \"fhir\"\nname = \"centre\"\nurl = \"{}\"\nidempotency = \"conditional-create\"\n\
              [[patient]]\nreference = \"Patient/p1\"\n",
             endpoint.url()
