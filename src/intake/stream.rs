@@ -285,7 +285,7 @@ mod tests {
         let mut streams = for_each(60);
         let alone = reading("61", &[]);
         assert!(streams.gather(&frame(0), std::slice::from_ref(&alone)));
-        assert_eq!(of(streams.end()), [alone.clone()]);
+        assert_eq!(of(streams.end()), std::slice::from_ref(&alone));
         let stored = Reading { stored: true, ..alone.clone() };
         for other in [stored, fixtures::reading("blood-pressure")] {
             assert!(!streams.gather(&frame(1), &[other]));
