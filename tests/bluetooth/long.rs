@@ -1,5 +1,5 @@
-//! D12 for the radio: thousands of connections with faults between them, in real time against the fake, standing for 72 hours
-//! of a house with 20 devices that connect once an hour each: 1,440. File descriptors and memory must not creep.
+//! D12 for the radio: a thousand connections and more, with faults between them, in real time against the fake; 1,440 stand for
+//! 72 hours of a house with 20 devices that connect once an hour each. File descriptors and memory must not creep.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
