@@ -110,6 +110,22 @@ async fn a_lost_bond_is_said_and_paired_again() {
     rig.stop();
 }
 
+/// What it advertises was told before anybody knew it, and is not told again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_meter_that_was_a_stranger_is_not_tried_without_its_bond_either() {
+    let (meter, readings) = meter(1, Method::Shows(123_456));
+    let Some(mut rig) = Rig::start(vec![meter.clone()], &[&meter.address], "").await else { return };
+    rig.until("the stranger", |rig| rig.gateway.cli(&["devices", "scan"]).0.contains("standard-glucose")).await;
+    let (out, err, code) = rig.gateway.cli(&["devices", "add", &id(&meter), "--patient", "Patient/p1"]);
+    assert_eq!(code, Some(0), "{out}{err}");
+    rig.until("the refusal", |rig| rig.why(&meter) == "WL-S063").await;
+    assert_eq!(meter.connects.load(Ordering::SeqCst), 0, "what needs a bond is not tried without one");
+    let (out, err, code) = rig.gateway.cli(&["devices", "pair", &id(&meter), "--passkey", "123456"]);
+    assert_eq!(code, Some(0), "{out}{err}");
+    rig.holds(readings).await;
+    rig.stop();
+}
+
 /// As the real bluetoothd shows a device that was reset: the bond stands, and each link ends at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bond_that_only_the_device_has_lost_is_said_as_well() {

@@ -227,7 +227,7 @@ class Peripheral:
         self.tell('written', uuid, value.hex())
         self.written.append((uuid, bytes(value)))
         if uuid == RACP:
-            asyncio.create_task(self.report(self.link, bytes(value)))
+            asyncio.create_task(self.answer(self.link, bytes(value)))
 
     async def send(self, link, uuid, value):
         c = self.characteristics[uuid]
@@ -253,6 +253,12 @@ class Peripheral:
                 return await self.hang_up()
             await asyncio.sleep(0.02)
         self.tell('has told all')
+
+    async def answer(self, link, request):
+        try:
+            await self.report(link, request)
+        except ConnectionError:
+            self.tell('the link broke while it told its memory')
 
     async def report(self, link, request):
         """A memory is asked: its records from a number on, then the answer."""

@@ -201,7 +201,7 @@ impl Keeper {
                 self.lines.clear();
             }
             Event::News((number, id, news)) => self.news(number, &id, news),
-            Event::Known => self.learn_known(),
+            Event::Known => drop(self.learn_known()),
             Event::Joined => {}
             Event::Forget((_, answer)) => drop(answer.send(Err("there is no Bluetooth now".into()))),
             Event::Stop => return true,
@@ -209,8 +209,11 @@ impl Keeper {
         false
     }
 
-    fn learn_known(&mut self) {
+    /// Takes over which devices are known; answers with the addresses of new ones.
+    pub(super) fn learn_known(&mut self) -> Vec<String> {
         let known: Arc<Known> = self.setup.known.borrow_and_update().clone();
+        let address = |id: &DeviceId| super::peers::address(id).to_ascii_uppercase();
+        let new = known.keys().map(address).filter(|a| !self.peers.all.contains_key(a)).collect();
         self.peers.know(known.keys().cloned());
         for peer in self.peers.all.values_mut() {
             peer.health.gaps = self.memory.of(&peer.health.id).gaps;
@@ -218,6 +221,7 @@ impl Keeper {
         self.memory.retain(|id| known.contains_key(id));
         self.broadcasts.retain(|(address, _), _| self.peers.all.contains_key(address));
         self.strangers.forget(|address| self.peers.all.contains_key(address));
+        new
     }
 
     fn news(&mut self, number: u32, id: &DeviceId, news: News) {

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::agent;
-use super::bus::{AdapterState, Bus, Signal};
+use super::bus::{AdapterState, Bus, Sighting, Signal};
 use super::fault::RadioFault;
 use super::keeper::{Event, Keeper, TICK};
 use super::pairing::Window;
@@ -37,6 +37,8 @@ struct Life {
     scanless: u32,
     /// Pairings and bonds that are being made or taken away.
     bonds: FuturesUnordered<BoxFuture<'static, ()>>,
+    /// What BlueZ knows of devices that joined: it told of them before anybody listened.
+    joined: FuturesUnordered<BoxFuture<'static, Option<Sighting>>>,
     /// Addresses that are said to be disconnected, or should be: whether it is so.
     doubted: FuturesUnordered<BoxFuture<'static, (String, bool)>>,
 }
@@ -80,6 +82,7 @@ impl Keeper {
                             let _ = answer.send(bus.forget(&address).await);
                         }));
                     }
+                    Event::Known => self.joined(&life),
                     event => {
                         self.take(event);
                     }
@@ -90,12 +93,21 @@ impl Keeper {
                 }
                 Some((address, connected)) = life.doubted.next() => if !connected { self.unlinked(&address) },
                 Some(()) = life.bonds.next() => {}
+                Some(joined) = life.joined.next() => joined.into_iter().for_each(|sighting| self.heard(sighting)),
                 _ = ticks.tick() => self.second(&mut life)?,
                 signal = signals.next() => match signal {
                     Some(signal) => self.signal(signal, &mut life)?,
                     None => return Err(RadioFault::NoBus),
                 },
             }
+        }
+    }
+
+    /// Devices joined: what BlueZ knows of them is asked for, their names, services and bonds.
+    fn joined(&mut self, life: &Life) {
+        for address in self.learn_known() {
+            let bus = life.bus.clone();
+            life.joined.push(Box::pin(async move { bus.known(&address).await }));
         }
     }
 
@@ -294,6 +306,7 @@ async fn open(
         look: Instant::now() + BLE_LOOK_EVERY,
         scanless: 0,
         bonds: FuturesUnordered::new(),
+        joined: FuturesUnordered::new(),
         doubted: FuturesUnordered::new(),
     };
     Ok((life, known, signals))

@@ -52,7 +52,7 @@ pub async fn build(server: &ObjectServer, p: &Arc<Peripheral>) {
             let at = format!("{path}/char{:04x}", 0x100 + i);
             let notifying = Arc::new(AtomicBool::new(false));
             let c = Characteristic { uuid, how, service: path.clone(), notifying, p: p.clone() };
-            let _ = server.remove::<Characteristic, _>(at.as_str()).await;
+            // One of an earlier connection stays, and whoever listens to it.
             let _ = server.at(at.as_str(), c).await;
         }
     }
