@@ -116,8 +116,9 @@ impl Rig {
         std::fs::read_dir(format!("/proc/{}/fd", self.gateway.pid())).unwrap().count()
     }
 
-    /// Ends the gateway in order.
+    /// Ends the gateway in order, and at once.
     pub fn stop(&mut self) {
         assert_eq!(self.gateway.stop(), Some(0), "{}", self.gateway.log());
+        assert!(!self.gateway.log().contains("Shutdown took too long"), "{}", self.gateway.log());
     }
 }

@@ -61,6 +61,8 @@ pub(super) struct Keeper {
     pub(super) radio: Option<Radio>,
     told: Option<RadioFault>,
     untold: bool,
+    /// It was told to stop, and knows.
+    stopping: bool,
 }
 
 /// Something that happens whether or not there is a radio.
@@ -97,6 +99,7 @@ impl Keeper {
             radio: None,
             told: None,
             untold: false,
+            stopping: false,
         };
         keeper.learn_known();
         keeper
@@ -172,7 +175,6 @@ impl Keeper {
 
     /// What comes next, radio or not.
     pub(super) async fn event(&mut self) -> Event {
-        let stopped = self.port.stop.is_cancelled();
         tokio::select! {
             biased;
             ticket = self.port.kept.recv(), if !self.untold => ticket.map_or(Event::Untold, Event::Kept),
@@ -180,7 +182,10 @@ impl Keeper {
             Some(_) = self.links.join_next() => Event::Joined,
             Ok(()) = self.setup.known.changed() => Event::Known,
             Some(order) = self.setup.forget.recv() => Event::Forget(order),
-            () = self.port.stop.cancelled(), if !stopped => Event::Stop,
+            () = self.port.stop.cancelled(), if !self.stopping => {
+                self.stopping = true;
+                Event::Stop
+            }
             else => std::future::pending().await,
         }
     }
