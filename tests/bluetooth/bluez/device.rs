@@ -107,6 +107,7 @@ impl Device {
             return Err(fdo::Error::Failed("le-connection-abort-by-local".into()));
         }
         if !self.connected.swap(true, Ordering::SeqCst) {
+            self.p.links.fetch_add(1, Ordering::SeqCst);
             let now = self.state.connected.fetch_add(1, Ordering::SeqCst) + 1;
             self.state.connected_most.fetch_max(now, Ordering::SeqCst);
         }

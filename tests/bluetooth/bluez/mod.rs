@@ -128,6 +128,8 @@ pub struct Peripheral {
     pub sent: AtomicUsize,
     /// Calls of `Connect`.
     pub connects: AtomicUsize,
+    /// Links that came about.
+    pub links: AtomicUsize,
     /// It has a bond with this host.
     pub bonded: AtomicBool,
     /// What was written: UUID and octets.
@@ -163,6 +165,7 @@ impl Peripheral {
             values: Mutex::new(values),
             sent: AtomicUsize::new(0),
             connects: AtomicUsize::new(0),
+            links: AtomicUsize::new(0),
             bonded: AtomicBool::new(manners.bonded),
             manners: Mutex::new(manners),
             written: Mutex::default(),
