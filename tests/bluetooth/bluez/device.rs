@@ -153,7 +153,9 @@ impl Device {
             self.state.connected.fetch_sub(1, Ordering::SeqCst);
             std::future::pending::<()>().await;
         }
-        self.connected.store(true, Ordering::SeqCst);
+        if !self.connected.swap(true, Ordering::SeqCst) {
+            self.p.links.fetch_add(1, Ordering::SeqCst);
+        }
         self.connected_changed(&emitter).await?;
         tokio::spawn(resolve(server.clone(), self.p.clone()));
         Ok(())

@@ -150,13 +150,14 @@ async fn report(server: ObjectServer, p: Arc<Peripheral>, request: Vec<u8>) {
     };
     let records: Vec<_> = p.values.lock().unwrap().iter().filter(|(u, b)| number(u, b) >= from).cloned().collect();
     let manners = p.manners();
-    let mut told = 0;
+    let (mut told, link) = (0, p.links.load(Ordering::SeqCst));
     for (uuid, bytes) in &records {
         if manners.loses == Some(number(uuid, bytes)) {
             p.manners.lock().unwrap().loses = None;
             continue;
         }
-        if !push(&server, &p, uuid, bytes).await {
+        // Of this link only.
+        if p.links.load(Ordering::SeqCst) != link || !push(&server, &p, uuid, bytes).await {
             return;
         }
         told += 1;

@@ -152,6 +152,8 @@ pub struct Peripheral {
     pub sent: AtomicUsize,
     /// Calls of `Connect`.
     pub connects: AtomicUsize,
+    /// Links that came about.
+    pub links: AtomicUsize,
     /// The host has a bond with it.
     pub bonded: AtomicBool,
     /// It has forgotten its half of the bond.
@@ -193,6 +195,7 @@ impl Peripheral {
             values: Mutex::new(values),
             sent: AtomicUsize::new(0),
             connects: AtomicUsize::new(0),
+            links: AtomicUsize::new(0),
             bonded: AtomicBool::new(manners.bonded),
             wiped: AtomicBool::new(false),
             reads: Mutex::default(),
