@@ -234,6 +234,12 @@ pub const RECORDS_HELD_MAX: usize = 64;
 pub const DEVICE_FRAMES_PER_SECOND: u32 = 100;
 /// And at once: more than can have waited in the broker as shipped (`config/mosquitto.conf`).
 pub const DEVICE_FRAMES_BURST: u32 = 170_000;
+/// Streams that are gathered at once; what is beyond is delivered value by value.
+pub const STREAMS_MAX: usize = 256;
+/// Bytes of one period of a stream, with six for each value.
+pub const STREAM_BYTES_MAX: usize = 60 * 1_024;
+/// A stream that says nothing for so long is over.
+pub const STREAM_QUIET: Duration = Duration::from_secs(5);
 /// Devices whose rates are remembered; of them, those that were quiet are forgotten first.
 pub const DEVICE_RATES_MAX: usize = 4_096;
 /// Of the frames of a flood, so many are kept as evidence; the rest is counted.
@@ -320,10 +326,22 @@ pub const BLE_VALUES_WAITING_MAX: usize = 512;
 pub const BLE_VALUES_PER_S: u32 = 20;
 /// Values beyond it that are forgiven: a memory that is sent without being asked.
 pub const BLE_VALUES_BURST: u32 = 1_000;
+/// A bonded device that ends so many connections in a row at once has lost its half of the bond; fewer can be a weak link.
+pub const BLE_CUT_OFF: u32 = 3;
 /// A device that floods is left alone for so long.
 pub const BLE_QUARANTINE: Duration = Duration::from_secs(600);
 /// After the end of a connection, how long the commit of its last values is waited for.
 pub const BLE_SETTLE_MAX: Duration = Duration::from_secs(10);
+/// Gaps in a device's records that are kept, the newest.
+pub const BLE_GAPS_KEPT_MAX: usize = 8;
+/// So long a gap is said: a person comes by once a week.
+pub const BLE_GAP_SAID: Duration = Duration::from_secs(7 * 86_400);
+/// bluetoothd holds a connection that we let go, for so long: longer than the commit of its last values is waited for.
+pub const BLE_SLOT_HELD: Duration = Duration::from_secs(12);
+/// Between two steps against it.
+pub const BLE_SLOT_STEP: Duration = Duration::from_secs(10);
+/// The adapter is not switched off while other devices are connected, until a connection is held for so long.
+pub const BLE_SLOT_PATIENCE: Duration = Duration::from_secs(60);
 /// How often bluetoothd and the adapter are asked whether they work.
 pub const BLE_LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Nothing heard for so long, where something was heard before: the scan is started anew, then the adapter, then our part.

@@ -409,6 +409,14 @@ pub struct Reading {
 }
 
 impl Reading {
+    /// How long the period was that it stands for, milliseconds. `None`: it stands for a moment.
+    pub fn lasted_ms(&self) -> Option<i64> {
+        let (seconds, _) = self.number(Role::Duration)?;
+        let ms = seconds.scale10(3).round(0)?;
+        i64::try_from(10_i128.checked_pow(u32::try_from(ms.exponent()).ok()?)?.checked_mul(i128::from(ms.mantissa()))?)
+            .ok()
+    }
+
     /// The number in this role, with its unit.
     pub fn number(&self, role: Role) -> Option<(Decimal, Unit)> {
         self.parts.iter().find(|p| p.role == role).and_then(Part::number)

@@ -41,6 +41,14 @@ pub enum Role {
     Diastolic,
     /// Mean arterial pressure.
     Mean,
+    /// The lowest value of a period, whose mean is the value.
+    Minimum,
+    /// The highest of it.
+    Maximum,
+    /// How many there were.
+    Count,
+    /// How long it was, seconds.
+    Duration,
 }
 
 /// Mantissa and exponent of the lowest and of the highest value.

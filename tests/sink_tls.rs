@@ -165,8 +165,13 @@ async fn a_destination_that_asks_for_our_certificate_gets_it_and_a_renewed_one_c
     support::within("an outcome", sink.deliver(&heart_rates(0..1), &[])).await;
     assert!(server.requests().is_empty());
     Identity::new(Some(&ours), &[], ALWAYS).put(folder.path(), "client");
-    support::within("an outcome", sink.deliver(&heart_rates(0..1), &[])).await;
-    assert_eq!(server.requests().len(), 1);
+    // A connection that the server has just given up may be taken for a good one once.
+    let renewed = async {
+        while server.requests().is_empty() {
+            sink.deliver(&heart_rates(0..1), &[]).await;
+        }
+    };
+    support::within("a request with the renewed certificate", renewed).await;
 }
 
 #[test]

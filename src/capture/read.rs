@@ -38,9 +38,9 @@ pub enum CaptureError {
 impl Explain for CaptureError {
     fn code(&self) -> &'static str {
         match self {
-            Self::Unreadable(_) => "WL-S071",
-            Self::Malformed { .. } => "WL-S072",
-            Self::TooLarge { .. } => "WL-S073",
+            Self::Unreadable(_) => "WL-S080",
+            Self::Malformed { .. } => "WL-S081",
+            Self::TooLarge { .. } => "WL-S082",
         }
     }
     fn remedy(&self) -> &'static str {
@@ -179,14 +179,14 @@ mod tests {
     fn hostile_files_are_refused_by_their_line() {
         let after = |line: &str| refused(&format!("{HEAD}{line}\n"));
         for (line, code) in [
-            ("{\"ms\":1,\"kind\":\"exec\"}", "WL-S072"),
-            ("{\"ms\":1,\"kind\":\"heard\",\"patient\":\"x\"}", "WL-S072"),
-            ("{\"ms\":-1,\"kind\":\"heard\"}", "WL-S072"),
-            ("{\"ms\":1,\"kind\":\"read\",\"hex\":\"00\"}", "WL-S072"),
-            ("{\"ms\":1,\"kind\":\"read\",\"characteristic\":\"2A35\",\"hex\":\"0\"}", "WL-S072"),
-            ("{\"ms\":1,\"kind\":\"read\",\"characteristic\":\"2A35\",\"hex\":\"0é\"}", "WL-S072"),
-            ("{\"ms\":1,\"kind\":\"heard\",\"name\":\"\\u001b[2J\"}", "WL-S072"),
-            ("\u{0}", "WL-S072"),
+            ("{\"ms\":1,\"kind\":\"exec\"}", "WL-S081"),
+            ("{\"ms\":1,\"kind\":\"heard\",\"patient\":\"x\"}", "WL-S081"),
+            ("{\"ms\":-1,\"kind\":\"heard\"}", "WL-S081"),
+            ("{\"ms\":1,\"kind\":\"read\",\"hex\":\"00\"}", "WL-S081"),
+            ("{\"ms\":1,\"kind\":\"read\",\"characteristic\":\"2A35\",\"hex\":\"0\"}", "WL-S081"),
+            ("{\"ms\":1,\"kind\":\"read\",\"characteristic\":\"2A35\",\"hex\":\"0é\"}", "WL-S081"),
+            ("{\"ms\":1,\"kind\":\"heard\",\"name\":\"\\u001b[2J\"}", "WL-S081"),
+            ("\u{0}", "WL-S081"),
         ] {
             let said = after(line);
             assert!(said.starts_with(code) && said.contains("line 2"), "{line}: {said}");
@@ -194,10 +194,10 @@ mod tests {
         let back = "{\"ms\":5,\"kind\":\"heard\"}\n{\"ms\":4,\"kind\":\"heard\"}";
         assert!(after(back).contains("line 3"), "{}", after(back));
         let long = format!("{{\"ms\":1,\"kind\":\"heard\",\"name\":\"{}\"}}", "x".repeat(CAPTURE_LINE_BYTES_MAX));
-        assert!(after(&long).starts_with("WL-S073") && after(&long).contains("line 2"));
-        assert!(after(&"{\"ms\":1,\"kind\":\"heard\"}\n".repeat(CAPTURE_LINES_MAX + 1)).starts_with("WL-S073"));
-        assert!(after(&"\n".repeat(CAPTURE_BYTES_MAX)).starts_with("WL-S073"));
-        assert!(after(&"[".repeat(60_000)).starts_with("WL-S072"));
+        assert!(after(&long).starts_with("WL-S082") && after(&long).contains("line 2"));
+        assert!(after(&"{\"ms\":1,\"kind\":\"heard\"}\n".repeat(CAPTURE_LINES_MAX + 1)).starts_with("WL-S082"));
+        assert!(after(&"\n".repeat(CAPTURE_BYTES_MAX)).starts_with("WL-S082"));
+        assert!(after(&"[".repeat(60_000)).starts_with("WL-S081"));
         let octets = "00".repeat(CHARACTERISTIC_BYTES_MAX + 2);
         let line = format!("{{\"ms\":1,\"kind\":\"read\",\"characteristic\":\"2A35\",\"hex\":\"{octets}\"}}");
         assert!(after(&line).contains("line 2"));
@@ -207,7 +207,7 @@ mod tests {
     fn what_is_no_capture_is_said_without_its_words() {
         for text in ["", "hello", "{}", "{\"wardline_capture\":1}", "null", "[\"Patient/8f2c\"]"] {
             let said = refused(text);
-            assert!(said.starts_with("WL-S072: line 1") && !said.contains("8f2c"), "{text}: {said}");
+            assert!(said.starts_with("WL-S081: line 1") && !said.contains("8f2c"), "{text}: {said}");
         }
         assert!(refused(&HEAD.replace(":1,", ":2,")).contains("format 2"));
     }

@@ -111,6 +111,9 @@ pub(super) fn radio(radio: &RadioState, now: Stamp) -> String {
         ]);
     }
     out.push_str(&table.render("No Bluetooth device is known: `wardline devices scan` shows who is around."));
+    for d in &radio.devices {
+        d.gaps.iter().for_each(|gap| out.push_str(&format!("{}: {} ({})\n", d.id, gap.text, gap.code)));
+    }
     out
 }
 

@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::lab::endpoint::{self, Endpoint, Manners, Settings};
 use crate::lab::mqtt::{self, Target};
 use crate::lab::patient::DAY;
+use crate::lab::peripheral;
 use crate::lab::ward::{Tempo, Ward};
 
 /// Arguments of `wardline lab`.
@@ -28,6 +29,15 @@ enum What {
     Endpoint(EndpointArgs),
     /// Virtual patients and their devices, publishing to an MQTT broker.
     Devices(DevicesArgs),
+    /// Virtual Bluetooth peripherals, as JSON: what each offers over the air and has measured.
+    Peripherals(PeripheralsArgs),
+}
+
+#[derive(clap::Args)]
+struct PeripheralsArgs {
+    /// Hours of measurements in each.
+    #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    hours: u32,
 }
 
 #[derive(clap::Args)]
@@ -90,6 +100,10 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.what {
         What::Endpoint(args) => serve(args),
         What::Devices(args) => publish(args),
+        What::Peripherals(args) => {
+            println!("{}", serde_json::to_string(&peripheral::table(args.hours)?)?);
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::alarm::{Alert, Priority};
 use crate::clock::Stamp;
-use crate::reading::{Reading, Value};
+use crate::reading::{Part, Reading, Value};
 
 /// A terminal that says nothing else.
 const WIDTH: usize = 80;
@@ -88,7 +88,8 @@ pub fn value(reading: &Reading) -> String {
         Value::Number(n) => n.to_string(),
         Value::Absent(_) => "-".into(),
     };
-    let numbers: Vec<_> = reading.parts.iter().map(|p| number(&p.value)).collect();
+    let shown = |p: &&Part| reading.vital.component(p.role).is_some();
+    let numbers: Vec<_> = reading.parts.iter().filter(shown).map(|p| number(&p.value)).collect();
     let unit = reading.parts.first().map_or("", |p| p.unit.display());
     format!("{} {unit}", numbers.join("/")).trim_end().to_owned()
 }

@@ -300,6 +300,7 @@ fn check_bluetooth(f: &mut Findings, bluetooth: &BluetoothSettings) {
     let key = |field: &str| format!("source {}, {field}", bluetooth.name);
     f.name("source.name", &bluetooth.name);
     f.range(&key("max_connected"), bluetooth.max_connected, 1, limits::BLE_CONNECTED_MAX);
+    f.range(&key("stream_period_s"), bluetooth.stream_period_s, 0, 3_600);
     f.range(&key("silence_alert_min"), bluetooth.silence_alert_min, 0, 1_440);
     let fits = |name: &str| name.strip_prefix("hci").is_some_and(|n| n.parse::<u8>().is_ok());
     if bluetooth.adapter.as_deref().is_some_and(|name| !fits(name)) {

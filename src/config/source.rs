@@ -41,6 +41,13 @@ pub struct BluetoothSettings {
     /// Minutes without any advertisement, after restarts that did not help, that are an alert; 0: never.
     #[serde(default = "silence_alert_min")]
     pub silence_alert_min: u32,
+    /// Values of a stream are delivered as their mean over so many seconds; 0: each value.
+    #[serde(default = "stream_period")]
+    pub stream_period_s: u64,
+}
+
+fn stream_period() -> u64 {
+    60
 }
 
 fn max_connected() -> usize {

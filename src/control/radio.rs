@@ -231,6 +231,9 @@ pub struct Peripheral {
     pub clock_ahead_s: Option<i64>,
     /// What went wrong last.
     pub why: Option<Why>,
+    /// Records of its memory that were never seen here.
+    #[serde(default)]
+    pub gaps: Vec<Why>,
 }
 
 /// A device that is not known and never connected to.

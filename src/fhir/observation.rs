@@ -20,7 +20,7 @@ use super::types::{
 use crate::decimal::Decimal;
 use crate::reading::{Absence, Part, Reading, TimeMethod, Value};
 use crate::unit::{Dimension, Unit};
-use crate::vital::{Category, Component as Row, Site, Vital};
+use crate::vital::{Category, Component as Row, Role, Site, Vital};
 
 /// What the resources of one destination have in common.
 #[derive(Clone, Debug)]
@@ -44,7 +44,10 @@ struct Observation<'a> {
     category: &'a RawValue,
     code: &'a RawValue,
     subject: Reference<'a>,
-    effective_date_time: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    effective_date_time: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    effective_period: Option<Period>,
     performer: [Reference<'a>; 1],
     #[serde(skip_serializing_if = "Option::is_none")]
     value_quantity: Option<Quantity>,
@@ -56,9 +59,17 @@ struct Observation<'a> {
     note: Vec<Annotation<'static>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     body_site: Option<One<'static>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    method: Option<One<'static>>,
     device: Reference<'a>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     component: Vec<Component>,
+}
+
+#[derive(Serialize)]
+struct Period {
+    start: String,
+    end: String,
 }
 
 #[derive(Serialize)]
@@ -150,7 +161,8 @@ pub fn write(
         [only] => Some(measured(vital, reading.parts.iter().find(|p| p.role == only.role), &labels)?),
         _ => None,
     };
-    let component = if single.is_some() { Vec::new() } else { panel(reading, &labels)? };
+    let period = period(reading);
+    let component = if single.is_some() { statistics(reading)? } else { panel(reading, &labels)? };
     let Measured(value_quantity, data_absent_reason) = single.unwrap_or(Measured(None, None));
     let common = Common::of(reading, scope, &labels)?;
     let observation = Observation {
@@ -163,7 +175,9 @@ pub fn write(
         category: &common.category,
         code: &common.code,
         subject: Reference::to(patient),
-        effective_date_time: effective(reading).ok_or(Unmappable::Undated)?,
+        effective_date_time: if period.is_some() { None } else { Some(effective(reading).ok_or(Unmappable::Undated)?) },
+        method: period.is_some().then(|| one(system::STATISTICS, "average")),
+        effective_period: period,
         performer: [Reference::to(patient)],
         value_quantity,
         data_absent_reason,
@@ -186,6 +200,29 @@ fn effective(reading: &Reading) -> Option<String> {
     let at = taken.at_ms?;
     let stated = taken.method == TimeMethod::DeviceInstant && at % 1_000 != 0;
     Some(date_time(at, stated || taken.uncertainty_ms < 1_000))
+}
+
+/// Of the mean of a stream.
+fn period(reading: &Reading) -> Option<Period> {
+    let (start, lasted) = (reading.taken.at_ms?, reading.lasted_ms()?);
+    Some(Period { start: date_time(start, true), end: date_time(start.checked_add(lasted)?, true) })
+}
+
+/// Minimum, maximum and number of the values of a period.
+fn statistics(reading: &Reading) -> Result<Vec<Component>, Unmappable> {
+    let rows = [(Role::Minimum, "minimum"), (Role::Maximum, "maximum"), (Role::Count, "count")];
+    let mut components = Vec::new();
+    for (role, code) in rows {
+        let Some((n, unit)) = reading.number(role) else { continue };
+        let as_is = role == Role::Count;
+        let (value, unit) =
+            if as_is { (n, unit) } else { deliverable(reading.vital, n, unit).ok_or(Unmappable::Unit)? };
+        let quantity =
+            Quantity { value, comparator: None, unit: unit.display(), system: system::UCUM, code: unit.ucum() };
+        let code = Concept { coding: Some(vec![Coding::new(system::STATISTICS, code)]), text: None };
+        components.push(Component { code, value_quantity: Some(quantity), data_absent_reason: None });
+    }
+    Ok(components)
 }
 
 fn category(category: Category) -> [One<'static>; 2] {

@@ -4,7 +4,7 @@ use super::fixtures::{alert, nth, reading};
 use super::*;
 use crate::alarm::{Acknowledged, Condition, Happened};
 use crate::clock::Stamp;
-use crate::reading::{Absence, DeviceId, DeviceTime, PatientId, Quality, Reading, TimeMethod, Value};
+use crate::reading::{Absence, DeviceId, DeviceTime, Part, PatientId, Quality, Reading, TimeMethod, Value};
 use crate::unit::Unit;
 use crate::vital::{Role, Site, VITALS};
 use std::sync::Arc;
@@ -100,6 +100,46 @@ fn decimals_are_the_devices() {
     quantity("1.70", "m", "body-height", "170", "cm");
     quantity("1.705", "m", "body-height", "170.5", "cm");
     quantity("165.35", "[lb_av]", "body-weight", "165.35", "[lb_av]");
+}
+
+/// The mean of a stream: its period, how it was made, and what it was made from.
+#[test]
+fn a_period_of_a_stream_is_an_average_with_its_statistics() {
+    let mut r = of("heart-rate", "61.5", "/min");
+    let part = |role, value: &str, unit| Part {
+        role,
+        value: Value::Number(value.parse().unwrap()),
+        unit: Unit::parse(unit).unwrap(),
+    };
+    r.parts.extend([
+        part(Role::Minimum, "60", "/min"),
+        part(Role::Maximum, "63", "{beats}/min"),
+        part(Role::Count, "58", "1"),
+        part(Role::Duration, "59.120", "s"),
+    ]);
+    let o = observation(&r);
+    assert_eq!(o["effectivePeriod"], json!({"start": "2026-11-22T10:11:11.250Z", "end": "2026-11-22T10:12:10.370Z"}));
+    assert!(o.get("effectiveDateTime").is_none());
+    assert_eq!(o["valueQuantity"]["value"], json!(61.5));
+    let statistics = "http://terminology.hl7.org/CodeSystem/observation-statistics";
+    assert_eq!(o["method"], json!({"coding": [{"system": statistics, "code": "average"}]}));
+    let quantity = |value, unit: &str, code| json!({"value": value, "unit": unit, "system": "http://unitsofmeasure.org", "code": code});
+    let told: Vec<_> = o["component"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| (c["code"]["coding"][0]["code"].clone(), c["valueQuantity"].clone()))
+        .collect();
+    let mut count = quantity(58, "", "1");
+    count.as_object_mut().unwrap().remove("unit");
+    assert_eq!(
+        told,
+        [
+            (json!("minimum"), quantity(60, "/min", "/min")),
+            (json!("maximum"), quantity(63, "/min", "/min")),
+            (json!("count"), count)
+        ]
+    );
 }
 
 #[test]

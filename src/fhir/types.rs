@@ -15,6 +15,7 @@ pub(super) mod system {
     pub const PHD_CATEGORY: &str = "http://hl7.org/fhir/uv/phd/CodeSystem/PhdObservationCategories";
     pub const DATA_ABSENT_REASON: &str = "http://terminology.hl7.org/CodeSystem/data-absent-reason";
     pub const INTERPRETATION: &str = "http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation";
+    pub const STATISTICS: &str = "http://terminology.hl7.org/CodeSystem/observation-statistics";
     pub const MEASUREMENT_STATUS: &str = "http://hl7.org/fhir/uv/pocd/CodeSystem/measurement-status";
     pub const ACT_REASON: &str = "http://terminology.hl7.org/CodeSystem/v3-ActReason";
     pub const US_CORE_TAGS: &str = "http://hl7.org/fhir/us/core/CodeSystem/us-core-tags";

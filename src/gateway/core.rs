@@ -7,6 +7,7 @@ use crate::alarm::AlertEvent;
 use crate::alert::{Engine, Input};
 use crate::clock::Stamp;
 use crate::intake::Intake;
+use crate::intake::stream::Streams;
 use crate::profile::{Decoded, Decoder};
 use crate::reading::{Arrival, Delivery, Frame, Reject};
 
@@ -18,20 +19,37 @@ pub(super) struct Core {
     pub(super) decoder: Decoder,
     pub(super) intake: Intake,
     pub(super) engine: Engine,
+    pub(super) streams: Streams,
+}
+
+/// What became of a frame.
+pub(super) struct Look {
+    pub(super) arrival: Arrival,
+    /// It is part of a stream's period: the period is kept, this one frame is not.
+    pub(super) gathered: bool,
+    pub(super) events: Vec<AlertEvent>,
 }
 
 impl Core {
     /// The arrival to keep, and what the alert engine made of it.
-    pub(super) fn take(&mut self, frame: Frame, now: Stamp) -> (Arrival, Vec<AlertEvent>) {
+    pub(super) fn take(&mut self, frame: Frame, now: Stamp) -> Look {
         let decoded = match frame.delivery {
             Delivery::Cut { .. } => Err(OVERSIZED),
             Delivery::Live | Delivery::Waited => self.decoder.decode(&frame),
         };
         let decoded = match decoded {
             Ok(decoded) => decoded,
-            Err(reject) => return (Arrival { frame, undated: false, outcome: Err(reject) }, Vec::new()),
+            Err(reject) => {
+                let arrival = Arrival { frame, undated: false, outcome: Err(reject) };
+                return Look { arrival, gathered: false, events: Vec::new() };
+            }
         };
-        self.understood(frame, decoded, now)
+        let stream = decoded.stream;
+        let (arrival, events) = self.understood(frame, decoded, now);
+        let mine = stream && self.is_owed(&arrival);
+        let gathered = mine && self.streams.gather(&arrival.frame, arrival.outcome.as_deref().unwrap_or_default());
+        // The value that an alert is about is kept, and delivered, by itself too.
+        Look { gathered: gathered && events.is_empty(), arrival, events }
     }
 
     /// A frame that a fresh decoder understands by now. `None`: still not.

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::core::Core;
+use super::core::{Core, Look};
 use super::orders::Order;
 use super::quota::{Admission, FLOOD, Quota};
 use crate::alarm::{AlertEvent, Priority};
@@ -110,6 +110,10 @@ impl Pipeline {
                 _ = ticks.tick(), if open => self.tick(&mut pending),
                 () = stop.cancelled(), if open => open = false,
             }
+            if !open {
+                let over = self.core.streams.end();
+                over.into_iter().for_each(|period| self.collect(period, &mut pending));
+            }
         }
         Ok(())
     }
@@ -124,8 +128,13 @@ impl Pipeline {
     fn frame(&mut self, frame: Frame, pending: &mut Pending) {
         pending.urgent |= frame.pressing;
         let now = self.clock.now();
-        let (arrival, events) = self.core.take(frame, now);
+        let Look { arrival, gathered, events } = self.core.take(frame, now);
         self.signal(events, pending);
+        let over = self.core.streams.ended(now);
+        over.into_iter().for_each(|period| self.collect(period, pending));
+        if gathered {
+            return self.tell(&arrival.frame);
+        }
         let owed = self.core.is_owed(&arrival);
         match self.quota.admit(&arrival.frame, owed, now) {
             Admission::Taken => self.collect(arrival, pending),
@@ -165,8 +174,11 @@ impl Pipeline {
 
     fn tick(&mut self, pending: &mut Pending) {
         self.pulse.beat();
-        let events = self.core.engine.step(self.clock.now(), Input::Tick);
+        let now = self.clock.now();
+        let events = self.core.engine.step(now, Input::Tick);
         self.signal(events, pending);
+        let over = self.core.streams.ended(now);
+        over.into_iter().for_each(|period| self.collect(period, pending));
         if let Some((active, text)) = self.quota.news(self.clock.now()) {
             let flood = Technical { name: "device-floods".into(), active, priority: Priority::Medium, text };
             self.condition(&flood, pending);

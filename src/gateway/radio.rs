@@ -1,6 +1,6 @@
 //! The Bluetooth source, wired: which devices are known, what the journal vouches for, how people see the radio.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,12 +20,13 @@ use crate::config::{Config, DeviceSettings, SourceSettings};
 use crate::control::Fault;
 use crate::control::radio::{self, Pairing, Peripheral, RadioState};
 use crate::custody::Why;
+use crate::fault::Explain;
 use crate::journal::Journal;
 use crate::limits;
 use crate::profile::Catalogue;
 use crate::reading::{DeviceId, Frame};
 use crate::source::ble::pairing::{NotNow, Reply, Stage, Window};
-use crate::source::ble::{self, DeviceFault, DeviceHealth, Forget, Known, Memory, RadioView, Setup, Tap};
+use crate::source::ble::{self, DeviceFault, DeviceHealth, Forget, Known, Memory, Noticed, RadioView, Setup, Tap};
 
 /// What others are given of it.
 pub(super) struct Radio {
@@ -66,9 +67,9 @@ pub(super) fn start(
     let setup = Setup::new(settings, zone, catalogue.clone(), known.subscribe(), view, window.clone(), ways);
     let port = links.source(settings.name.as_str().into(), "bluetooth", frames, clock, stop, tasks);
     let memory = memory(config, journal);
-    let (bonds, found) = (seen.clone(), links.found.clone());
+    let (told, found) = (seen.clone(), links.found.clone());
     tasks.spawn(async move {
-        lost_bonds(bonds, found).await;
+        tell(told, found).await;
         Ok(())
     });
     tasks.spawn(async move {
@@ -78,24 +79,36 @@ pub(super) fn start(
     Radio { known, view: Some(Arc::new(View { seen, window, forget, tap, zone: here, clock: clock.clone() })) }
 }
 
-/// A bond that is lost is a technical condition: its device is silent until a person pairs it again.
-async fn lost_bonds(mut seen: watch::Receiver<Arc<RadioView>>, found: mpsc::Sender<Technical>) {
-    let mut lost: BTreeSet<DeviceId> = BTreeSet::new();
+/// What a person must see to, by name: a bond that is lost, records that were never seen here.
+fn conditions(view: &RadioView) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::new();
+    for device in &view.devices {
+        if device.trouble == Some(DeviceFault::BondLost) {
+            let text = "it has forgotten this box: pair it again (WL-S064)";
+            all.insert(format!("bond-lost:{}", device.id), text.to_owned());
+        }
+        for Noticed { gap, at_ms } in &device.gaps {
+            all.insert(format!("records-missing:{}:{at_ms}", device.id), format!("{gap} ({})", gap.code()));
+        }
+    }
+    all
+}
+
+/// Each is a technical alert from its begin to its end.
+async fn tell(mut seen: watch::Receiver<Arc<RadioView>>, found: mpsc::Sender<Technical>) {
+    let mut before = BTreeMap::new();
     loop {
-        let view = seen.borrow_and_update().clone();
-        let now =
-            view.devices.iter().filter(|d| d.trouble == Some(DeviceFault::BondLost)).map(|d| d.id.clone()).collect();
-        let changed: Vec<_> = lost.symmetric_difference(&now).cloned().collect();
-        for id in changed {
-            let active = now.contains(&id);
-            let text = if active { "it has forgotten this box: pair it again (WL-S064)" } else { "it is paired again" };
-            let name = format!("bond-lost:{id}").into();
-            let condition = Technical { name, active, priority: Priority::Medium, text: text.into() };
+        let now = conditions(&seen.borrow_and_update());
+        let began = now.iter().filter(|(name, _)| !before.contains_key(*name)).map(|c| (c, true));
+        let ended = before.iter().filter(|(name, _)| !now.contains_key(*name)).map(|c| (c, false));
+        for ((name, text), active) in began.chain(ended) {
+            let (name, text) = (name.as_str().into(), text.clone());
+            let condition = Technical { name, active, priority: Priority::Medium, text };
             if found.send(condition).await.is_err() {
                 return;
             }
         }
-        lost = now;
+        before = now;
         tokio::select! {
             changed = seen.changed() => if changed.is_err() { return },
             () = found.closed() => return,
@@ -248,5 +261,6 @@ fn peripheral(d: &DeviceHealth) -> Peripheral {
         paired: d.paired,
         clock_ahead_s: d.clock.map(|(ahead, _)| ahead),
         why: d.why().map(|t| Why::new(t.code, &*t.sentence)),
+        gaps: d.gaps.iter().map(|n| Why::new(n.gap.code(), n.gap.to_string())).collect(),
     }
 }

@@ -65,11 +65,11 @@ pub enum ReplayError {
 impl crate::fault::Explain for ReplayError {
     fn code(&self) -> &'static str {
         match self {
-            Self::NotEmpty(_) => "WL-S074",
-            Self::Folder(_) => "WL-S075",
+            Self::NotEmpty(_) => "WL-S083",
+            Self::Folder(_) => "WL-S084",
             Self::Profile(e) => e.code(),
             Self::Start(e) => e.code(),
-            Self::Ended(_) => "WL-S076",
+            Self::Ended(_) => "WL-S085",
         }
     }
     fn remedy(&self) -> &'static str {

@@ -28,6 +28,7 @@ use crate::control::serve::{ServeError, Sockets};
 use crate::control::view::{Link, LinkState};
 use crate::custody::{Creditor, Why};
 use crate::intake::Intake;
+use crate::intake::stream::Streams;
 use crate::journal::{Journal, JournalError, KeyError, OpenError, Recovered, Salvaged, Vault};
 use crate::limits;
 use crate::page::{Page, PageError};
@@ -301,7 +302,12 @@ pub(super) fn recover(
         let salvaged = Input::Technical { name, active: true, priority: Priority::High, text: &text };
         first.extend(engine.step(clock.now(), salvaged));
     }
-    (Core { decoder: Decoder::new(catalogue.clone()), intake, engine }, first, before.devices)
+    let streams = config.sources.iter().filter_map(|source| match source {
+        SourceSettings::Bluetooth(b) => Some((Arc::from(&*b.name), Duration::from_secs(b.stream_period_s))),
+        SourceSettings::Mqtt(_) => None,
+    });
+    let streams = Streams::new(streams.collect());
+    (Core { decoder: Decoder::new(catalogue.clone()), intake, engine, streams }, first, before.devices)
 }
 
 pub(super) fn creditor(name: &Arc<str>, sink: &Sink) -> Creditor {

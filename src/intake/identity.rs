@@ -41,6 +41,14 @@ pub(super) fn key(device: &DeviceId, draft: &Draft, arrival: &Arrival<'_>) -> Re
     hash.finish()
 }
 
+/// The key of a period that begins with this reading.
+pub(super) fn of_period(first: &ReadingKey) -> ReadingKey {
+    let mut hash = Fields::default();
+    hash.text("wardline-period-1");
+    hash.text(&first.to_string());
+    hash.finish()
+}
+
 fn undated(hash: &mut Fields, arrival: &Arrival<'_>) {
     let Arrival { run, frame, index } = arrival;
     hash.text("undated");

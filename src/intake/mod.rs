@@ -5,6 +5,7 @@
 
 mod attribution;
 mod identity;
+pub mod stream;
 mod time;
 
 use std::collections::HashMap;

@@ -37,7 +37,8 @@ fn frame(count: u64) -> Frame {
 }
 
 fn take_one(intake: &Intake, frame: &Frame, draft: Draft) -> Reading {
-    let decoded = Decoded { device: DeviceId("mqtt:cuff".into()), profile: Arc::from("p"), drafts: vec![draft] };
+    let decoded =
+        Decoded { device: DeviceId("mqtt:cuff".into()), profile: Arc::from("p"), drafts: vec![draft], stream: false };
     intake.take(frame, decoded).readings.remove(0)
 }
 

@@ -85,6 +85,9 @@ impl Tool {
 pub fn read_value(uuid: &str) -> Option<&'static [u8]> {
     Some(match uuid {
         "2A49" | "2A51" => &[0, 0],
+        // Continuous glucose: no features, interstitial fluid under the skin, no checksum; the session of `SESSION`.
+        "2AA8" => &[0, 0, 0, 0x59, 0xff, 0xff],
+        "2AAA" => &[0xea, 7, 11, 20, 6, 0, 0, 0, 0],
         "2A60" => &[0x08, 0],
         "2A19" => &[87],
         "2A24" => b"Lab",

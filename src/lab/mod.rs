@@ -8,6 +8,7 @@ pub mod device;
 pub mod endpoint;
 pub mod mqtt;
 pub mod patient;
+pub mod peripheral;
 pub mod rng;
 pub mod tally;
 pub mod ward;

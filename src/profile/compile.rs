@@ -35,6 +35,8 @@ pub(super) struct Compiled {
     pub(super) bytes: Bytes,
     /// The same readings again within this time are the same broadcast.
     pub(super) repeats: Option<Duration>,
+    /// Values of a stream.
+    pub(super) stream: bool,
 }
 
 /// Which bytes a rule is for.
@@ -153,7 +155,10 @@ fn rule(rule: &Rule, link: Link) -> Result<Compiled, Wrong> {
         _ => return wrong("codec", "a rule has a codec or a format"),
     };
     let repeats = rule.repeats_s.map(|s| Duration::from_secs(s.into()));
-    Ok(Compiled { way, bytes, repeats })
+    if rule.stream && !matches!(way, Way::Characteristic(_)) {
+        return wrong("stream", "only values that no device sends again are gathered: those of a characteristic");
+    }
+    Ok(Compiled { way, bytes, repeats, stream: rule.stream })
 }
 
 fn codec_rule(rule: &Rule, name: &str) -> Result<Bytes, Wrong> {
@@ -254,6 +259,11 @@ pub(super) fn name(role: Role) -> &'static str {
         Role::Systolic => "systolic",
         Role::Diastolic => "diastolic",
         Role::Mean => "mean",
+        // No rule names these.
+        Role::Minimum => "minimum",
+        Role::Maximum => "maximum",
+        Role::Count => "count",
+        Role::Duration => "duration",
     }
 }
 

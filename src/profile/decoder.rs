@@ -24,6 +24,8 @@ pub struct Decoded {
     pub profile: Arc<str>,
     /// Its readings to be; empty for device information and the like.
     pub drafts: Vec<Draft>,
+    /// Values of a stream.
+    pub stream: bool,
 }
 
 /// Decodes frames, with the memory that some encodings need.
@@ -78,7 +80,7 @@ impl Decoder {
             drafts.clear();
         }
         mark_implausible(&mut drafts, &profile.bounds);
-        Ok(Decoded { device, profile: Arc::clone(&profile.id), drafts })
+        Ok(Decoded { device, profile: Arc::clone(&profile.id), drafts, stream: rule.stream })
     }
 
     /// The rule of a topic and its device. Remembered, so that a topic is matched once.

@@ -7,6 +7,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::print_stdout,
     reason = "a test says what is wrong by ending"
 )]
 
@@ -14,7 +15,13 @@ mod bluez;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod asked;
+mod cgm;
+mod figures;
+mod gaps;
 mod healing;
+mod long;
 mod pairing;
 mod readings;
 mod rig;
+mod slots;

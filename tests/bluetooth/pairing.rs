@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use wardline::lab::device::Tool;
+use wardline::lab::device::{Mishap, Tool};
 
 use crate::bluez::{Manners, Method, Peripheral};
-use crate::rig::{Rig, peripheral};
+use crate::rig::{Rig, measured, peripheral};
 
 fn meter(number: u32, method: Method) -> (Arc<Peripheral>, usize) {
     peripheral(Tool::Glucometer, number, 5, Manners { pairing: Some(method), ..Manners::default() })
@@ -107,5 +107,66 @@ async fn a_lost_bond_is_said_and_paired_again() {
     assert_eq!(code, Some(0), "{out}{err}");
     rig.until("all well", |rig| rig.device(&meter)["paired"] == true && rig.why(&meter).is_empty()).await;
     rig.until("the end of it", |rig| !rig.gateway.cli(&["alerts"]).0.contains("has forgotten this box")).await;
+    rig.stop();
+}
+
+/// What it advertises was told before anybody knew it, and is not told again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_meter_that_was_a_stranger_is_not_tried_without_its_bond_either() {
+    let (meter, readings) = meter(1, Method::Shows(123_456));
+    let Some(mut rig) = Rig::start(vec![meter.clone()], &[&meter.address], "").await else { return };
+    rig.until("the stranger", |rig| rig.gateway.cli(&["devices", "scan"]).0.contains("standard-glucose")).await;
+    let (out, err, code) = rig.gateway.cli(&["devices", "add", &id(&meter), "--patient", "Patient/p1"]);
+    assert_eq!(code, Some(0), "{out}{err}");
+    rig.until("the refusal", |rig| rig.why(&meter) == "WL-S063").await;
+    assert_eq!(meter.connects.load(Ordering::SeqCst), 0, "what needs a bond is not tried without one");
+    let (out, err, code) = rig.gateway.cli(&["devices", "pair", &id(&meter), "--passkey", "123456"]);
+    assert_eq!(code, Some(0), "{out}{err}");
+    rig.holds(readings).await;
+    rig.stop();
+}
+
+/// As the real bluetoothd shows a device that was reset: the bond stands, and each link ends at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bond_that_only_the_device_has_lost_is_said_as_well() {
+    let (meter, readings) = meter(1, Method::JustWorks);
+    meter.bonded.store(true, Ordering::SeqCst);
+    let Some(mut rig) = Rig::start(vec![meter.clone()], &[], "").await else { return };
+    rig.holds(readings).await;
+    meter.manners.lock().unwrap().forgetful = true;
+    rig.until("the loss", |rig| rig.why(&meter) == "WL-S064").await;
+    assert!(meter.bonded.load(Ordering::SeqCst), "BlueZ knows nothing of it");
+    let (out, err, code) = rig.gateway.cli(&["devices", "forget", &id(&meter)]);
+    assert_eq!(code, Some(0), "{out}{err}");
+    let (out, err, code) = rig.gateway.cli(&["devices", "pair", &id(&meter)]);
+    assert_eq!(code, Some(0), "{out}{err}");
+    rig.until("all well", |rig| rig.device(&meter)["paired"] == true && rig.why(&meter).is_empty()).await;
+    rig.holds(readings).await;
+    rig.stop();
+}
+
+/// X17: only the device has forgotten the bond; bluetoothd goes on believing in it, and would for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bond_that_only_the_device_forgot_is_said_not_hammered_at_and_paired_again() {
+    let (meter, readings) = meter(1, Method::Shows(123_456));
+    meter.bonded.store(true, Ordering::SeqCst);
+    let Some(mut rig) = Rig::start(vec![meter.clone()], &[], "").await else { return };
+    rig.holds(readings).await;
+    meter.wiped.store(true, Ordering::SeqCst);
+    rig.until("the loss", |rig| rig.why(&meter) == "WL-S064").await;
+    rig.until("the alert", |rig| rig.alerts("has forgotten this box") == 1).await;
+    assert_eq!(rig.device(&meter)["paired"], true, "bluetoothd does not know");
+    let before = meter.connects.load(Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    let tries = meter.connects.load(Ordering::SeqCst) - before;
+    assert!(tries <= 5, "{tries} tries in 20 s");
+    let (values, readings) = measured(Tool::Glucometer, 1, 9, Mishap::None);
+    *meter.values.lock().unwrap() = values;
+    // One order is enough: bluetoothd's half is taken away before.
+    let (out, err, code) = rig.gateway.cli(&["devices", "pair", &id(&meter), "--passkey", "123456"]);
+    assert_eq!(code, Some(0), "{out}{err}");
+    assert!(!meter.wiped.load(Ordering::SeqCst), "it was said to be paired and is not: {out}");
+    rig.holds(readings).await;
+    rig.until("the end of it", |rig| rig.alerts("has forgotten this box") == 0 && rig.why(&meter).is_empty()).await;
     rig.stop();
 }

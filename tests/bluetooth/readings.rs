@@ -1,15 +1,25 @@
 //! What devices measured is at the endpoint exactly once, whatever the link did.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use wardline::lab::device::{COMMON, Mishap, Tool, Use};
+use wardline::lab::peripheral::{SENSOR, sensed};
 
 use crate::bluez::{Manners, Peripheral};
 use crate::rig::{Rig, address, measured, peripheral};
 
 fn bonded() -> Manners {
     Manners { bonded: true, ..Manners::default() }
+}
+
+/// A sensor of continuous glucose with so many records.
+fn sensor(records: u32) -> (Arc<Peripheral>, usize) {
+    let gatt = SENSOR.iter().chain(&COMMON).copied().collect();
+    let values: Vec<_> = sensed(1, records).into_iter().map(|(uuid, octets, _)| (uuid, octets)).collect();
+    let readings = values.len();
+    (Peripheral::with("C0:26:DF:07:00:01", "Lab Sensor", gatt, true, values, bonded()), readings)
 }
 
 /// What was written to the control point.
@@ -22,6 +32,7 @@ async fn every_kind_of_device_is_read_once() {
     let kinds = [Tool::Cuff, Tool::Thermometer, Tool::Oximeter, Tool::Scale, Tool::HeartStrap];
     let mut all: Vec<_> = kinds.iter().map(|tool| peripheral(*tool, 1, 3, Manners::default())).collect();
     all.push(peripheral(Tool::Glucometer, 1, 40, bonded()));
+    all.push(sensor(30));
     let readings = all.iter().map(|(_, n)| n).sum();
     let Some(mut rig) = Rig::start(all.into_iter().map(|(p, _)| p).collect(), &[], "").await else { return };
     rig.holds(readings).await;
@@ -59,6 +70,25 @@ async fn a_history_that_is_interrupted_is_there_once_and_goes_on_where_it_stood(
     rig.holds(readings).await;
     let verified = rig.gateway.json(&["custody", "verify"]);
     assert_eq!(verified["readings"], readings, "{verified}");
+    rig.stop();
+}
+
+/// The process is killed while a device tells its memory, and BlueZ keeps the link: what is still on its way, and the end of it,
+/// are not taken for the answer to what the next process asks.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_memory_that_a_killed_process_asked_for_is_not_mistaken_for_ours() {
+    let slowly = Manners { pace: Duration::from_millis(25), ..bonded() };
+    let (meter, readings) = peripheral(Tool::Glucometer, 1, 160, slowly);
+    let Some(mut rig) = Rig::start(vec![meter.clone()], &[], "").await else { return };
+    rig.until("a request", |_| !requests(&meter).is_empty()).await;
+    // More than half, so that the rest of it ends before ours has come to what is missing.
+    tokio::time::sleep(Duration::from_millis(2_600)).await;
+    rig.gateway.kill();
+    // Some are told to nobody, and where it stood was not written yet.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let _ = std::fs::remove_file(rig.gateway.path("state/bluetooth.json"));
+    rig.gateway.start();
+    rig.holds(readings).await;
     rig.stop();
 }
 
@@ -201,5 +231,34 @@ async fn broadcasts_are_read_without_connecting() {
     for p in [bthome, mi, stranger] {
         assert_eq!(p.connects.load(Ordering::SeqCst), 0, "{}", p.name);
     }
+    rig.stop();
+}
+
+/// A strap of 24 values: alert rules see each, the centre gets means with their period, and the end of the process ends one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_is_delivered_as_means_and_no_value_is_missing_in_them() {
+    let (strap, values) = peripheral(Tool::HeartStrap, 1, 24, Manners::default());
+    let Some(mut rig) = Rig::start(vec![strap.clone()], &[], "stream_period_s = 60").await else { return };
+    rig.until("all its values", |rig| rig.device(&strap)["values"].as_u64().unwrap_or(0) >= values as u64).await;
+    rig.until("the mean", |rig| rig.endpoint.counts().observations >= 1).await;
+    rig.stop();
+    rig.gateway.start();
+    rig.until("every delivery", |rig| rig.gateway.json(&["outbox"])[0]["waiting"] == 0).await;
+    let (mut counted, mut means) = (0, 0);
+    for body in rig.endpoint.bodies("Observation") {
+        let o: serde_json::Value = serde_json::from_str(&body).unwrap();
+        let component = |code: &str| {
+            let all = o["component"].as_array().into_iter().flatten();
+            all.clone()
+                .find(|c| c["code"]["coding"][0]["code"] == code)
+                .map(|c| c["valueQuantity"]["value"].as_f64().unwrap())
+        };
+        counted += component("count").map_or(1, |n| n as usize);
+        let Some((least, most)) = component("minimum").zip(component("maximum")) else { continue };
+        let mean = o["valueQuantity"]["value"].as_f64().unwrap();
+        assert!(least <= mean && mean <= most && o["effectivePeriod"]["start"].is_string(), "{o}");
+        means += 1;
+    }
+    assert!(counted >= values && means >= 1 && means < values / 2, "{counted} of {values} in {means} means");
     rig.stop();
 }

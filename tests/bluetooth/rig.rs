@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::civil::DateTime;
 use wardline::lab::device::{Device, Mishap, Tool};
 use wardline::lab::endpoint::{Endpoint, Settings};
-use wardline::lab::patient::{HOUR, Patient};
+use wardline::lab::peripheral as table;
 
 use crate::bluez::{Bluez, Bus, Manners, Peripheral};
 use crate::support::PATIENCE;
@@ -27,18 +26,9 @@ pub fn address(tool: Tool, number: u32) -> String {
 
 /// What a device of this kind measures in `n` hours, with the number of readings in it.
 pub fn measured(tool: Tool, number: u32, n: u32, mishap: Mishap) -> (Vec<(String, Vec<u8>)>, usize) {
-    let (patient, mut device) = (Patient::new(1, number), Device::new(tool, number));
-    let mut readings = 0;
-    let mut values = Vec::new();
-    for hour in 0..n {
-        let time: DateTime = "2026-11-20T06:00:00".parse().unwrap();
-        let time = time.checked_add(jiff::SignedDuration::from_hours(hour.into())).unwrap();
-        for sent in device.measure(&patient.at(HOUR * hour), time, mishap).unwrap() {
-            readings += sent.says.len();
-            values.push((sent.path.channel().to_owned(), sent.bytes.to_vec()));
-        }
-    }
-    (values, readings)
+    let values = table::measured(tool, number, n, mishap).unwrap();
+    let readings = values.iter().map(|v| v.2).sum();
+    (values.into_iter().map(|(uuid, octets, _)| (uuid, octets)).collect(), readings)
 }
 
 /// A device of the lab that has measured `n` times.
@@ -52,10 +42,12 @@ impl Rig {
     pub async fn start(peripherals: Vec<Arc<Peripheral>>, strangers: &[&str], extra: &str) -> Option<Self> {
         let bus = Bus::start()?;
         let bluez = Bluez::start(&bus, &peripherals).await;
-        let endpoint = Endpoint::start(Settings::default()).unwrap();
+        let endpoint = Endpoint::start(Settings { keep: true, ..Settings::default() }).unwrap();
+        // Each value of a stream, unless the test is about their means.
+        let each = if extra.contains("stream_period_s") { "" } else { "stream_period_s = 0\n" };
         let mut text = format!(
             "[journal]\nreserve_mib = 1\n\
-             [[source]]\nkind = \"bluetooth\"\nname = \"radio\"\n{extra}\n\
+             [[source]]\nkind = \"bluetooth\"\nname = \"radio\"\n{each}{extra}\n\
              [[destination]]\nkind = \"fhir\"\nname = \"centre\"\nurl = \"{}\"\nidempotency = \"conditional-create\"\n\
              [[patient]]\nreference = \"Patient/p1\"\n",
             endpoint.url()
@@ -65,6 +57,10 @@ impl Rig {
         }
         let mut gateway = Gateway::new(&text);
         gateway.environment("DBUS_SYSTEM_BUS_ADDRESS", &bus.address);
+        // Another build of it, for figures.
+        if let Some(binary) = std::env::var_os("WARDLINE_BINARY") {
+            gateway.binary = binary.into();
+        }
         gateway.start();
         Some(Self { bus, bluez: Some(bluez), gateway, endpoint, peripherals })
     }
@@ -86,7 +82,7 @@ impl Rig {
                 "{what} did not happen; {} observations\n{}\n{}",
                 counts.observations,
                 self.gateway.json(&["status"]),
-                self.peripherals.iter().map(|p| p.told()).collect::<Vec<_>>().join("\n")
+                self.peripherals.iter().map(|p| p.story()).collect::<Vec<_>>().join("\n")
             );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -105,6 +101,11 @@ impl Rig {
         self.device(p)["why"]["code"].as_str().unwrap_or_default().to_owned()
     }
 
+    /// Open alerts that say this.
+    pub fn alerts(&self, what: &str) -> usize {
+        self.gateway.cli(&["alerts"]).0.lines().filter(|line| line.contains(what)).count()
+    }
+
     /// The code of what is wrong with the radio.
     pub fn trouble(&self) -> String {
         self.gateway.json(&["status"])["sources"][0]["why"]["code"].as_str().unwrap_or_default().to_owned()
@@ -115,8 +116,9 @@ impl Rig {
         std::fs::read_dir(format!("/proc/{}/fd", self.gateway.pid())).unwrap().count()
     }
 
-    /// Ends the gateway in order.
+    /// Ends the gateway in order, and at once.
     pub fn stop(&mut self) {
         assert_eq!(self.gateway.stop(), Some(0), "{}", self.gateway.log());
+        assert!(!self.gateway.log().contains("Shutdown took too long"), "{}", self.gateway.log());
     }
 }

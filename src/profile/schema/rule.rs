@@ -30,6 +30,10 @@ pub struct Rule {
     /// Hold a record that announces a context until the context says that it is no ketone value.
     #[serde(default)]
     pub hold_for_context: bool,
+    /// Values of a stream, several in a minute: gathered to a mean for each period before they are delivered. Alert rules
+    /// see each.
+    #[serde(default)]
+    pub stream: bool,
     /// A field table instead of a codec.
     #[serde(default)]
     pub format: Option<Format>,

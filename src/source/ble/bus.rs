@@ -181,6 +181,14 @@ impl Bus {
         }
     }
 
+    /// What BlueZ knows of a device; `None`: nothing.
+    pub(super) async fn known(&self, address: &str) -> Option<Sighting> {
+        let path = self.path(address);
+        let call = self.calls.call_method(Some(BLUEZ), &*path, Some(PROPERTIES), "GetAll", &(DEVICE,));
+        let answer = tokio::time::timeout(BLE_CALL_MAX, call).await.ok()?.ok()?;
+        sighting(&self.adapter, &path, &answer.body().deserialize().ok()?, false)
+    }
+
     /// Whether a device is connected now: a signal that says otherwise may be an old one.
     pub(super) async fn is_connected(&self, address: &str) -> bool {
         let path = self.path(address);

@@ -28,6 +28,9 @@ pub enum RadioFault {
     /// Nothing is heard any more, and restarts did not help.
     #[error("nothing was heard for {0} min, and restarts of scan and adapter did not help")]
     Silent(u64),
+    /// bluetoothd holds a connection that is not used, whatever we do.
+    #[error("bluetoothd holds a connection that nobody uses, and a restart of the adapter did not help")]
+    Held,
 }
 
 impl Explain for RadioFault {
@@ -40,6 +43,7 @@ impl Explain for RadioFault {
             Self::Off => "WL-S054",
             Self::NoScan => "WL-S055",
             Self::Silent(_) => "WL-S056",
+            Self::Held => "WL-S073",
         }
     }
     fn remedy(&self) -> &'static str {
@@ -51,6 +55,7 @@ impl Explain for RadioFault {
             Self::Off => "rfkill unblock bluetooth; is the gateway's user in the group bluetooth?",
             Self::NoScan => "The gateway goes on trying; if it stays so, systemctl restart bluetooth.",
             Self::Silent(_) => "Are devices near and awake? If so, plug the adapter out and in, or restart the box.",
+            Self::Held => "systemctl restart bluetooth; if that does not help, plug the adapter out and in.",
         }
     }
 }
@@ -61,6 +66,12 @@ pub enum DeviceFault {
     /// It does not connect.
     #[error("it does not connect")]
     Connect,
+    /// It ends the link as soon as it stands. With a bond, and again and again: it has lost its half of it.
+    #[error("it ends each connection at once")]
+    CutOff,
+    /// bluetoothd still makes, or holds, a connection that we gave up.
+    #[error("bluetoothd holds a connection to it that nobody uses")]
+    Stuck,
     /// The link broke before everything was done.
     #[error("the link broke in mid-session")]
     Lost,
@@ -99,7 +110,8 @@ pub enum DeviceFault {
 impl Explain for DeviceFault {
     fn code(&self) -> &'static str {
         match self {
-            Self::Connect => "WL-S060",
+            Self::Connect | Self::CutOff => "WL-S060",
+            Self::Stuck => "WL-S073",
             Self::Lost => "WL-S061",
             Self::Missing(_) => "WL-S062",
             Self::NotPaired => "WL-S063",
@@ -114,11 +126,12 @@ impl Explain for DeviceFault {
     }
     fn remedy(&self) -> &'static str {
         match self {
-            Self::Connect => "Bring it nearer, change its battery, and see that no telephone holds it.",
+            Self::Connect | Self::CutOff => "Bring it nearer, change its battery, and see that no telephone holds it.",
+            Self::Stuck => "Nothing yet: the adapter is started anew within a minute or two.",
             Self::Lost => "Bring it nearer; what it keeps in its memory is fetched next time.",
             Self::Missing(_) => "Is it the right device, with the firmware of its profile? `wardline devices`.",
             Self::NotPaired => "Pair it: `wardline devices pair ID`.",
-            Self::BondLost => "Pair it again: `wardline devices forget ID`, then `wardline devices pair ID`.",
+            Self::BondLost => "Pair it again: `wardline devices pair ID`.",
             Self::Refused(_) => "Pair it again; if that does not help, its profile does not fit its firmware.",
             Self::Timeout => "It is tried again; if it stays so, take its battery out and in.",
             Self::History(_) => "It is tried again; see the manual for how to let it send.",

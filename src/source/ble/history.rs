@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+use super::gap::{Gap, Numbers};
 use crate::codec::racp;
 
 /// The last record of a device that is committed with all before it.
@@ -19,13 +20,16 @@ pub struct Cursor {
     pub mark: u64,
 }
 
+/// The records whose numbers count one by one.
+const COUNTED: &str = "2A18";
+
 /// What the control point says of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answered {
     /// Everything was sent.
     All,
-    /// Ask again, for all records.
-    AskAll,
+    /// Ask again: for all records, or for those that are missing.
+    Ask,
     /// It cannot now, or never; the response code.
     Failed(u8),
     /// Not an answer to us.
@@ -53,11 +57,21 @@ pub(super) struct History {
     open: VecDeque<Record>,
     /// The newest record of the committed prefix, once a later one has proved the order.
     proved: Option<Cursor>,
+    /// Where the cursor was before a number that is missing: it waits there while the missing ones may still come.
+    waits: Option<Option<Cursor>>,
+    numbers: Numbers,
+    /// Records that count from one to the next came.
+    counts: bool,
+    /// What is missing was asked for a second time, from this number on.
+    again: Option<u16>,
+    /// The connection is over.
+    ended: bool,
     complete: bool,
 }
 
 impl History {
-    pub(super) fn new(base: Option<Cursor>) -> Self {
+    /// `judged`: the number up to which nothing is missing, or was said.
+    pub(super) fn new(base: Option<Cursor>, judged: Option<u16>) -> Self {
         // A number near its end starts anew some day: then records before it are new ones.
         let base = base.filter(|c| c.sequence < 0xff00);
         Self {
@@ -69,14 +83,20 @@ impl History {
             highest: None,
             open: VecDeque::new(),
             proved: None,
+            waits: None,
+            numbers: Numbers::after(judged),
+            counts: false,
+            again: None,
+            ended: false,
             complete: false,
         }
     }
 
     /// The request: from the last committed record on, that one included, so that it can be recognised.
     pub(super) fn request(&self) -> Vec<u8> {
-        match self.base {
-            Some(cursor) if !self.asked_all => racp::report_from(cursor.sequence).to_vec(),
+        match (self.again, self.base) {
+            (Some(number), _) => racp::report_from(number).to_vec(),
+            (None, Some(cursor)) if !self.asked_all => racp::report_from(cursor.sequence).to_vec(),
             _ => racp::REPORT_ALL.to_vec(),
         }
     }
@@ -86,8 +106,12 @@ impl History {
         let at = sequence(uuid, bytes).map(|sequence| Cursor { sequence, mark: mark(bytes) });
         if let Some(at) = at {
             let first = self.last.is_none();
-            if first && !self.asked_all && self.base != Some(at) {
+            if first && !self.asked_all && self.again.is_none() && self.base != Some(at) {
                 self.restarted = true;
+            }
+            if uuid == COUNTED {
+                self.counts = true;
+                self.numbers.came(at.sequence);
             }
             self.ascending &= self.last.is_none_or(|last| last < at.sequence);
             self.last = Some(at.sequence);
@@ -106,9 +130,37 @@ impl History {
         // The newest one stays until a later one proves that numbers go up, or the transfer is complete.
         while self.open.front().is_some_and(|r| r.kept) && (self.open.len() > 1 || self.complete) {
             if let Some(at) = self.open.pop_front().and_then(|r| r.at) {
+                let before = self.proved.or(self.base);
+                if !self.numbers.follows(before.map(|c| c.sequence), at.sequence) {
+                    self.waits = self.waits.or(Some(before));
+                }
                 self.proved = Some(at);
             }
         }
+    }
+
+    /// The connection is over: what is missing by now does not come.
+    pub(super) fn end(&mut self) {
+        self.ended = true;
+    }
+
+    /// What is missing before the cursor, told once.
+    pub(super) fn gap(&mut self) -> Option<Gap> {
+        let whole = self.is_settled();
+        if self.restarted || !(whole || self.ended) {
+            return None;
+        }
+        let until = self.cursor().map(|c| c.sequence).filter(|_| self.counts);
+        self.numbers.judge(until, whole)
+    }
+
+    /// The number up to which nothing is missing, or was said.
+    pub(super) fn judged(&mut self) -> Option<u16> {
+        let unbroken = self.cursor().filter(|_| self.counts && self.ascending && self.waits.is_none());
+        if let Some(cursor) = unbroken {
+            self.numbers.unbroken_to(cursor.sequence);
+        }
+        self.numbers.judged()
     }
 
     /// Where the cursor may stand now. `None`: nowhere.
@@ -119,24 +171,38 @@ impl History {
         if self.complete && self.open.is_empty() {
             return self.highest.or(self.base);
         }
-        if self.ascending { self.proved.or(self.base) } else { self.base }
+        match self.waits {
+            Some(waits) if self.ascending && !self.ended => waits,
+            _ if self.ascending => self.proved.or(self.base),
+            _ => self.base,
+        }
     }
 
     /// A value of the control point.
     pub(super) fn response(&mut self, bytes: &[u8]) -> Answered {
         let [6, 0, 1, code] = *bytes else { return Answered::Nothing };
         match code {
+            // Whatever it says: what is missing now is not there.
+            _ if self.again.is_some() => self.completed(),
             // Success, or no records.
-            1 | 6 if self.asked_all => self.completed(),
-            1 if !self.restarted && self.last.is_some() => self.completed(),
+            1 | 6 if self.asked_all => self.sent(),
+            1 if !self.restarted && self.last.is_some() => self.sent(),
             // The record under the cursor is gone or another one; or the device cannot be asked like this.
             1 | 2 | 3 | 4 | 5 | 6 | 9 if !self.asked_all => {
-                *self = Self { restarted: false, open: std::mem::take(&mut self.open), ..Self::new(None) };
+                let (open, judged) = (std::mem::take(&mut self.open), self.numbers.judged());
+                *self = Self { open, ..Self::new(None, judged) };
                 self.open.iter_mut().for_each(|r| r.at = None);
-                Answered::AskAll
+                Answered::Ask
             }
             code => Answered::Failed(code),
         }
+    }
+
+    /// All that was asked for. A value can be lost on its way: what is missing is asked for once more.
+    fn sent(&mut self) -> Answered {
+        let Some(number) = self.numbers.before_missing() else { return self.completed() };
+        (self.again, self.last) = (Some(number), None);
+        Answered::Ask
     }
 
     fn completed(&mut self) -> Answered {
@@ -160,7 +226,7 @@ impl History {
 fn sequence(uuid: &str, bytes: &[u8]) -> Option<u16> {
     match uuid {
         // Glucose: after the flags.
-        "2A18" => bytes.get(1..3).and_then(|n| Some(u16::from_le_bytes(n.try_into().ok()?))),
+        COUNTED => bytes.get(1..3).and_then(|n| Some(u16::from_le_bytes(n.try_into().ok()?))),
         // Continuous glucose: records with their size in front; minutes after size, flags and value. The last one counts.
         "2AA7" => {
             let (mut rest, mut last) = (bytes, None);
@@ -196,7 +262,7 @@ mod tests {
 
     #[test]
     fn the_cursor_follows_the_committed_prefix_only() {
-        let mut h = History::new(None);
+        let mut h = History::new(None, None);
         assert_eq!(h.request(), [1, 1]);
         for n in 1..=3 {
             h.record(u64::from(n), "2A18", &record(n, 0));
@@ -214,7 +280,7 @@ mod tests {
 
     #[test]
     fn records_in_reverse_count_only_when_all_are_there() {
-        let mut h = History::new(None);
+        let mut h = History::new(None, None);
         for n in [3, 2, 1] {
             h.record(u64::from(n), "2A18", &record(n, 0));
             h.kept(u64::from(n));
@@ -227,23 +293,23 @@ mod tests {
     #[test]
     fn a_memory_that_began_anew_is_asked_for_everything() {
         // Nothing from the cursor on: it was cleared.
-        let mut h = History::new(Some(at(500, 0)));
+        let mut h = History::new(Some(at(500, 0)), Some(500));
         assert_eq!(h.request(), [1, 3, 1, 0xf4, 1]);
-        assert_eq!(h.response(&[6, 0, 1, 6]), Answered::AskAll);
+        assert_eq!(h.response(&[6, 0, 1, 6]), Answered::Ask);
         assert_eq!(h.request(), [1, 1]);
         assert_eq!(h.response(&[6, 0, 1, 6]), Answered::All);
         assert_eq!(h.cursor(), None);
         // Another record under the same number.
-        let mut h = History::new(Some(at(500, 0)));
+        let mut h = History::new(Some(at(500, 0)), Some(500));
         h.record(1, "2A18", &record(500, 9));
         h.kept(1);
-        assert_eq!(h.response(&[6, 0, 1, 1]), Answered::AskAll);
+        assert_eq!(h.response(&[6, 0, 1, 1]), Answered::Ask);
         assert_eq!(h.cursor(), None);
     }
 
     #[test]
     fn the_same_record_again_is_nothing_new() {
-        let mut h = History::new(Some(at(500, 0)));
+        let mut h = History::new(Some(at(500, 0)), Some(500));
         h.record(1, "2A18", &record(500, 0));
         assert_eq!(h.response(&[6, 0, 1, 1]), Answered::All);
         assert_eq!(h.cursor(), Some(at(500, 0)));
@@ -253,10 +319,68 @@ mod tests {
 
     #[test]
     fn a_refused_operator_is_asked_without_it_and_a_busy_device_later() {
-        let mut h = History::new(Some(at(5, 0)));
-        assert_eq!(h.response(&[6, 0, 1, 4]), Answered::AskAll);
+        let mut h = History::new(Some(at(5, 0)), Some(5));
+        assert_eq!(h.response(&[6, 0, 1, 4]), Answered::Ask);
         assert_eq!(h.response(&[6, 0, 1, 10]), Answered::Failed(10));
         assert_eq!(h.response(&[5, 0, 1]), Answered::Nothing);
+    }
+
+    fn all_kept(h: &mut History, numbers: &[u16]) {
+        for n in numbers {
+            let ticket = u64::from(*n) + 100 * u64::from(h.again.is_some());
+            h.record(ticket, "2A18", &record(*n, 0));
+            h.kept(ticket);
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_asked_for_once_more_and_then_said_once() {
+        let mut h = History::new(Some(at(20, 0)), Some(20));
+        all_kept(&mut h, &[20, 21, 25, 26]);
+        assert_eq!((h.cursor(), h.gap(), h.judged()), (Some(at(21, 0)), None, Some(20)), "it waits before the gap");
+        assert_eq!(h.response(&[6, 0, 1, 1]), Answered::Ask);
+        assert_eq!(h.request(), [1, 3, 1, 21, 0]);
+        // One of them was lost on the way only.
+        all_kept(&mut h, &[21, 24, 25, 26]);
+        assert_eq!(h.response(&[6, 0, 1, 1]), Answered::All);
+        assert_eq!(h.gap(), Some(Gap::Missing { first: 22, last: 23, count: 2 }));
+        assert_eq!((h.cursor(), h.gap(), h.judged()), (Some(at(26, 0)), None, Some(26)));
+    }
+
+    #[test]
+    fn a_gap_in_a_transfer_that_breaks_off_is_said_at_its_end() {
+        // Its memory has run over: the record under the cursor is gone.
+        let mut h = History::new(None, Some(20));
+        all_kept(&mut h, &[25, 26, 27]);
+        assert_eq!((h.cursor(), h.gap()), (None, None));
+        h.end();
+        assert_eq!(h.gap(), Some(Gap::Missing { first: 21, last: 24, count: 4 }));
+        assert_eq!((h.cursor(), h.judged()), (Some(at(26, 0)), Some(26)));
+    }
+
+    #[test]
+    fn a_memory_that_was_emptied_or_began_anew_is_said_when_it_was_read() {
+        let mut h = History::new(Some(at(20, 0)), Some(20));
+        h.response(&[6, 0, 1, 6]);
+        assert_eq!(h.gap(), None);
+        h.response(&[6, 0, 1, 6]);
+        assert_eq!((h.gap(), h.judged()), (Some(Gap::Emptied { after: 20 }), Some(20)));
+        let mut h = History::new(None, Some(20));
+        all_kept(&mut h, &[1, 2]);
+        assert_eq!((h.gap(), h.judged()), (None, Some(20)), "more may come");
+        h.response(&[6, 0, 1, 1]);
+        assert_eq!((h.gap(), h.judged()), (Some(Gap::Anew { after: 20 }), Some(2)));
+    }
+
+    #[test]
+    fn minutes_of_a_sensor_are_no_count() {
+        let mut h = History::new(None, None);
+        for (ticket, minute) in [(1, 5), (2, 60)] {
+            h.record(ticket, "2AA7", &[6, 0, 1, 0, minute, 0]);
+            h.kept(ticket);
+        }
+        h.response(&[6, 0, 1, 1]);
+        assert_eq!((h.gap(), h.judged(), h.is_settled()), (None, None, true));
     }
 
     #[test]

@@ -14,12 +14,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::bus::{Bus, Sighting};
 use super::fault::{DeviceFault, RadioFault};
+use super::gap;
 use super::link::{Link, News};
 use super::memory::{ClockPair, Memory};
 use super::peers::Peers;
 use super::scan::Radio;
 use super::session::Fact;
 use super::silence::Silence;
+use super::slots::{Relief, Slots};
 use super::strangers::Strangers;
 use super::tap::Ear;
 use super::view::{Phase, RadioView};
@@ -44,6 +46,7 @@ pub(super) struct Keeper {
     pub(super) port: Port,
     pub(super) peers: Peers,
     pub(super) silence: Silence,
+    pub(super) slots: Slots,
     pub(super) status: SourceStatus,
     pub(super) view: RadioView,
     pub(super) strangers: Strangers,
@@ -59,6 +62,8 @@ pub(super) struct Keeper {
     pub(super) radio: Option<Radio>,
     told: Option<RadioFault>,
     untold: bool,
+    /// It was told to stop, and knows.
+    stopping: bool,
 }
 
 /// Something that happens whether or not there is a radio.
@@ -81,6 +86,7 @@ impl Keeper {
             port,
             peers: Peers::default(),
             silence: Silence::default(),
+            slots: Slots::default(),
             status: SourceStatus::default(),
             view: RadioView::default(),
             strangers: Strangers::default(),
@@ -94,6 +100,7 @@ impl Keeper {
             radio: None,
             told: None,
             untold: false,
+            stopping: false,
         };
         keeper.learn_known();
         keeper
@@ -170,7 +177,6 @@ impl Keeper {
 
     /// What comes next, radio or not.
     pub(super) async fn event(&mut self) -> Event {
-        let stopped = self.port.stop.is_cancelled();
         tokio::select! {
             biased;
             ticket = self.port.kept.recv(), if !self.untold => ticket.map_or(Event::Untold, Event::Kept),
@@ -178,7 +184,10 @@ impl Keeper {
             Some(_) = self.links.join_next() => Event::Joined,
             Ok(()) = self.setup.known.changed() => Event::Known,
             Some(order) = self.setup.forget.recv() => Event::Forget(order),
-            () = self.port.stop.cancelled(), if !stopped => Event::Stop,
+            () = self.port.stop.cancelled(), if !self.stopping => {
+                self.stopping = true;
+                Event::Stop
+            }
             else => std::future::pending().await,
         }
     }
@@ -199,7 +208,7 @@ impl Keeper {
                 self.lines.clear();
             }
             Event::News((number, id, news)) => self.news(number, &id, news),
-            Event::Known => self.learn_known(),
+            Event::Known => drop(self.learn_known()),
             Event::Joined => {}
             Event::Forget((_, answer)) => drop(answer.send(Err("there is no Bluetooth now".into()))),
             Event::Stop => return true,
@@ -207,12 +216,19 @@ impl Keeper {
         false
     }
 
-    fn learn_known(&mut self) {
+    /// Takes over which devices are known; answers with the addresses of new ones.
+    pub(super) fn learn_known(&mut self) -> Vec<String> {
         let known: Arc<Known> = self.setup.known.borrow_and_update().clone();
+        let address = |id: &DeviceId| super::peers::address(id).to_ascii_uppercase();
+        let new = known.keys().map(address).filter(|a| !self.peers.all.contains_key(a)).collect();
         self.peers.know(known.keys().cloned());
+        for peer in self.peers.all.values_mut() {
+            peer.health.gaps = self.memory.of(&peer.health.id).gaps;
+        }
         self.memory.retain(|id| known.contains_key(id));
         self.broadcasts.retain(|(address, _), _| self.peers.all.contains_key(address));
         self.strangers.forget(|address| self.peers.all.contains_key(address));
+        new
     }
 
     fn news(&mut self, number: u32, id: &DeviceId, news: News) {
@@ -238,25 +254,7 @@ impl Keeper {
                 self.status.frames += n;
             }
             News::Keep(cursor) => self.memory.change(id, |kept| kept.cursor = cursor),
-            News::Learn(fact) => {
-                let zone = self.setup.zone(id);
-                match fact {
-                    Fact::Battery(level) => peer.health.battery = Some(level),
-                    Fact::Model(model) => peer.health.model = Some(model),
-                    Fact::Firmware(firmware) => peer.health.firmware = Some(firmware),
-                    Fact::ClockSet => tracing::info!(device = %id, "the device's clock was wrong and is set."),
-                    Fact::Clock(device, at) => {
-                        let here = at.timestamp().to_zoned(zone).datetime();
-                        let ahead = device.duration_since(here).as_secs();
-                        peer.health.clock = Some((ahead, at));
-                        if ahead.unsigned_abs() > BLE_CLOCK_SLACK.as_secs() {
-                            tracing::info!(device = %id, ahead_s = ahead, "the device's clock is wrong.");
-                        }
-                        let pair = ClockPair { device, box_ms: at.wall_ms, trusted: at.trusted };
-                        self.memory.change(id, |kept| kept.clock = Some(pair));
-                    }
-                }
-            }
+            News::Learn(fact) => self.learn(&key, id, fact),
             News::Ended(fault) => {
                 if let Some(fault) = &fault {
                     metrics::counter!("wardline_bluetooth_failures_total", "code" => fault.code()).increment(1);
@@ -265,6 +263,38 @@ impl Keeper {
                 peer.ended(fault, now);
             }
             News::Settled => peer.settled(),
+        }
+    }
+
+    fn learn(&mut self, key: &str, id: &DeviceId, fact: Fact) {
+        let (zone, now_ms) = (self.setup.zone(id), self.now().wall_ms);
+        let Some(peer) = self.peers.all.get_mut(key) else { return };
+        match fact {
+            Fact::Battery(level) => peer.health.battery = Some(level),
+            Fact::Model(model) => peer.health.model = Some(model),
+            Fact::Firmware(firmware) => peer.health.firmware = Some(firmware),
+            Fact::ClockSet => tracing::info!(device = %id, "the device's clock was wrong and is set."),
+            Fact::Clock(device, at) => {
+                let here = at.timestamp().to_zoned(zone).datetime();
+                let ahead = device.duration_since(here).as_secs();
+                peer.health.clock = Some((ahead, at));
+                if ahead.unsigned_abs() > BLE_CLOCK_SLACK.as_secs() {
+                    tracing::info!(device = %id, ahead_s = ahead, "the device's clock is wrong.");
+                }
+                let pair = ClockPair { device, box_ms: at.wall_ms, trusted: at.trusted };
+                self.memory.change(id, |kept| kept.clock = Some(pair));
+            }
+            Fact::Judged(judged, gap) => {
+                self.memory.change(id, |kept| {
+                    kept.judged = judged;
+                    let news = gap.filter(|gap| gap::notice(&mut kept.gaps, *gap, now_ms));
+                    peer.health.gaps.clone_from(&kept.gaps);
+                    if let Some(gap) = news {
+                        metrics::counter!("wardline_bluetooth_gaps_total").increment(1);
+                        tracing::warn!(device = %id, code = gap.code(), "{gap}.");
+                    }
+                });
+            }
         }
     }
 
@@ -324,6 +354,12 @@ impl Keeper {
         known || self.strangers.has(address)
     }
 
+    /// BlueZ has the bond of a device that has lost it.
+    pub(super) fn is_half_bonded(&self, id: &DeviceId) -> bool {
+        let peer = self.peers.all.get(super::peers::address(id));
+        peer.is_some_and(|p| p.health.paired && p.health.trouble == Some(DeviceFault::BondLost))
+    }
+
     /// A person takes the bond of a device away; answers with its address.
     pub(super) fn forgotten(&mut self, id: &DeviceId) -> String {
         let address = super::peers::address(id).to_owned();
@@ -342,6 +378,41 @@ impl Keeper {
         if let Some(line) = self.lines.get(&peer.link) {
             line.lost.cancel();
         }
+    }
+
+    /// Whether bluetoothd holds connections that are not ours, and what to do about it.
+    pub(super) fn look_for_held(&mut self, now: Stamp, busy: bool) -> Option<Relief> {
+        // While a person pairs, bluetoothd connects by itself, and is not to be disturbed.
+        if self.setup.window.state().is_some_and(|(_, stage)| !stage.is_over()) {
+            self.slots = Slots::default();
+            return None;
+        }
+        self.slots.retain(|address| self.peers.all.contains_key(address));
+        for (address, peer) in &self.peers.all {
+            self.slots.seen(address, peer.is_held(), now);
+        }
+        self.slots.look(now, busy)
+    }
+
+    /// bluetoothd holds a connection of this device: it is said.
+    pub(super) fn is_stuck(&mut self, address: &str) {
+        if let Some(peer) = self.peers.all.get_mut(address) {
+            peer.health.trouble = Some(DeviceFault::Stuck);
+        }
+    }
+
+    /// The adapter was started anew, or the scan: what was stuck may not be any more.
+    pub(super) fn try_stuck_again(&mut self) {
+        let stuck = self.peers.all.values_mut().filter(|p| p.health.trouble == Some(DeviceFault::Stuck));
+        stuck.for_each(super::peers::Peer::relieved);
+    }
+
+    /// It is so: a device is not connected any more.
+    pub(super) fn unlinked(&mut self, address: &str) {
+        if let Some(peer) = self.peers.all.get_mut(address) {
+            peer.linked(false);
+        }
+        self.lost(address);
     }
 
     /// A connection of ours stands, as far as we know.
@@ -380,6 +451,7 @@ impl Keeper {
             paired: peer.health.paired,
             bonded_before: remembered.bonded,
             cursor: remembered.cursor,
+            judged: remembered.judged,
             curious: peer.health.model.is_none() && peer.health.firmware.is_none(),
             zone: self.setup.zone(&device),
             catalogue: self.setup.catalogue.clone(),
@@ -401,7 +473,10 @@ impl Keeper {
     /// Once a second: who is not heard any more, what is to be written, what others see.
     pub(super) fn tick(&mut self) {
         let now = self.now();
-        self.peers.all.values_mut().for_each(|p| p.fade(now));
+        for peer in self.peers.all.values_mut() {
+            peer.fade(now);
+            peer.health.gaps.retain(|noticed| noticed.is_fresh(now.wall_ms));
+        }
         self.strangers.fade(now);
         if let Some(write) = self.memory.unwritten() {
             self.links.spawn(async move {

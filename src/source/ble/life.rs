@@ -6,19 +6,21 @@
 use std::future::pending;
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join_all};
 use futures_util::stream::{FuturesUnordered, Stream, StreamExt};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::agent;
-use super::bus::{AdapterState, Bus, Signal};
+use super::bus::{AdapterState, Bus, Sighting, Signal};
 use super::fault::RadioFault;
 use super::keeper::{Event, Keeper, TICK};
 use super::pairing::Window;
 use super::scan::Radio;
 use super::silence::Remedy;
+use super::slots::Relief;
 use super::view::Phase;
+use crate::fault::Explain;
 use crate::limits::BLE_LOOK_EVERY;
 
 /// Work on the adapter that takes its time: one piece at once.
@@ -35,7 +37,9 @@ struct Life {
     scanless: u32,
     /// Pairings and bonds that are being made or taken away.
     bonds: FuturesUnordered<BoxFuture<'static, ()>>,
-    /// Addresses that are said to be disconnected: whether it is so.
+    /// What BlueZ knows of devices that joined: it told of them before anybody listened.
+    joined: FuturesUnordered<BoxFuture<'static, Option<Sighting>>>,
+    /// Addresses that are said to be disconnected, or should be: whether it is so.
     doubted: FuturesUnordered<BoxFuture<'static, (String, bool)>>,
 }
 
@@ -53,7 +57,8 @@ impl Keeper {
             opened = open(self.setup.adapter.clone(), self.setup.window.clone(), self.radio.clone()) => opened?,
             () = stop.cancelled() => return Ok(()),
         };
-        let (mut life, known, mut signals) = opened;
+        let (mut life, mut known, mut signals) = opened;
+        self.part(&mut known, &life.bus).await;
         self.radio = Some(life.radio.clone());
         self.works(life.bus.adapter_name());
         for signal in known {
@@ -77,6 +82,7 @@ impl Keeper {
                             let _ = answer.send(bus.forget(&address).await);
                         }));
                     }
+                    Event::Known => self.joined(&life),
                     event => {
                         self.take(event);
                     }
@@ -85,8 +91,9 @@ impl Keeper {
                     life.chore = None;
                     self.looked(done?, &mut life)?;
                 }
-                Some((address, connected)) = life.doubted.next() => if !connected { self.lost(&address) },
+                Some((address, connected)) = life.doubted.next() => if !connected { self.unlinked(&address) },
                 Some(()) = life.bonds.next() => {}
+                Some(joined) = life.joined.next() => joined.into_iter().for_each(|sighting| self.heard(sighting)),
                 _ = ticks.tick() => self.second(&mut life)?,
                 signal = signals.next() => match signal {
                     Some(signal) => self.signal(signal, &mut life)?,
@@ -94,6 +101,28 @@ impl Keeper {
                 },
             }
         }
+    }
+
+    /// Devices joined: what BlueZ knows of them is asked for, their names, services and bonds.
+    fn joined(&mut self, life: &Life) {
+        for address in self.learn_known() {
+            let bus = life.bus.clone();
+            life.joined.push(Box::pin(async move { bus.known(&address).await }));
+        }
+    }
+
+    /// Ends links that stand already: of a gateway that was killed, say. Its device may still be telling its memory, and the
+    /// end of that would pass for the end of what we ask.
+    async fn part(&self, known: &mut [Signal], bus: &Bus) {
+        let left = known.iter_mut().filter_map(|signal| match signal {
+            Signal::Device(s) if s.connected == Some(true) && self.peers.all.contains_key(&s.address) => Some(s),
+            _ => None,
+        });
+        let parting = left.map(async |sighting| {
+            drop(bus.disconnect(&sighting.address).await);
+            sighting.connected = None;
+        });
+        join_all(parting).await;
     }
 
     fn signal(&mut self, signal: Signal, life: &mut Life) -> Result<(), RadioFault> {
@@ -128,13 +157,16 @@ impl Keeper {
     /// A device that a person pairs is asked as soon as it is heard.
     fn pair(&mut self, life: &mut Life) {
         let window = self.setup.window.clone();
-        let Some(address) =
-            window.waiting().filter(|id| self.is_near(id)).map(|id| super::peers::address(&id).to_owned())
-        else {
-            return;
-        };
-        window.talking();
+        let Some(id) = window.waiting().filter(|id| self.is_near(id)) else { return };
         let bus = life.bus.clone();
+        // What BlueZ still takes for paired it would not pair: its half is taken away, and the device is heard anew.
+        if self.is_half_bonded(&id) {
+            let address = self.forgotten(&id);
+            life.bonds.push(Box::pin(async move { drop(bus.forget(&address).await) }));
+            return;
+        }
+        let address = super::peers::address(&id).to_owned();
+        window.talking();
         life.bonds.push(Box::pin(async move {
             let paired = bus.pair(&address).await;
             window.over(paired.as_ref().copied().map_err(String::as_str));
@@ -148,8 +180,11 @@ impl Keeper {
         if life.chore.is_some() {
             return Ok(());
         }
-        let busy = self.peers.connected() > 0;
-        match self.silence.look(self.now(), busy) {
+        let (now, busy) = (self.now(), self.peers.connected() > 0);
+        if let Some(relief) = self.look_for_held(now, busy) {
+            return self.relieve(relief, life);
+        }
+        match self.silence.look(now, busy) {
             Some(Remedy::Scan) => self.rescan(life),
             Some(Remedy::Adapter) => self.power_cycle(life),
             Some(Remedy::Rebuild) => {
@@ -166,9 +201,31 @@ impl Keeper {
         Ok(())
     }
 
+    /// bluetoothd holds a connection that nobody uses.
+    fn relieve(&mut self, relief: Relief, life: &mut Life) -> Result<(), RadioFault> {
+        match relief {
+            Relief::Release(address) => {
+                self.is_stuck(&address);
+                release(address, life);
+            }
+            Relief::Adapter => {
+                tracing::warn!(
+                    code = RadioFault::Held.code(),
+                    "bluetoothd holds a connection that nobody uses: the adapter is started anew."
+                );
+                self.power_cycle(life);
+            }
+            Relief::Rebuild => return Err(RadioFault::Held),
+        }
+        Ok(())
+    }
+
     /// What a look at the adapter found.
     fn looked(&mut self, state: Option<AdapterState>, life: &mut Life) -> Result<(), RadioFault> {
-        let Some(state) = state else { return Ok(()) };
+        let Some(state) = state else {
+            self.try_stuck_again();
+            return Ok(());
+        };
         // While a device is being connected the controller may pause the scan.
         let connecting = self.peers.all.values().any(|p| p.health.phase == Phase::Connecting);
         if !state.powered {
@@ -205,6 +262,16 @@ impl Keeper {
     }
 }
 
+/// Lets go of a device once more.
+fn release(address: String, life: &Life) {
+    let bus = life.bus.clone();
+    life.doubted.push(Box::pin(async move {
+        let _ = bus.disconnect(&address).await;
+        let connected = bus.is_connected(&address).await;
+        (address, connected)
+    }));
+}
+
 async fn chore(chore: &mut Option<Chore>) -> Result<Option<AdapterState>, RadioFault> {
     match chore {
         Some(chore) => chore.await,
@@ -239,6 +306,7 @@ async fn open(
         look: Instant::now() + BLE_LOOK_EVERY,
         scanless: 0,
         bonds: FuturesUnordered::new(),
+        joined: FuturesUnordered::new(),
         doubted: FuturesUnordered::new(),
     };
     Ok((life, known, signals))

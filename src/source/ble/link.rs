@@ -55,6 +55,7 @@ pub(super) struct Link {
     pub(super) paired: bool,
     pub(super) bonded_before: bool,
     pub(super) cursor: Option<Cursor>,
+    pub(super) judged: Option<u16>,
     /// Model and firmware are not known yet.
     pub(super) curious: bool,
     pub(super) zone: TimeZone,
@@ -102,6 +103,8 @@ impl Link {
         if let Some(session) = &mut session {
             let settle = self.settle(session);
             let _ = tokio::time::timeout(BLE_SETTLE_MAX, settle).await;
+            let last = session.end();
+            self.remember(last).await;
         }
         self.say(News::Settled).await;
     }
@@ -151,7 +154,8 @@ impl Link {
             Err(fault) => return End::Fault(fault),
         };
         self.say(News::Connected(plan.profiles.clone())).await;
-        let mut session = Session::new(plan, self.cursor, self.zone.clone(), self.clock.now());
+        let session = Session::new(plan, self.cursor, self.zone.clone(), self.clock.now());
+        let mut session = session.judged(self.judged);
         let begin = session.begin(&offers, self.curious, self.clock.now());
         let session = place.insert(session);
         let mut desk = Desk::new(self.clock.now());
@@ -242,6 +246,17 @@ impl Link {
         }
     }
 
+    /// Of an ended connection, what is to be kept counts, and nothing else.
+    async fn remember(&self, acts: Vec<Act>) {
+        for act in acts {
+            match act {
+                Act::Keep(cursor) => self.say(News::Keep(cursor)).await,
+                Act::Learn(fact) => self.say(News::Learn(fact)).await,
+                Act::Do(..) | Act::Hand { .. } | Act::Release | Act::Fail(_) => {}
+            }
+        }
+    }
+
     /// The device is let go; what it sent goes on to the journal, and moves its cursor.
     async fn settle(&mut self, session: &mut Session) {
         while session.outstanding() > 0 {
@@ -250,11 +265,8 @@ impl Link {
                 biased;
                 told = self.told.recv() => {
                     let Some(ticket) = told else { return };
-                    for act in session.kept(ticket) {
-                        if let Act::Keep(cursor) = act {
-                            self.say(News::Keep(cursor)).await;
-                        }
-                    }
+                    let acts = session.kept(ticket);
+                    self.remember(acts).await;
                 }
                 permit = self.frames.reserve(), if room => {
                     let Ok(permit) = permit else { return };

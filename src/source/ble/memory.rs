@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::gap::Noticed;
 use super::history::Cursor;
 use crate::reading::DeviceId;
 
@@ -31,6 +32,10 @@ pub struct ClockPair {
 pub struct Kept {
     /// Where its history stands.
     pub cursor: Option<Cursor>,
+    /// Up to this number its records are here, or are said to be missing.
+    pub judged: Option<u16>,
+    /// What was never seen here, the newest last.
+    pub gaps: Vec<Noticed>,
     /// It was bonded with this box.
     pub bonded: bool,
     /// Its clock, when it was last asked.
@@ -53,7 +58,9 @@ impl Memory {
         let text = std::fs::read(&file).unwrap_or_default();
         let mut devices: BTreeMap<DeviceId, Kept> = serde_json::from_slice(&text).unwrap_or_default();
         for (id, kept) in &mut devices {
-            kept.cursor = kept.cursor.filter(|cursor| holds(id, cursor.sequence));
+            if kept.cursor.is_some_and(|cursor| !holds(id, cursor.sequence)) {
+                (kept.cursor, kept.judged) = (None, None);
+            }
         }
         Self { file, devices, dirty: false }
     }

@@ -20,6 +20,7 @@ mod agent;
 mod bus;
 mod dial;
 mod fault;
+mod gap;
 mod history;
 mod keeper;
 mod life;
@@ -31,6 +32,7 @@ mod questions;
 mod scan;
 mod session;
 mod silence;
+mod slots;
 mod strangers;
 mod tap;
 #[cfg(test)]
@@ -39,6 +41,7 @@ mod view;
 mod wire;
 
 pub use fault::{DeviceFault, RadioFault};
+pub use gap::{Gap, Noticed};
 pub use memory::Memory;
 pub use tap::{Recording, Tap};
 pub use view::{DeviceHealth, Phase, RadioView, Stranger};

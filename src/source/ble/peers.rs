@@ -10,7 +10,7 @@ use super::bus::Sighting;
 use super::fault::DeviceFault;
 use super::view::{DeviceHealth, Phase};
 use crate::clock::Stamp;
-use crate::limits::{BLE_AGAIN, BLE_ASLEEP, BLE_HEARD_MAX, BLE_QUARANTINE, BLE_RETRY, BLE_UNTOLD};
+use crate::limits::{BLE_AGAIN, BLE_ASLEEP, BLE_CUT_OFF, BLE_HEARD_MAX, BLE_QUARANTINE, BLE_RETRY, BLE_UNTOLD};
 use crate::profile::Catalogue;
 use crate::profile::schema::PairingMethod;
 use crate::reading::DeviceId;
@@ -24,6 +24,8 @@ pub(super) struct Peer {
     pub(super) link: u32,
     /// BlueZ knows it now: only then it can be connected.
     pub(super) present: bool,
+    /// BlueZ says that it is connected.
+    pub(super) linked: bool,
     /// It is only heard: its profile is for broadcasts.
     broadcasts: bool,
     /// What its advertisement says of its plan: how it bonds. `None`: known only once it is connected.
@@ -32,6 +34,8 @@ pub(super) struct Peer {
     waits_since: Option<Stamp>,
     not_before: Option<Stamp>,
     wait: Duration,
+    /// Connections in a row that it ended at once.
+    cut_off: u32,
 }
 
 impl Peer {
@@ -42,18 +46,23 @@ impl Peer {
             services: Vec::new(),
             link: 0,
             present: false,
+            linked: false,
             broadcasts: false,
             planned: None,
             woke: false,
             waits_since: None,
             not_before: None,
             wait: BLE_RETRY.0,
+            cut_off: 0,
         }
     }
 
     /// It was heard, or something of it changed.
     pub(super) fn seen(&mut self, sighting: &Sighting, catalogue: &Catalogue, now: Stamp) {
         self.present = true;
+        if let Some(linked) = sighting.connected {
+            self.linked(linked);
+        }
         let heard = sighting.rssi.is_some() || !sighting.data.is_empty() || sighting.connected == Some(true);
         if heard {
             let slept = self.health.seen.is_none_or(|seen| now.since(seen) >= BLE_ASLEEP);
@@ -81,6 +90,14 @@ impl Peer {
             self.health.paired = paired;
         }
         self.broadcasts |= sighting.data.iter().any(|(service, _)| catalogue.hears(service));
+    }
+
+    /// BlueZ says that it is connected, or not.
+    pub(super) fn linked(&mut self, linked: bool) {
+        if self.linked && !linked && self.health.trouble == Some(DeviceFault::Stuck) {
+            self.health.trouble = None;
+        }
+        self.linked = linked;
     }
 
     /// A new chance at once: a person paired it, or the radio is back.
@@ -114,6 +131,9 @@ impl Peer {
     /// A connection ended, well or not.
     pub(super) fn ended(&mut self, fault: Option<DeviceFault>, now: Stamp) {
         self.health.phase = Phase::Settling;
+        self.cut_off = if fault == Some(DeviceFault::CutOff) { self.cut_off + 1 } else { 0 };
+        // BlueZ tells nobody that the encryption failed: it shows the bond as before, and the link ends.
+        let fault = if self.health.paired && self.cut_off >= BLE_CUT_OFF { Some(DeviceFault::BondLost) } else { fault };
         let wait = match &fault {
             None => {
                 self.wait = BLE_RETRY.0;
@@ -140,11 +160,18 @@ impl Peer {
 
     /// BlueZ has forgotten it, or the radio is gone.
     pub(super) fn vanished(&mut self) {
-        self.present = false;
+        (self.present, self.linked) = (false, false);
         if self.health.phase == Phase::Near {
             self.health.phase = Phase::Away;
             self.waits_since = None;
         }
+    }
+
+    /// BlueZ holds a connection of it that is not ours.
+    pub(super) fn is_held(&self) -> bool {
+        let ours = matches!(self.health.phase, Phase::Connecting | Phase::Connected);
+        let stuck = self.health.trouble == Some(DeviceFault::Stuck) && self.health.phase != Phase::Connected;
+        stuck || (self.linked && !ours)
     }
 
     /// It was not heard for a while.
@@ -294,6 +321,24 @@ mod tests {
         assert_eq!(peers.all[&key(0)].health.trouble, Some(DeviceFault::NotPaired));
         peers.all.get_mut(&key(0)).unwrap().seen(&Sighting { paired: Some(true), ..meter }, &catalogue, now);
         assert_eq!(peers.turn(1, now), Some(key(0)));
+    }
+
+    #[test]
+    fn a_bonded_device_that_ends_each_connection_at_once_has_lost_its_bond() {
+        let (catalogue, now) = (Catalogue::built_in(), Stamp::at_ms(1_000_000));
+        let mut peers = peers(1);
+        let peer = peers.all.get_mut(&key(0)).unwrap();
+        let mut troubles = |paired, faults: &[Option<DeviceFault>]| {
+            peer.seen(&Sighting { paired: Some(paired), ..heard(&key(0)) }, &catalogue, now);
+            faults.iter().for_each(|fault| peer.ended(fault.clone(), now));
+            peer.health.trouble.clone()
+        };
+        let cut = Some(DeviceFault::CutOff);
+        assert_eq!(troubles(false, &[cut.clone(), cut.clone(), cut.clone()]), cut, "there is no bond to lose");
+        assert_eq!(troubles(true, &[Some(DeviceFault::Connect), cut.clone(), cut.clone()]), cut);
+        assert_eq!(troubles(true, std::slice::from_ref(&cut)), Some(DeviceFault::BondLost));
+        assert_eq!(troubles(true, &[None]), None);
+        assert_eq!(troubles(true, std::slice::from_ref(&cut)), cut);
     }
 
     #[test]

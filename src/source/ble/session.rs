@@ -13,6 +13,7 @@ use jiff::tz::TimeZone;
 
 use super::dial::Dial;
 use super::fault::DeviceFault;
+use super::gap::Gap;
 use super::history::{Answered, Cursor, History};
 use super::questions::Questions;
 use crate::clock::Stamp;
@@ -62,6 +63,8 @@ pub enum Fact {
     Model(String),
     /// Firmware revision, as it says.
     Firmware(String),
+    /// Up to this number its records are here, or are said to be missing; what is newly missing.
+    Judged(Option<u16>, Option<Gap>),
 }
 
 /// What the connection is to do.
@@ -121,6 +124,7 @@ pub struct Session {
     plan: Arc<Plan>,
     zone: TimeZone,
     cursor: Option<Cursor>,
+    judged: Option<u16>,
     tasks: VecDeque<(Offer, Task)>,
     current: Option<(Offer, Task)>,
     subscribed: BTreeSet<String>,
@@ -146,6 +150,7 @@ impl Session {
             plan,
             zone,
             cursor,
+            judged: None,
             tasks: VecDeque::new(),
             current: None,
             subscribed: BTreeSet::new(),
@@ -160,6 +165,19 @@ impl Session {
             crowded: false,
             over: false,
         }
+    }
+
+    /// Up to this number nothing is missing of its records, or it was said.
+    pub fn judged(self, judged: Option<u16>) -> Self {
+        Self { judged, ..self }
+    }
+
+    /// The connection is over, and what is committed of it was told: what is still to be kept or said.
+    pub fn end(&mut self) -> Acts {
+        if let Some(history) = &mut self.history {
+            history.end();
+        }
+        self.moved()
     }
 
     /// Its services are known: plans, and begins. `curious`: model and firmware are asked for as well.
@@ -309,7 +327,7 @@ impl Session {
         match answered {
             Answered::Nothing => {}
             Answered::Failed(code) => acts.extend(self.fail(DeviceFault::History(code))),
-            Answered::AskAll => {
+            Answered::Ask => {
                 self.asking = false;
                 if let Some(control) = self.control.clone() {
                     self.tasks.push_front((control, Task::History));
@@ -337,13 +355,20 @@ impl Session {
         acts
     }
 
-    /// The cursor, if it moved.
+    /// What is missing, and then the cursor, if it moved: what it passes must have been said.
     fn moved(&mut self) -> Acts {
-        let Some(now) = self.history.as_ref().map(History::cursor).filter(|now| *now != self.cursor) else {
-            return Vec::new();
-        };
-        self.cursor = now;
-        vec![Act::Keep(now)]
+        let Some(history) = &mut self.history else { return Vec::new() };
+        let (gap, judged, cursor) = (history.gap(), history.judged(), history.cursor());
+        let mut acts = Vec::new();
+        if gap.is_some() || judged != self.judged {
+            self.judged = judged;
+            acts.push(Act::Learn(Fact::Judged(judged, gap)));
+        }
+        if cursor != self.cursor {
+            self.cursor = cursor;
+            acts.push(Act::Keep(cursor));
+        }
+        acts
     }
 
     /// Other devices wait for a connection.
@@ -436,8 +461,8 @@ impl Session {
             Task::SetClock(dial) => Operation::Write(dial.octets(&offer.uuid, &self.zone, now)),
             Task::History => {
                 self.asking = true;
-                let cursor = self.cursor;
-                Operation::Write(self.history.get_or_insert_with(|| History::new(cursor)).request())
+                let (cursor, judged) = (self.cursor, self.judged);
+                Operation::Write(self.history.get_or_insert_with(|| History::new(cursor, judged)).request())
             }
         };
         self.current = Some((offer.clone(), task));

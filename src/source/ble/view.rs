@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use super::fault::DeviceFault;
+use super::gap::Noticed;
 use crate::clock::Stamp;
 use crate::fault::Explain;
 use crate::reading::DeviceId;
@@ -72,6 +73,8 @@ pub struct DeviceHealth {
     pub clock: Option<(i64, Stamp)>,
     /// What went wrong last; cleared when a connection goes well.
     pub trouble: Option<DeviceFault>,
+    /// Records that were never seen here, as long as it is said.
+    pub gaps: Vec<Noticed>,
 }
 
 impl DeviceHealth {
@@ -93,6 +96,7 @@ impl DeviceHealth {
             paired: false,
             clock: None,
             trouble: None,
+            gaps: Vec::new(),
         }
     }
 

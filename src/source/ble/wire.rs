@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::pin::Pin;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use futures_util::stream::{Stream, StreamExt};
 use zbus::zvariant::{OwnedObjectPath, OwnedValue, Value};
 use zbus::{Connection, MessageStream};
@@ -72,32 +73,14 @@ impl Wire {
 
     /// Connects, until BlueZ knows the device's services.
     pub(super) async fn connect(&mut self) -> Result<(), DeviceFault> {
-        let connecting = async {
-            let rule = bus::changes_of(&self.device)?;
-            let mut changes = MessageStream::for_match_rule(rule, &self.connection, Some(64)).await?;
-            self.connection.call_method(Some(BLUEZ), &*self.device, Some(DEVICE), "Connect", &()).await?;
-            let get = (DEVICE, "ServicesResolved");
-            let answer =
-                self.connection.call_method(Some(BLUEZ), &*self.device, Some(bus::PROPERTIES), "Get", &get).await?;
-            let resolved: OwnedValue = answer.body().deserialize()?;
-            if bool::try_from(resolved).unwrap_or(false) {
-                return Ok(true);
-            }
-            while let Some(change) = changes.next().await {
-                let body: (String, Map, Vec<String>) = change?.body().deserialize()?;
-                let is = |name: &str| body.1.get(name).and_then(|v| bool::try_from(v).ok());
-                match (is("ServicesResolved"), is("Connected")) {
-                    (Some(true), _) => return Ok(true),
-                    // The link broke before.
-                    (_, Some(false)) => return Ok(false),
-                    _ => {}
-                }
-            }
-            Ok::<_, zbus::Error>(false)
-        };
-        match tokio::time::timeout(BLE_CONNECT_MAX, connecting).await {
+        let mut stood = false;
+        match tokio::time::timeout(BLE_CONNECT_MAX, connecting(&self.connection, &self.device, &mut stood)).await {
             Ok(Ok(true)) => Ok(()),
             Ok(Err(e)) if no_answer(&format!("{e:?}")) == NoAnswer::Unauthorised => Err(DeviceFault::NotPaired),
+            // We ask for nothing: it is an earlier connection, that never came about.
+            Ok(Err(e)) if bus::error_name(&e).ends_with(".InProgress") => Err(DeviceFault::Stuck),
+            // The link was there, and is gone before anything was asked.
+            Ok(Ok(false) | Err(_)) if stood => Err(DeviceFault::CutOff),
             Ok(Ok(false) | Err(_)) | Err(_) => Err(DeviceFault::Connect),
         }
     }
@@ -153,6 +136,36 @@ impl Wire {
     }
 }
 
+/// Whether its services are known, or the link broke before; `stood`: a link was there meanwhile.
+async fn connecting(bus: &Connection, device: &str, stood: &mut bool) -> zbus::Result<bool> {
+    let rule = bus::changes_of(device)?;
+    let mut changes = MessageStream::for_match_rule(rule, bus, Some(64)).await?;
+    let connect = bus.call_method(Some(BLUEZ), device, Some(DEVICE), "Connect", &()).await;
+    if let Err(e) = connect {
+        // What was said before the refusal lies here already.
+        while let Some(Some(change)) = changes.next().now_or_never() {
+            *stood |= flag(&change?, "Connected")? == Some(true);
+        }
+        return Err(e);
+    }
+    *stood = true;
+    let get = (DEVICE, "ServicesResolved");
+    let answer = bus.call_method(Some(BLUEZ), device, Some(bus::PROPERTIES), "Get", &get).await?;
+    let resolved: OwnedValue = answer.body().deserialize()?;
+    if bool::try_from(resolved).unwrap_or(false) {
+        return Ok(true);
+    }
+    while let Some(change) = changes.next().await {
+        let change = change?;
+        match (flag(&change, "ServicesResolved")?, flag(&change, "Connected")?) {
+            (Some(true), _) => return Ok(true),
+            (_, Some(false)) => return Ok(false),
+            _ => {}
+        }
+    }
+    Ok(false)
+}
+
 async fn carry_out(bus: &Connection, path: &str, answers: bool, operation: Operation) -> zbus::Result<Vec<u8>> {
     let mut options: HashMap<&str, Value<'_>> = HashMap::new();
     let interface = Some(CHARACTERISTIC);
@@ -178,6 +191,13 @@ fn value(message: &zbus::Message) -> Option<(String, Bytes)> {
     let mut octets = Vec::<u8>::try_from(changed.remove("Value")?).ok()?;
     octets.truncate(CHARACTERISTIC_BYTES_MAX + 1);
     Some((path, octets.into()))
+}
+
+/// What a change of a device says of one of its properties.
+fn flag(change: &zbus::Message, name: &str) -> zbus::Result<Option<bool>> {
+    let body = change.body();
+    let (_, changed, _): (String, Map, Vec<String>) = body.deserialize()?;
+    Ok(changed.get(name).and_then(|v| bool::try_from(v).ok()))
 }
 
 /// What an error of BlueZ means: names and texts, as `Debug` gives them.

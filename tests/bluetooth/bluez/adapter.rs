@@ -55,6 +55,7 @@ impl Adapter {
     ) -> fdo::Result<()> {
         if let Some(p) = self.0.peripherals.values().find(|p| p.path() == device.as_str()) {
             p.bonded.store(false, Ordering::SeqCst);
+            super::device::power_lost(server, p).await;
         }
         server.remove::<Device, _>(device).await.map_err(|e| fdo::Error::Failed(e.to_string()))?;
         Ok(())

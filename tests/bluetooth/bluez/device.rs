@@ -9,24 +9,37 @@ use zbus::object_server::SignalEmitter;
 use zbus::zvariant::{ObjectPath, Value};
 use zbus::{ObjectServer, fdo, interface};
 
-use super::{ADAPTER, Peripheral, State, agent, gatt};
+use super::{ADAPTER, Leak, Peripheral, Refusal, State, agent, gatt};
 
 pub struct Device {
     p: Arc<Peripheral>,
     state: Arc<State>,
     connected: AtomicBool,
     resolved: AtomicBool,
+    /// A `Connect` that leaked is under way, for ever.
+    pending: AtomicBool,
 }
 
 impl Device {
     pub fn new(p: Arc<Peripheral>, state: Arc<State>) -> Self {
-        Self { p, state, connected: AtomicBool::new(false), resolved: AtomicBool::new(false) }
+        let no = || AtomicBool::new(false);
+        Self { p, state, connected: no(), resolved: no(), pending: no() }
+    }
+
+    /// Takes a place of the adapter, if there is one.
+    fn take_place(&self) -> bool {
+        let places = self.state.places.load(Ordering::SeqCst);
+        let one_more = |n| (n < places).then_some(n + 1);
+        let taken = self.state.connected.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more);
+        self.state.connected_most.fetch_max(self.state.connected.load(Ordering::SeqCst), Ordering::SeqCst);
+        taken.is_ok()
     }
 }
 
 /// An advertisement: the object appears, or its strength and data change.
 pub async fn heard(server: &ObjectServer, p: &Arc<Peripheral>, state: &Arc<State>) {
     let path = p.path();
+    state.heard.fetch_add(1, Ordering::SeqCst);
     let Ok(device) = server.interface::<_, Device>(path.as_str()).await else {
         let _ = server.at(path, Device::new(p.clone(), state.clone())).await;
         return;
@@ -37,6 +50,11 @@ pub async fn heard(server: &ObjectServer, p: &Arc<Peripheral>, state: &Arc<State
     let mut changed: HashMap<&str, Value<'_>> = HashMap::from([("RSSI", Value::from(-60i16))]);
     let broadcast = p.broadcast.lock().unwrap().clone();
     if let Some((service, bytes)) = broadcast {
+        let mut told = p.told.lock().unwrap();
+        if told.last().is_none_or(|(last, _)| *last != bytes) {
+            told.push((bytes.clone(), jiff::Timestamp::now().as_millisecond()));
+        }
+        drop(told);
         let data: HashMap<String, Value<'_>> = HashMap::from([(super::long(&service), Value::from(bytes))]);
         changed.insert("ServiceData", Value::from(data));
     }
@@ -52,11 +70,27 @@ pub async fn changed(server: &ObjectServer, path: &str) {
     let _ = device.get().await.connected_changed(emitter).await;
 }
 
-/// The link ends, from the device's side or because its time is over.
+/// The adapter has lost its power: nothing is connected or leaks any more.
+pub async fn power_lost(server: &ObjectServer, p: &Arc<Peripheral>) {
+    p.manners.lock().unwrap().leak = Leak::None;
+    let path = p.path();
+    if let Ok(device) = server.interface::<_, Device>(path.as_str()).await {
+        let device = device.get().await;
+        if device.pending.swap(false, Ordering::SeqCst) {
+            device.state.connected.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+    hang_up(server, &path).await;
+}
+
+/// The link ends, from the device's side or because its time is over; unless it leaks.
 pub async fn hang_up(server: &ObjectServer, path: &str) {
     let Ok(device) = server.interface::<_, Device>(path).await else { return };
     {
         let device = device.get().await;
+        if device.p.manners().leak == Leak::Link {
+            return;
+        }
         if !device.connected.swap(false, Ordering::SeqCst) {
             return;
         }
@@ -93,14 +127,34 @@ impl Device {
         &self,
         #[zbus(signal_emitter)] emitter: SignalEmitter<'_>,
         #[zbus(object_server)] server: &ObjectServer,
-    ) -> fdo::Result<()> {
+    ) -> Result<(), Refusal> {
         self.p.connects.fetch_add(1, Ordering::SeqCst);
+        if self.pending.load(Ordering::SeqCst) {
+            return Err(Refusal::InProgress("Operation already in progress".into()));
+        }
+        let connected = self.connected.load(Ordering::SeqCst);
+        if !connected && !self.take_place() {
+            return Err(Refusal::Failed("le-connection-abort-by-local".into()));
+        }
+        if self.p.manners().leak == Leak::Connect {
+            self.pending.store(true, Ordering::SeqCst);
+            std::future::pending::<()>().await;
+        }
+        if self.p.manners().forgetful {
+            self.connected.store(true, Ordering::SeqCst);
+            self.connected_changed(&emitter).await?;
+            self.connected.store(false, Ordering::SeqCst);
+            self.state.connected.fetch_sub(1, Ordering::SeqCst);
+            let (server, path) = (server.clone(), self.p.path());
+            tokio::spawn(async move { changed(&server, &path).await });
+            return Err(Refusal::Failed("le-connection-abort-by-local".into()));
+        }
         if self.p.manners().stuck {
+            self.state.connected.fetch_sub(1, Ordering::SeqCst);
             std::future::pending::<()>().await;
         }
         if !self.connected.swap(true, Ordering::SeqCst) {
-            let now = self.state.connected.fetch_add(1, Ordering::SeqCst) + 1;
-            self.state.connected_most.fetch_max(now, Ordering::SeqCst);
+            self.p.links.fetch_add(1, Ordering::SeqCst);
         }
         self.connected_changed(&emitter).await?;
         tokio::spawn(resolve(server.clone(), self.p.clone()));
@@ -116,9 +170,15 @@ impl Device {
         &self,
         #[zbus(connection)] connection: &zbus::Connection,
         #[zbus(object_server)] server: &ObjectServer,
-    ) -> fdo::Result<()> {
-        agent::pair(connection, &self.p, &self.state).await?;
+    ) -> Result<(), Refusal> {
+        if self.p.bonded.load(Ordering::SeqCst) {
+            return Err(Refusal::AlreadyExists("Already Paired".into()));
+        }
+        let paired = agent::pair(connection, &self.p, &self.state).await;
+        paired.map_err(|e| Refusal::AuthenticationFailed(e.to_string()))?;
         self.p.bonded.store(true, Ordering::SeqCst);
+        self.p.manners.lock().unwrap().forgetful = false;
+        self.p.wiped.store(false, Ordering::SeqCst);
         let (server, path) = (server.clone(), self.p.path());
         tokio::spawn(async move { changed(&server, &path).await });
         Ok(())

@@ -52,7 +52,7 @@ pub async fn build(server: &ObjectServer, p: &Arc<Peripheral>) {
             let at = format!("{path}/char{:04x}", 0x100 + i);
             let notifying = Arc::new(AtomicBool::new(false));
             let c = Characteristic { uuid, how, service: path.clone(), notifying, p: p.clone() };
-            let _ = server.remove::<Characteristic, _>(at.as_str()).await;
+            // One of an earlier connection stays, and whoever listens to it.
             let _ = server.at(at.as_str(), c).await;
         }
     }
@@ -131,6 +131,12 @@ async fn tell(server: ObjectServer, p: Arc<Peripheral>, uuid: &'static str) {
     }
 }
 
+/// Under which a record is found again: its number, or the minute of a sensor's session.
+pub fn number(uuid: &str, bytes: &[u8]) -> u16 {
+    let at = if uuid == "2AA7" { 4..6 } else { 1..3 };
+    bytes.get(at).map_or(0, |n| u16::from_le_bytes([n[0], n[1]]))
+}
+
 /// A memory is asked: its records from a number on, then the answer.
 async fn report(server: ObjectServer, p: Arc<Peripheral>, request: Vec<u8>) {
     let from = match *request {
@@ -142,12 +148,16 @@ async fn report(server: ObjectServer, p: Arc<Peripheral>, request: Vec<u8>) {
         push(&server, &p, "2A52", &[6, 0, request.first().copied().unwrap_or(0), 2]).await;
         return;
     };
-    let number = |bytes: &[u8]| bytes.get(1..3).map_or(0, |n| u16::from_le_bytes([n[0], n[1]]));
-    let records: Vec<_> = p.values.lock().unwrap().iter().filter(|(_, b)| number(b) >= from).cloned().collect();
+    let records: Vec<_> = p.values.lock().unwrap().iter().filter(|(u, b)| number(u, b) >= from).cloned().collect();
     let manners = p.manners();
-    let mut told = 0;
+    let (mut told, link) = (0, p.links.load(Ordering::SeqCst));
     for (uuid, bytes) in &records {
-        if !push(&server, &p, uuid, bytes).await {
+        if manners.loses == Some(number(uuid, bytes)) {
+            p.manners.lock().unwrap().loses = None;
+            continue;
+        }
+        // Of this link only.
+        if p.links.load(Ordering::SeqCst) != link || !push(&server, &p, uuid, bytes).await {
             return;
         }
         told += 1;
@@ -155,9 +165,17 @@ async fn report(server: ObjectServer, p: Arc<Peripheral>, request: Vec<u8>) {
             p.manners.lock().unwrap().hangs_up_after = None;
             return device::hang_up(&server, &p.path()).await;
         }
-        tokio::time::sleep(Duration::from_millis(2)).await;
+        tokio::time::sleep(manners.pace).await;
     }
     push(&server, &p, "2A52", &[6, 0, 1, if records.is_empty() { 6 } else { 1 }]).await;
+}
+
+/// A question is answered, a little later.
+async fn answer(server: ObjectServer, p: Arc<Peripheral>, uuid: &'static str, values: Vec<Vec<u8>>) {
+    for bytes in values {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        push(&server, &p, uuid, &bytes).await;
+    }
 }
 
 #[interface(name = "org.bluez.GattCharacteristic1")]
@@ -177,6 +195,10 @@ impl Characteristic {
         self.allowed()?;
         self.p.did(format!("write {}", self.uuid));
         self.p.written.lock().unwrap().push((self.uuid.into(), value.clone()));
+        let answers = self.p.manners().answers;
+        if let Some((_, uuid, values)) = answers.into_iter().find(|(question, ..)| *question == value) {
+            tokio::spawn(answer(server.clone(), self.p.clone(), uuid, values));
+        }
         if self.how == Use::Control {
             tokio::spawn(report(server.clone(), self.p.clone(), value));
         }
@@ -220,7 +242,8 @@ impl Characteristic {
 impl Characteristic {
     /// One that needs a bond refuses without it.
     fn allowed(&self) -> fdo::Result<()> {
-        let open = self.p.manners().pairing.is_none() || self.p.bonded.load(Ordering::SeqCst);
+        let bonded = self.p.bonded.load(Ordering::SeqCst) && !self.p.wiped.load(Ordering::SeqCst);
+        let open = self.p.manners().pairing.is_none() || bonded;
         if open { Ok(()) } else { Err(fdo::Error::AuthFailed("org.bluez.Error.NotPermitted: Not paired".into())) }
     }
 }

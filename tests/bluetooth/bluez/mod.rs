@@ -18,6 +18,7 @@ use zbus::Connection;
 
 pub use agent::Method;
 use device::Device;
+pub use gatt::number;
 
 pub const ADAPTER: &str = "/org/bluez/hci0";
 
@@ -81,6 +82,8 @@ pub struct Manners {
     pub bonded: bool,
     /// `Connect` never answers.
     pub stuck: bool,
+    /// It has lost its bond and BlueZ has not: the encryption fails, and the link ends as soon as it stands.
+    pub forgetful: bool,
     /// It connects, and no service is found.
     pub bare: bool,
     /// It hangs up after so many values of a connection.
@@ -89,9 +92,31 @@ pub struct Manners {
     pub hangs_up: bool,
     /// It repeats its first value for ever, this often in a second.
     pub floods: Option<u64>,
+    /// Between two records of its memory.
+    pub pace: Duration,
     /// What its clock says, as octets of 2A2B.
     pub clock: Vec<u8>,
+    /// What it tells when this is written to it, and by which characteristic.
+    pub answers: Vec<Answer>,
+    /// A connection of it leaks, until the adapter is switched off.
+    pub leak: Leak,
+    /// This record is lost on its way, once.
+    pub loses: Option<u16>,
 }
+
+/// What becomes of a connection that leaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Leak {
+    #[default]
+    None,
+    /// `Connect` never answers, and its attempt never ends: the place is taken.
+    Connect,
+    /// It stays connected, whoever hangs up.
+    Link,
+}
+
+/// A question, and the values that follow it.
+pub type Answer = (Vec<u8>, &'static str, Vec<Vec<u8>>);
 
 impl Default for Manners {
     fn default() -> Self {
@@ -99,11 +124,16 @@ impl Default for Manners {
             pairing: None,
             bonded: false,
             stuck: false,
+            forgetful: false,
             bare: false,
             hangs_up_after: None,
             hangs_up: true,
             floods: None,
-            clock: vec![0xea, 7, 1, 1, 0, 0, 0, 4, 0, 0],
+            pace: Duration::from_millis(2),
+            clock: wardline::lab::peripheral::CLOCK.to_vec(),
+            answers: Vec::new(),
+            leak: Leak::None,
+            loses: None,
         }
     }
 }
@@ -122,8 +152,16 @@ pub struct Peripheral {
     pub sent: AtomicUsize,
     /// Calls of `Connect`.
     pub connects: AtomicUsize,
-    /// It has a bond with this host.
+    /// Links that came about.
+    pub links: AtomicUsize,
+    /// The host has a bond with it.
     pub bonded: AtomicBool,
+    /// It has forgotten its half of the bond.
+    pub wiped: AtomicBool,
+    /// What is read of it, beside what all devices say.
+    pub reads: Mutex<BTreeMap<&'static str, Vec<u8>>>,
+    /// Broadcasts that were heard for the first time, each with when.
+    pub told: Mutex<Vec<(Vec<u8>, i64)>>,
     /// What was written: UUID and octets.
     pub written: Mutex<Vec<(String, Vec<u8>)>>,
     /// What was done, in order: `read 2A2B`, `write 2A2B`, `subscribe 2A35`.
@@ -157,7 +195,11 @@ impl Peripheral {
             values: Mutex::new(values),
             sent: AtomicUsize::new(0),
             connects: AtomicUsize::new(0),
+            links: AtomicUsize::new(0),
             bonded: AtomicBool::new(manners.bonded),
+            wiped: AtomicBool::new(false),
+            reads: Mutex::default(),
+            told: Mutex::default(),
             manners: Mutex::new(manners),
             written: Mutex::default(),
             done: Mutex::default(),
@@ -185,19 +227,25 @@ impl Peripheral {
     }
 
     /// What happened to it, in one line.
-    pub fn told(&self) -> String {
+    pub fn story(&self) -> String {
         let (connects, sent) = (self.connects.load(Ordering::SeqCst), self.sent.load(Ordering::SeqCst));
         format!("{}: {connects} connects, {sent} sent, {:?}", self.address, self.done.lock().unwrap())
     }
 
     /// What a read of this characteristic gives.
     pub fn read(&self, uuid: &str) -> Vec<u8> {
+        if let Some(octets) = self.reads.lock().unwrap().get(uuid) {
+            return octets.clone();
+        }
         if uuid == "2A2B" { self.manners().clock } else { read_value(uuid).unwrap_or_default().to_vec() }
     }
 }
 
-/// A 16-bit UUID in full.
+/// A 16-bit UUID in full; another as it is.
 pub fn long(uuid: &str) -> String {
+    if uuid.len() > 4 {
+        return uuid.to_ascii_lowercase();
+    }
     format!("0000{}-0000-1000-8000-00805f9b34fb", uuid.to_ascii_lowercase())
 }
 
@@ -217,6 +265,12 @@ pub struct State {
     /// Connected now, and at most.
     pub connected: AtomicUsize,
     pub connected_most: AtomicUsize,
+    /// As many connections as it can have.
+    pub places: AtomicUsize,
+    /// A device is heard each so many milliseconds.
+    pub every_ms: AtomicUsize,
+    /// Advertisements so far.
+    pub heard: AtomicUsize,
     /// The agent: bus name, object path.
     pub agent: Mutex<Option<(String, String)>>,
 }
@@ -241,6 +295,9 @@ impl Bluez {
             switched_off: AtomicUsize::new(0),
             connected: AtomicUsize::new(0),
             connected_most: AtomicUsize::new(0),
+            places: AtomicUsize::new(usize::MAX),
+            every_ms: AtomicUsize::new(100),
+            heard: AtomicUsize::new(0),
             agent: Mutex::new(None),
         });
         let connection = zbus::connection::Builder::address(bus.address.as_str())
@@ -294,6 +351,16 @@ impl Bluez {
         paired
     }
 
+    /// A device hangs up.
+    pub async fn hang_up(&self, p: &Arc<Peripheral>) {
+        device::hang_up(self.connection.object_server(), &p.path()).await;
+    }
+
+    /// Connected now, as bluetoothd says.
+    pub async fn is_connected(&self, p: &Arc<Peripheral>) -> bool {
+        device::is_connected(self.connection.object_server(), &p.path()).await
+    }
+
     /// A device loses its bond, or the box's side of it is taken away.
     pub async fn lose_bond(&self, p: &Arc<Peripheral>) {
         p.bonded.store(false, Ordering::SeqCst);
@@ -301,11 +368,19 @@ impl Bluez {
     }
 }
 
-/// While the scan runs, every peripheral that is awake is heard ten times a second.
+/// While the scan runs, every peripheral that is awake is heard ten times a second, or as often as is wanted.
 async fn advertise(connection: Connection, state: Arc<State>) {
     let server = connection.object_server();
+    let (mut off, mut next) = (0, tokio::time::Instant::now());
     loop {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        next += Duration::from_millis(state.every_ms.load(Ordering::SeqCst) as u64);
+        tokio::time::sleep_until(next).await;
+        // Without power there is no connection, and nothing that leaked.
+        if std::mem::replace(&mut off, state.switched_off.load(Ordering::SeqCst)) != off {
+            for p in state.peripherals.values() {
+                device::power_lost(server, p).await;
+            }
+        }
         let scans = state.discovering.load(Ordering::SeqCst) && state.powered.load(Ordering::SeqCst);
         if !scans || state.deaf.load(Ordering::SeqCst) {
             continue;
@@ -314,6 +389,18 @@ async fn advertise(connection: Connection, state: Arc<State>) {
             device::heard(server, p, &state).await;
         }
     }
+}
+
+/// What BlueZ answers instead.
+#[derive(Debug, zbus::DBusError)]
+#[zbus(prefix = "org.bluez.Error")]
+pub enum Refusal {
+    #[zbus(error)]
+    ZBus(zbus::Error),
+    AlreadyExists(String),
+    AuthenticationFailed(String),
+    Failed(String),
+    InProgress(String),
 }
 
 /// Options of a call, which nobody looks at.
