@@ -16,6 +16,7 @@ mod bluez;
 mod support;
 
 mod asked;
+mod capture;
 mod cgm;
 mod figures;
 mod gaps;
