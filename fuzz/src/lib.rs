@@ -9,12 +9,16 @@
 
 pub use libfuzzer_sys;
 
+#[path = "../../src/capture/mod.rs"]
+pub mod capture;
 #[path = "../../src/clock.rs"]
 pub mod clock;
 #[path = "../../src/codec/mod.rs"]
 pub mod codec;
 #[path = "../../src/decimal.rs"]
 pub mod decimal;
+#[path = "../../src/fault.rs"]
+pub mod fault;
 #[path = "../../src/limits.rs"]
 pub mod limits;
 #[path = "../../src/reading.rs"]
@@ -34,6 +38,8 @@ pub const TARGETS: &[(&str, &[&str])] = &[
     ("battery", &["2A19", "2BED"]),
     ("blood_pressure", &["2A35", "2A36", "2A49"]),
     ("body_composition", &["2A9C"]),
+    // No codec: a capture of a device, as a file that anybody may have written.
+    (CAPTURE, &[]),
     ("cgm", &["2AA7", "2AA8", "2AA9", "2AAA", "2AAB", "2AAC"]),
     ("crc16", &["CRC16"]),
     ("date_time", &["2A08", "2A0D", "2A0E", "2A0F", "2A14", "2A2B", "2BF2"]),
@@ -52,6 +58,9 @@ pub const TARGETS: &[(&str, &[&str])] = &[
     ("viatom", &["VIATOM"]),
     ("weight", &["2A9D", "2A9E"]),
 ];
+
+/// The target of `src/capture`.
+pub const CAPTURE: &str = "capture";
 
 /// Codecs that no target reaches.
 pub fn forgotten() -> Vec<&'static str> {
@@ -90,6 +99,9 @@ pub fn run(target: &str, bytes: &[u8]) {
             let _ = codec::taidoc::taken(&record);
         }
     }
+    if target == CAPTURE {
+        captured(bytes);
+    }
     if target == "enhanced_blood_pressure" {
         segments(bytes);
     }
@@ -106,6 +118,24 @@ fn check(draft: &Draft) {
             let text = n.to_string();
             assert_eq!(text.parse().ok().or(Some(n)), Some(n), "digits are kept");
         }
+    }
+}
+
+/// What is read can be written, and is read alike; masking it once more changes no length.
+fn captured(bytes: &[u8]) {
+    let Ok(capture) = capture::read(bytes) else { return };
+    let lines = capture.lines.iter().map(capture::Line::to_json);
+    let text: String = std::iter::once(capture.head.to_json()).chain(lines).collect();
+    // Written out in full, it may be longer than what was read.
+    if text.len() <= limits::CAPTURE_BYTES_MAX {
+        assert_eq!(capture::read(text.as_bytes()).ok(), Some(capture.clone()));
+    }
+    let mut mask = capture::Mask::new("C0:26:DF:00:11:22");
+    if let Some(name) = capture.name() {
+        assert_eq!(mask.name(name, None).chars().count(), name.chars().count());
+    }
+    for octets in capture.lines.iter().filter_map(|line| line.hex.as_ref()) {
+        assert_eq!(mask.octets(&octets.0).0.len(), octets.0.len());
     }
 }
 

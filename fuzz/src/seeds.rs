@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use wardline_fuzz::{TARGETS, forgotten};
+use wardline_fuzz::{CAPTURE, TARGETS, forgotten};
 
 fn main() {
     assert!(forgotten().is_empty(), "no target fuzzes {:?}", forgotten());
@@ -13,6 +13,12 @@ fn main() {
         std::fs::create_dir_all(Path::new(&folder).join(target)).expect("a folder that can be written");
         println!("{target}");
     }
+    let capture = concat!(
+        "{\"wardline_capture\":1,\"wardline\":\"0.1.0\",\"started\":\"2026-11-28T19:00\"}\n",
+        "{\"ms\":1,\"kind\":\"heard\",\"name\":\"BM85\",\"rssi\":-60,\"service_data\":{\"FCD2\":\"40065e1f\"}}\n",
+        "{\"ms\":2,\"kind\":\"indication\",\"service\":\"1810\",\"characteristic\":\"2A35\",\"hex\":\"16ff\"}\n",
+    );
+    std::fs::write(Path::new(&folder).join(CAPTURE).join("one"), capture).expect("a folder that can be written");
     let Some(file) = args.next() else { return };
     let text = std::fs::read_to_string(file).expect("a file of vectors");
     let vectors: wardline_fuzz::codec::vectors::Vectors = serde_json::from_str(&text).expect("a file of vectors");

@@ -79,7 +79,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         (_, true) => print!("{}", report.resources),
         _ => print!("{}", as_text(capture.name(), &report)),
     }
-    let all = report.delivered == report.readings as u64;
+    let all = report.delivered == report.readings;
     Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -121,7 +121,7 @@ fn as_text(name: Option<&str>, report: &Report) -> String {
                     said(&format!("{} {} at {taken}, {by}{}", r.vital.id, text::value(r), labels.concat()));
                 }
                 if fate.known > 0 {
-                    said(&format!("{} known already", fate.known));
+                    said(&format!("{} known already, or too long ago to be listed here", fate.known));
                 } else if readings.is_empty() {
                     empty += 1;
                     said("no reading in it");

@@ -99,7 +99,7 @@ pub struct Fate {
     pub hex: String,
     /// Readings in the journal; or the code and the reason.
     pub outcome: Result<Vec<Reading>, String>,
-    /// Readings that had come before.
+    /// Readings that had come before, or are beyond the newest thousand, which are listed.
     pub known: usize,
 }
 
@@ -108,7 +108,7 @@ pub struct Report {
     /// Frame by frame.
     pub fates: Vec<Fate>,
     /// Readings in the journal.
-    pub readings: usize,
+    pub readings: u64,
     /// Readings that are written to the file.
     pub delivered: u64,
     /// Alerts that were raised.
@@ -212,15 +212,14 @@ async fn collect(
     let asked = tokio::task::spawn_blocking(move || {
         let filter = Filter { limit: limits::READINGS_LISTED_MAX, ..Filter::default() };
         let mut rows: ByBytes = HashMap::new();
-        let mut count = 0;
         // The journal lists the newest first.
         for row in records.readings(&filter)?.into_iter().rev() {
-            count += 1;
             let explained = records.explain(row.reading.key)?;
             let Some(raw) = explained.and_then(|e| e.frame) else { continue };
             rows.entry((raw.channel, raw.hex.unwrap_or_default().to_lowercase())).or_default().push_back(row);
         }
         let delivered = records.outbox(Some(DESTINATION))?.iter().map(|o| o.delivered).sum();
+        let count = records.verify()?.readings;
         Ok::<_, Unreadable>((rows, count, delivered, records.alerts(limits::READINGS_LISTED_MAX)?))
     });
     let (mut rows, readings, delivered, alerts) = asked.await.map_err(|e| ReplayError::Ended(e.to_string()))??;
