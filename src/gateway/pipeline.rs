@@ -2,7 +2,8 @@
 //!
 //! Promises: a source is told of a frame only after the journal answered for it; an alert is signalled before the disk
 //! is asked, and its commit never lingers; a full queue pushes back. Of a flood, what is no reading of a known device is
-//! told and counted instead: unacknowledged, it would stop the others.
+//! told and counted instead: unacknowledged, it would stop the others. A value of a stream, which no device says again, is
+//! told when it is gathered, and kept with its period (decision 0041).
 //! Must never: drop a reading of a known device, tell twice, or answer a person before the commit.
 
 use std::collections::HashMap;
@@ -138,7 +139,7 @@ impl Pipeline {
         let owed = self.core.is_owed(&arrival);
         match self.quota.admit(&arrival.frame, owed, now) {
             Admission::Taken => self.collect(arrival, pending),
-            Admission::Kept => self.collect(Arrival { outcome: Err(FLOOD), ..arrival }, pending),
+            Admission::Kept => self.collect(Arrival { undated: false, outcome: Err(FLOOD), ..arrival }, pending),
             Admission::Counted => {
                 metrics::counter!("wardline_frames_rejected_total", "code" => FLOOD.code).increment(1);
                 self.tell(&arrival.frame);
