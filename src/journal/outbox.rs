@@ -235,6 +235,14 @@ impl<'c> Shelf<'c> {
         Ok(entries)
     }
 
+    /// It is not owed any more.
+    pub(super) fn cover_one(&mut self, outbox: &mut Outbox, id: i64) -> rusqlite::Result<()> {
+        outbox.failed.remove(&id);
+        let mut one = Spans::default();
+        one.insert(id, id, drop);
+        self.cover(outbox, &one)
+    }
+
     /// What was settled is owed again, after so many attempts.
     pub(super) fn owe_again(&mut self, outbox: &mut Outbox, id: i64, attempts: u32) -> rusqlite::Result<()> {
         let mut changes = Vec::new();
@@ -296,6 +304,11 @@ impl Outbox {
     /// It is not owed: paid, refused, or never wanted.
     pub(super) fn is_settled(&self, id: i64) -> bool {
         id > self.owed_through || self.settled.contains(id)
+    }
+
+    /// It was sent, and the answer was not that it is there.
+    pub(super) fn was_tried(&self, id: i64) -> bool {
+        self.failed.contains_key(&id)
     }
 
     /// Takes outcomes into memory, after their commit. Answers whether something may be due at once.
