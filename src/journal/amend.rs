@@ -103,10 +103,10 @@ fn give_up(
         return Ok(if meant { Has::It } else { Has::NotMeant });
     }
     counts.waiting -= 1;
-    let tried = was_before || desk.readings.was_tried(row);
+    let sent = was_before || desk.readings.may_have_arrived(row);
     shelf.cover_one(&mut desk.readings, row)?;
     note_unowed(conn, desk.id, row)?;
-    Ok(if tried { Has::It } else { Has::Nothing })
+    Ok(if sent { Has::It } else { Has::Nothing })
 }
 
 /// What is new is owed already; what this destination needs not of it is not.

@@ -137,7 +137,10 @@ impl<'c> Shelf<'c> {
             if !settled.contains(id) {
                 let known = failed.entry(id).or_default();
                 known.tries = known.tries.max(number);
-                known.own += u32::from(Why { code: code.into(), text: String::new() }.may_be_the_items());
+                let why = Why { code: code.into(), text: String::new() };
+                known.own += u32::from(why.may_be_the_items());
+                // Not every attempt is kept.
+                known.sent |= why.may_have_arrived() || number >= limits::ATTEMPTS_KEPT_MAX;
             }
         }
         let queue = Queue::new(start, newest);
@@ -248,7 +251,7 @@ impl<'c> Shelf<'c> {
         let mut changes = Vec::new();
         outbox.settled.remove(id, |change| changes.push(change));
         outbox.nobodys.remove(id, drop);
-        outbox.failed.insert(id, Failed { tries: attempts, own: attempts });
+        outbox.failed.insert(id, Failed { tries: attempts, own: attempts, sent: true });
         outbox.queue.look_again_from(id);
         self.write(outbox.destination, changes)
     }
@@ -298,6 +301,8 @@ struct Failed {
     tries: u32,
     /// Those that may be its own doing.
     own: u32,
+    /// One of them may have arrived all the same.
+    sent: bool,
 }
 
 impl Outbox {
@@ -306,9 +311,9 @@ impl Outbox {
         id > self.owed_through || self.settled.contains(id)
     }
 
-    /// It was sent, and the answer was not that it is there.
-    pub(super) fn was_tried(&self, id: i64) -> bool {
-        self.failed.contains_key(&id)
+    /// It was sent, and nobody knows whether it is there.
+    pub(super) fn may_have_arrived(&self, id: i64) -> bool {
+        self.failed.get(&id).is_some_and(|f| f.sent)
     }
 
     /// Takes outcomes into memory, after their commit. Answers whether something may be due at once.
@@ -328,6 +333,7 @@ impl Outbox {
                     let known = self.failed.entry(id).or_default();
                     known.tries += 1;
                     known.own += u32::from(!*destination || why.may_be_the_items());
+                    known.sent |= why.may_have_arrived();
                     // One that fails again while others pass must not hold up its device's later readings.
                     due |= self.queue.retry(id, *after, attempts == 0, now);
                     if *destination {
