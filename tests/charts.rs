@@ -81,12 +81,17 @@ async fn readings_in_the_wrong_chart_are_taken_back_everywhere_and_sent_for_the_
     let files = gateway.path("files");
     gateway.reword(|text| {
         let files = files.display();
-        text.replacen("[[patient]]", &format!("[[destination]]\nkind = \"ndjson\"\nname = \"files\"\nfolder = \"{files}\"\n[[patient]]"), 1)
+        text.replacen(
+            "[[patient]]",
+            &format!("[[destination]]\nkind = \"ndjson\"\nname = \"files\"\nfolder = \"{files}\"\n[[patient]]"),
+            1,
+        )
     });
     gateway.start();
     let device = Device::connect(broker.device_port);
     publish(&device, "watch-0", 0..10).await;
-    until("delivery", &gateway, || (created.counts().observations + updated.counts().observations == 20).then_some(())).await;
+    until("delivery", &gateway, || (created.counts().observations + updated.counts().observations == 20).then_some(()))
+        .await;
 
     let since = ["--since", "2026-11-22T10:00:05Z", "--by", "Ada", "--reason", "the other watch"];
     let correct = [&["correct", "--device", "mqtt:watch-0", "--to", "Patient/p1"][..], &since].concat();
