@@ -90,6 +90,9 @@ pub struct Hl7Settings {
     /// Codes of an alert's facets 1 to 7.
     #[serde(default = "alert_facets")]
     pub alert_facets: [String; 7],
+    /// One connection for many messages; else one for each.
+    #[serde(default = "yes")]
+    pub keep_connection: bool,
     /// How long an acknowledgement is waited for, seconds.
     #[serde(default = "timeout")]
     pub timeout_s: u64,
@@ -142,6 +145,9 @@ fn alert_facets() -> [String; 7] {
         "68485^MDC_ATTR_ALERT_TYPE",
     ]
     .map(|code| format!("{code}^MDC"))
+}
+fn yes() -> bool {
+    true
 }
 fn one() -> usize {
     1

@@ -34,6 +34,7 @@ pub struct MllpSink {
     facets: Facets,
     alerts_too: bool,
     per_message: usize,
+    keep: bool,
     clock: Clock,
     readings: Mutex<Line>,
     alerts: Mutex<Line>,
@@ -59,6 +60,7 @@ impl MllpSink {
             facets: Facets { event, source, phase, state, inactivation, priority, kind },
             alerts_too: settings.alerts,
             per_message: settings.readings_per_message.clamp(1, limits::HL7_READINGS_PER_MESSAGE_MAX),
+            keep: settings.keep_connection,
             clock: clock.clone(),
             readings: Mutex::default(),
             alerts: Mutex::default(),
@@ -138,14 +140,14 @@ impl MllpSink {
         line.sent.push_front(message.control_id.clone());
         let talk = talk(&mut connection, message, &line.sent);
         let ack = timeout(self.timeout, talk).await.unwrap_or(Err(Trouble::NoAnswer("it takes too long")))?;
-        line.connection = Some(connection);
+        line.connection = self.keep.then_some(connection);
         Ok(ack)
     }
 }
 
 async fn talk(connection: &mut Connection, message: &Message, sent: &VecDeque<String>) -> Result<Ack, Trouble> {
     connection.write(&wrap(&message.text)).await?;
-    for _ in 0..limits::HL7_STRAYS_MAX {
+    for strays in 0..limits::HL7_STRAYS_MAX {
         let answer = connection.read().await?;
         let ack = hl7v2::read_ack(&answer).ok_or(Trouble::Hl7Unclear("it is no acknowledgement"))?;
         if ack.control_id == message.control_id {
@@ -154,8 +156,10 @@ async fn talk(connection: &mut Connection, message: &Message, sent: &VecDeque<St
         if ack.control_id.is_empty() {
             return Err(Trouble::Hl7Unclear("it names no message"));
         }
-        let late = sent.contains(&ack.control_id);
-        tracing::warn!(late, "an acknowledgement of another message was passed over");
+        if strays == 0 {
+            let late = sent.contains(&ack.control_id);
+            tracing::warn!(late, "an acknowledgement of another message was passed over");
+        }
     }
     Err(Trouble::Hl7Unclear("it is for other messages"))
 }
