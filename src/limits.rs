@@ -225,6 +225,8 @@ pub const HL7_STRAYS_MAX: usize = 16;
 pub const HL7_SENT_REMEMBERED: usize = 64;
 /// Messages sent one after the other before their outcomes are recorded: so many are sent again after a crash.
 pub const HL7_MESSAGES_PER_BATCH: usize = 10;
+/// So often may a connection that was kept turn out to be closed; then each message gets its own.
+pub const HL7_STALE_MAX: u32 = 3;
 /// Readings in one message.
 pub const HL7_READINGS_PER_MESSAGE_MAX: usize = 100;
 /// After so many refusals (AR) in a row it is the receiver that is down, and no message is suspected.

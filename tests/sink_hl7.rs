@@ -216,6 +216,25 @@ async fn a_connection_that_the_receiver_closed_meanwhile_is_made_anew() {
     assert_eq!((receiver.connections(), receiver.messages().len()), (3, 3), "and nothing is sent twice");
 }
 
+/// Some close after each acknowledgement without a pause: it is learnt, and nobody waits for it.
+#[tokio::test]
+async fn a_receiver_that_takes_one_message_for_each_connection_is_understood() {
+    let receiver = Receiver::start(|_, _| Reply::All(vec![Reply::Ack("AA"), Reply::Close])).await;
+    let sink = sink(&receiver);
+    for n in 0..4 {
+        let outcomes = sink.deliver(&heart_rates(n * 10..n * 10 + 10), &[]).await;
+        assert_eq!(classes(&outcomes), vec![(String::new(), "delivered"); 10], "{n}");
+    }
+    assert_eq!((receiver.connections(), receiver.messages().len()), (40, 40));
+    // One that closes instead of answering is away, on a new connection as on one that was kept.
+    let receiver = Receiver::start(|_, n| if n < 2 { Reply::Ack("AA") } else { Reply::Close }).await;
+    let outcomes = self::sink(&receiver).deliver(&heart_rates(0..4), &[]).await;
+    let expected = ["delivered", "delivered", "destination", "destination"];
+    assert_eq!(classes(&outcomes).iter().map(|c| c.1).collect::<Vec<_>>(), expected);
+    assert_eq!(receiver.ids()[2], receiver.ids()[3], "tried once more over a connection of its own");
+    assert_eq!(receiver.messages().len(), 4);
+}
+
 /// A delivery that is broken off (the process stops) takes its connection with it: its acknowledgement comes to nobody.
 #[tokio::test]
 async fn a_delivery_that_is_broken_off_leaves_nothing_behind() {

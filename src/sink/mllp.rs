@@ -40,6 +40,8 @@ pub struct MllpSink {
     alerts: Mutex<Line>,
     /// Refusals (AR) since something was last accepted.
     refusals: AtomicU32,
+    /// How often a connection that was kept turned out to be closed.
+    stale: AtomicU32,
 }
 
 /// A connection, while it is good, and what was sent over it lately.
@@ -65,6 +67,7 @@ impl MllpSink {
             readings: Mutex::default(),
             alerts: Mutex::default(),
             refusals: AtomicU32::new(0),
+            stale: AtomicU32::new(0),
         })
     }
 
@@ -127,21 +130,37 @@ impl MllpSink {
     /// The acknowledgement of this message. On any trouble the connection is given up: what comes late on it is nobody's.
     async fn exchange(&self, line: &Mutex<Line>, message: &Message) -> Result<Ack, Trouble> {
         let mut line = line.lock().await;
-        // Taken out: when this is dropped half way, the connection goes with it.
-        let connection = match line.connection.take() {
-            Some(mut connection) => connection.is_usable().then_some(connection),
-            None => None,
-        };
-        let mut connection = match connection {
-            Some(connection) => connection,
-            None => self.address.connect(self.timeout).await?,
-        };
         line.sent.truncate(limits::HL7_SENT_REMEMBERED - 1);
         line.sent.push_front(message.control_id.clone());
-        let talk = talk(&mut connection, message, &line.sent);
-        let ack = timeout(self.timeout, talk).await.unwrap_or(Err(Trouble::NoAnswer("it takes too long")))?;
-        line.connection = self.keep.then_some(connection);
+        // Taken out: when this is dropped half way, the connection goes with it.
+        let kept = line.connection.take();
+        if let Some(mut connection) = kept.filter(|_| self.keeps())
+            && connection.is_usable()
+        {
+            let answer = self.talk(&mut connection, message, &line.sent).await;
+            if answer.is_ok() || connection.heard {
+                return answer.inspect(|_| line.connection = Some(connection));
+            }
+            // It was closed before anything was read, most likely: some receivers take one message for each connection.
+            // Under its control id the message may be sent again at once.
+            self.stale.fetch_add(1, Ordering::Relaxed);
+        }
+        let mut connection = self.address.connect(self.timeout).await?;
+        let ack = self.talk(&mut connection, message, &line.sent).await?;
+        line.connection = self.keeps().then_some(connection);
         Ok(ack)
+    }
+
+    fn keeps(&self) -> bool {
+        self.keep && self.stale.load(Ordering::Relaxed) < limits::HL7_STALE_MAX
+    }
+
+    async fn talk(&self, on: &mut Connection, message: &Message, sent: &VecDeque<String>) -> Result<Ack, Trouble> {
+        timeout(self.timeout, talk(on, message, sent)).await.unwrap_or_else(|_| {
+            // Silence is an answer of its own: the message is under way, or lost in thought.
+            on.heard = true;
+            Err(Trouble::NoAnswer("it takes too long"))
+        })
     }
 }
 

@@ -36,6 +36,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 pub(super) struct Connection {
     stream: Box<dyn Stream>,
     answers: Deframer,
+    /// Whether anything came since the last message went out.
+    pub heard: bool,
 }
 
 impl Address {
@@ -61,7 +63,7 @@ impl Address {
         let limit = limits::CONNECT_MAX.min(patience);
         let stream = timeout(limit, self.open()).await;
         let stream = stream.unwrap_or(Err(Trouble::Unreachable("connecting takes too long")))?;
-        Ok(Connection { stream, answers: Deframer::new(limits::HL7_ANSWER_BYTES_MAX) })
+        Ok(Connection { stream, answers: Deframer::new(limits::HL7_ANSWER_BYTES_MAX), heard: false })
     }
 
     async fn open(&self) -> Result<Box<dyn Stream>, Trouble> {
@@ -100,6 +102,7 @@ impl Connection {
 
     /// Sends octets. Whether they arrived is not known when it fails.
     pub async fn write(&mut self, octets: &[u8]) -> Result<(), Trouble> {
+        self.heard = false;
         self.stream.write_all(octets).await.map_err(|e| broken(&e))?;
         self.stream.flush().await.map_err(|e| broken(&e))
     }
@@ -115,7 +118,10 @@ impl Connection {
             }
             match self.stream.read(&mut buffer).await {
                 Ok(0) => return Err(Trouble::NoAnswer("the connection broke")),
-                Ok(n) => self.answers.feed(buffer.get(..n).unwrap_or_default()),
+                Ok(n) => {
+                    self.heard = true;
+                    self.answers.feed(buffer.get(..n).unwrap_or_default());
+                }
                 Err(e) => return Err(broken(&e)),
             }
         }
