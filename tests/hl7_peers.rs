@@ -15,7 +15,7 @@ use support::broker::{Broker, Door};
 use support::device::Device;
 use support::gateway::Gateway;
 use support::hl7_peer::{Kind, Peer, validate};
-use support::mllp::{Receiver, Reply};
+use support::mllp::{Receiver, Reply, field};
 use support::{PATIENCE, certificates};
 
 const PATIENTS: u64 = 4;
@@ -263,4 +263,31 @@ fn every_golden_message_of_readings_is_valid_by_the_strict_tables() {
     let wrong: Vec<&Value> = found.iter().filter(|f| !f["fault"].is_null()).collect();
     assert_eq!(wrong.iter().map(|f| f["file"].as_str().unwrap()).collect::<Vec<_>>().len(), 3, "{wrong:?}");
     assert!(found[files.len()..].iter().all(|f| !f["fault"].is_null()), "{wrong:?}");
+}
+
+/// Readings in the wrong chart: each is withdrawn under its order number, and stands in the right chart under one of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_correction_withdraws_the_order_and_sends_another_for_the_right_patient() {
+    let Some(broker) = Broker::start(&Door::Open, "") else { return };
+    let receiver = Receiver::start(|_, _| Reply::Ack("AA")).await;
+    let mut gateway = Gateway::new(&settings(&broker, &destination("lab", "mllp", "127.0.0.1", receiver.port, "")));
+    gateway.start();
+    let device = Device::connect(broker.device_port);
+    publish(&device, 0..8).await;
+    until("delivery", || receiver.messages().len() == 8 && waiting(&gateway) == 0).await;
+    let correct = ["correct", "--device", "mqtt:watch-0", "--to", "Patient/p1", "--since", "2026-11-22T00:00:04Z"];
+    let done = gateway.json(&[&correct[..], &["--by", "Ada", "--reason", "the other watch"]].concat());
+    assert_eq!(done["corrected"].as_array().unwrap().len(), 1, "{done}");
+    until("the correction", || receiver.messages().len() == 10 && waiting(&gateway) == 0).await;
+    let messages = receiver.messages();
+    let about = |wanted: &str, status: &str| -> Vec<(String, String)> {
+        let has = |m: &&String| m.contains(&format!("|||{wanted}^^^CLINIC")) && m.contains(&format!("|||||{status}|||2026"));
+        messages.iter().filter(has).map(|m| (field(m, "OBR", 3), field(m, "MSH", 10))).collect()
+    };
+    let (withdrawn, wrong, right) = (about("p0", "W"), about("p0", "R"), about("p1", "R"));
+    assert_eq!((withdrawn.len(), wrong.len(), right.len()), (1, 2, 3), "{messages:?}");
+    assert!(wrong.iter().any(|(order, id)| *order == withdrawn[0].0 && *id != withdrawn[0].1), "its own order number");
+    assert!(right.iter().all(|(order, _)| *order != withdrawn[0].0));
+    assert!(!messages.iter().any(|m| m.contains("Ada") || m.contains("the other watch")), "the reason stays here");
+    assert_eq!(gateway.stop(), Some(0), "{}", gateway.log());
 }

@@ -9,6 +9,7 @@ use super::envelope::{Kind, Order, Sender, control_id};
 use super::labels::Labels;
 use super::write::{Segment, components, date_time, formatted};
 use super::{Message, Unmappable};
+use crate::amendment;
 use crate::decimal::Decimal;
 use crate::reading::{Absence, Part, Reading, TimeMethod, Value};
 use crate::unit::{Dimension, Unit};
@@ -38,7 +39,7 @@ fn order(reading: &Reading, number: usize, sender: &Sender, out: &mut String) ->
     let at = reading.taken.at_ms.ok_or(Unmappable::Undated)?;
     let end = reading.lasted_ms().and_then(|lasted| at.checked_add(lasted));
     let exact = end.is_some() || is_exact(reading);
-    let filler = sender.entity(&reading.key.to_string());
+    let filler = sender.entity(&reading.known_as().to_string());
     let device = specialisation(reading.vital).map(|(code, name)| [code.to_string(), name.to_owned(), "MDC".into()]);
     let service = match &device {
         Some([code, name, system]) => components(&[code, name, system]),
@@ -146,6 +147,12 @@ impl Rows<'_> {
             (None, _) => ("NM", String::new()),
         };
         let site = reading.site.and_then(|s| s.snomed).map(|(code, name)| components(&[code, name, "SCT"]));
+        let status = match number {
+            // As posted, but wrong: of another patient, perhaps.
+            _ if reading.is_withdrawal() => "W",
+            Some(_) => sender.status,
+            None => "X",
+        };
         let time = self.time.clone();
         let mean = if self.mean { components(&["average", "Average of the period", "L"]) } else { String::new() };
         self.next()
@@ -155,7 +162,7 @@ impl Rows<'_> {
             .set(5, value)
             .set(6, number.map(|(_, u)| unit(reading.vital, u, sender.units)).unwrap_or_default())
             .set(8, labels.flags(absent))
-            .set(11, if number.is_some() { sender.status } else { "X" })
+            .set(11, status)
             .set(14, time)
             .set(17, mean)
             .set(18, sender.device(&reading.device))
@@ -167,7 +174,13 @@ impl Rows<'_> {
     /// What a person must know about the numbers.
     fn notes(&mut self) {
         let statistics = self.statistics();
-        let notes = self.labels.notes().iter().copied().map(str::to_owned).chain(statistics);
+        // Not which one: it may stand in another patient's chart.
+        let correction = self.reading.amendment.as_ref().map(|a| match a.kind {
+            amendment::Kind::Withdrawal => "Entered in error: this measurement is withdrawn.",
+            amendment::Kind::Replacement => "Stands in the place of a measurement that was withdrawn.",
+        });
+        let fixed = correction.into_iter().chain(self.labels.notes().iter().copied());
+        let notes = fixed.map(str::to_owned).chain(statistics);
         for (n, note) in notes.enumerate() {
             Segment::new("NTE").set(1, (n + 1).to_string()).set(2, "L").set(3, formatted(&note)).end(self.out);
         }

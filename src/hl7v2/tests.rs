@@ -7,6 +7,7 @@ use hl7_parser::Message as Parsed;
 use proptest::prelude::*;
 
 use super::*;
+use crate::amendment;
 use crate::alarm::{Acknowledged, AlertEvent, Condition, Happened, Priority};
 use crate::clock::Stamp;
 use crate::decimal::Decimal;
@@ -186,6 +187,24 @@ fn every_case_has_its_message() {
     golden("case-three-together", &write_readings(&all, &sender(), NOW_MS).unwrap().text);
     let other = Sender { codes: Order::Other, units: Order::Other, status: "F", ..sender() };
     golden("case-loinc-and-ucum-first", &write_readings(&all[..2], &other, NOW_MS).unwrap().text);
+}
+
+#[test]
+fn a_correction_takes_back_the_order_and_stands_under_one_of_its_own() {
+    let old = reading("blood-pressure");
+    let order = amendment::Order { by: "T. Tech".into(), at_ms: NOW_MS, reason: "wrong cuff".into() };
+    let back = amendment::withdrawal(&old, &order);
+    let new = amendment::replacement(&old, PatientId::new("Patient/other"), &order);
+    let (was, back, new) = (message(&old), message(&back), message(&new));
+    golden("case-withdrawn", &back.text);
+    golden("case-replacement", &new.text);
+    assert_eq!(field(&was.text, "OBR", 1, 3), field(&back.text, "OBR", 1, 3), "known by its order number");
+    assert_ne!(field(&was.text, "OBR", 1, 3), field(&new.text, "OBR", 1, 3));
+    let ids = std::collections::BTreeSet::from([was.control_id, back.control_id, new.control_id]);
+    assert_eq!(ids.len(), 3, "three messages");
+    let stati = |text: &str| (3..=5).map(|n| field(text, "OBX", n, 11)).collect::<String>();
+    assert_eq!((stati(&was.text), stati(&back.text), stati(&new.text)), ("RRR".into(), "WWW".into(), "RRR".into()));
+    assert!(!new.text.contains("8f2c") && !back.text.contains("other") && !new.text.contains("T. Tech"));
 }
 
 #[test]
