@@ -9,6 +9,10 @@
 
 pub use libfuzzer_sys;
 
+#[path = "../../src/amendment.rs"]
+pub mod amendment;
+#[path = "../../src/association.rs"]
+pub mod association;
 #[path = "../../src/capture/mod.rs"]
 pub mod capture;
 #[path = "../../src/clock.rs"]
@@ -19,13 +23,10 @@ pub mod codec;
 pub mod decimal;
 #[path = "../../src/fault.rs"]
 pub mod fault;
-/// What reads octets of an HL7 receiver: frames and acknowledgements.
-pub mod hl7v2 {
-    #[path = "../../../src/hl7v2/ack.rs"]
-    pub mod ack;
-    #[path = "../../../src/hl7v2/frame.rs"]
-    pub mod frame;
-}
+#[path = "../../src/hl7v2/ack.rs"]
+pub mod hl7_ack;
+#[path = "../../src/hl7v2/frame.rs"]
+pub mod hl7_frame;
 #[path = "../../src/limits.rs"]
 pub mod limits;
 #[path = "../../src/reading.rs"]
@@ -161,15 +162,15 @@ fn acknowledged(bytes: &[u8]) {
     assert_eq!(whole.is_ok(), frames_of(octets, piece).is_ok());
     for message in whole.iter().flatten().chain([&octets.to_vec()]) {
         assert!(message.len() <= limits::HL7_ANSWER_BYTES_MAX || message.len() == octets.len());
-        let Some(ack) = hl7v2::ack::read(message) else { continue };
+        let Some(ack) = hl7_ack::read(message) else { continue };
         assert!(ack.control_id.chars().count() <= 40 && ack.by.len() <= 81 && ack.detail.len() <= 40);
         assert!(ack.by.chars().chain(ack.detail.chars()).all(|c| c.is_ascii() && !c.is_control()));
     }
 }
 
 /// The frames in these octets, fed in pieces.
-fn frames_of(octets: &[u8], piece: usize) -> Result<Vec<Vec<u8>>, hl7v2::frame::Overlong> {
-    let mut deframer = hl7v2::frame::Deframer::new(256);
+fn frames_of(octets: &[u8], piece: usize) -> Result<Vec<Vec<u8>>, hl7_frame::Overlong> {
+    let mut deframer = hl7_frame::Deframer::new(256);
     let mut found = Vec::new();
     for piece in octets.chunks(piece) {
         deframer.feed(piece);
