@@ -91,13 +91,15 @@ fn published(numbers: std::ops::Range<u64>) -> BTreeSet<Fact> {
 /// The numbers that a receiver got, and how many messages had the control id or the order number of one before them.
 fn received(got: &[Value]) -> (BTreeSet<Fact>, usize) {
     let word = |v: &Value| v.as_str().unwrap().to_owned();
-    let (mut facts, mut ids, mut again) = (BTreeSet::new(), BTreeMap::new(), 0);
+    let (mut facts, mut ids, mut orders, mut again) = (BTreeSet::new(), BTreeMap::new(), BTreeMap::new(), 0);
     for message in got {
         assert!(message["fault"].is_null(), "{message}");
         let first = ids.entry(word(&message["id"])).or_insert_with(|| message.clone());
         again += usize::from(first != message || got.iter().filter(|m| m["id"] == message["id"]).count() > 1);
         assert_eq!(first["rows"], message["rows"], "what has one control id is one message");
         for row in message["rows"].as_array().unwrap() {
+            let id = orders.entry(word(&row["order"])).or_insert_with(|| word(&message["id"]));
+            assert_eq!(*id, word(&message["id"]), "an order comes again in the same message only");
             facts.insert((
                 word(&message["patient"]),
                 word(&row["code"]),
@@ -218,10 +220,11 @@ async fn what_is_refused_waits_in_the_inbox_and_goes_out_as_what_it_was() {
     let Some(broker) = Broker::start(&Door::Open, "") else { return };
     let wrong = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
     let still = wrong.clone();
-    let reply = move |message: &str, _| match message.contains("|p1^") && still.load(std::sync::atomic::Ordering::SeqCst) {
-        true => Reply::Err("AE", "ERR||PID^1^3|204|E\r"),
-        false => Reply::Ack("AA"),
-    };
+    let reply =
+        move |message: &str, _| match message.contains("|p1^") && still.load(std::sync::atomic::Ordering::SeqCst) {
+            true => Reply::Err("AE", "ERR||PID^1^3|204|E\r"),
+            false => Reply::Ack("AA"),
+        };
     let receiver = Receiver::start(reply).await;
     let mut gateway = Gateway::new(&settings(&broker, &destination("lab", "mllp", "127.0.0.1", receiver.port, "")));
     gateway.start();
@@ -281,7 +284,8 @@ async fn a_correction_withdraws_the_order_and_sends_another_for_the_right_patien
     until("the correction", || receiver.messages().len() == 10 && waiting(&gateway) == 0).await;
     let messages = receiver.messages();
     let about = |wanted: &str, status: &str| -> Vec<(String, String)> {
-        let has = |m: &&String| m.contains(&format!("|||{wanted}^^^CLINIC")) && m.contains(&format!("|||||{status}|||2026"));
+        let has =
+            |m: &&String| m.contains(&format!("|||{wanted}^^^CLINIC")) && m.contains(&format!("|||||{status}|||2026"));
         messages.iter().filter(has).map(|m| (field(m, "OBR", 3), field(m, "MSH", 10))).collect()
     };
     let (withdrawn, wrong, right) = (about("p0", "W"), about("p0", "R"), about("p1", "R"));

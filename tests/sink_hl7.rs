@@ -21,7 +21,7 @@ fn settings(url: &str, more: &str) -> Hl7Settings {
 
 fn with(url: &str, more: &str) -> Sink {
     let clock = Clock::manual(Stamp::at_ms(1_795_342_300_000));
-    Sink::build(&DestinationSettings::Hl7(settings(url, more)), &"box-1".into(), &clock).unwrap()
+    Sink::build(&DestinationSettings::Hl7(Box::new(settings(url, more))), &"box-1".into(), &clock).unwrap()
 }
 
 fn sink(receiver: &Receiver) -> Sink {
@@ -275,7 +275,9 @@ async fn readings_go_to_a_certified_receiver_that_knows_us_and_to_nobody_else() 
     let unknown = Identity::new(Some(&other), &["localhost"], ALWAYS).server();
     let at = folder.path().display();
     let own = |who: &str| {
-        format!("client_certificate_file = \"{at}/{who}.pem\"\nclient_key_file = \"{at}/{who}.key\"\nca_file = \"{at}/ca.pem\"")
+        format!(
+            "client_certificate_file = \"{at}/{who}.pem\"\nclient_key_file = \"{at}/{who}.key\"\nca_file = \"{at}/ca.pem\""
+        )
     };
     for (what, server, files, expected) in [
         ("good", good.clone(), own("client"), ("", "delivered")),
@@ -293,6 +295,7 @@ async fn readings_go_to_a_certified_receiver_that_knows_us_and_to_nobody_else() 
     }
     // A receiver without TLS gets no reading either.
     let plain = Receiver::start(|_, _| Reply::Raw(acknowledgement("AA", "X", ""))).await;
-    let outcomes = with(&format!("mllps://localhost:{}", plain.port), &own("client")).deliver(&heart_rates(0..1), &[]).await;
+    let outcomes =
+        with(&format!("mllps://localhost:{}", plain.port), &own("client")).deliver(&heart_rates(0..1), &[]).await;
     assert_eq!((class(&outcomes[0]).1, plain.messages().len()), ("destination", 0));
 }

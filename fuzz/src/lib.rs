@@ -174,7 +174,7 @@ fn frames_of(octets: &[u8], piece: usize) -> Result<Vec<Vec<u8>>, hl7_frame::Ove
     let mut found = Vec::new();
     for piece in octets.chunks(piece) {
         deframer.feed(piece);
-        while let Some(message) = deframer.next()? {
+        while let Some(message) = deframer.message()? {
             assert!(message.len() <= 256);
             found.push(message);
         }

@@ -6,7 +6,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::{BluetoothSettings, Config, DestinationSettings, DeviceSettings, Finding, Hl7Settings, MqttSettings, SourceSettings};
+use super::{
+    BluetoothSettings, Config, DestinationSettings, DeviceSettings, Finding, Hl7Settings, MqttSettings, SourceSettings,
+};
 use crate::{limits, tls};
 
 /// A Unix socket's path must fit into the kernel's `sun_path` with its closing zero.
@@ -371,7 +373,12 @@ fn check_hl7(f: &mut Findings, hl7: &Hl7Settings) {
     ];
     for (field, text) in texts.into_iter().chain(hl7.alert_facets.iter().map(|f| ("alert_facets", f))) {
         if !printable(text) {
-            f.add("WL-C010", key(field), "it is too long, or holds control characters", "Write at most 128 characters.");
+            f.add(
+                "WL-C010",
+                key(field),
+                "it is too long, or holds control characters",
+                "Write at most 128 characters.",
+            );
         }
     }
 }

@@ -14,7 +14,7 @@ pub enum DestinationSettings {
     /// A FHIR R4 server.
     Fhir(FhirSettings),
     /// HL7 v2 messages over MLLP.
-    Hl7(Hl7Settings),
+    Hl7(Box<Hl7Settings>),
     /// NDJSON files.
     Ndjson(NdjsonSettings),
     /// Alerts to a signed webhook.

@@ -89,7 +89,9 @@ mod tests {
     use proptest::prelude::*;
 
     fn ack(rest: &str) -> Option<Ack> {
-        read(format!("MSH|^~\\&|LAB^1.2.3^ISO|CITY|wardline|box|20261122101112||ACK^R01^ACK|9|P|2.6\r{rest}").as_bytes())
+        read(
+            format!("MSH|^~\\&|LAB^1.2.3^ISO|CITY|wardline|box|20261122101112||ACK^R01^ACK|9|P|2.6\r{rest}").as_bytes(),
+        )
     }
 
     #[test]
@@ -113,7 +115,9 @@ mod tests {
 
     #[test]
     fn what_is_none_is_none() {
-        for text in ["", "MSH", "MSH|", "<html>", "MSA|AA|1", "MSH|^~\\&|x\r", "MSH|^~\\&|x\rMSA\r", "MSH|^~\\&|x\rMSA|OK|1\r"] {
+        for text in
+            ["", "MSH", "MSH|", "<html>", "MSA|AA|1", "MSH|^~\\&|x\r", "MSH|^~\\&|x\rMSA\r", "MSH|^~\\&|x\rMSA|OK|1\r"]
+        {
             assert_eq!(read(text.as_bytes()), None, "{text}");
         }
         assert!(ack("MSA|AA|\r").unwrap().control_id.is_empty());

@@ -5,11 +5,11 @@
 
 use std::sync::Arc;
 
+use super::Message;
 use super::codes::unit;
 use super::envelope::{Kind, Sender, alert_control_id};
 use super::oru::own_code;
 use super::write::{Segment, components, composite, date_time, text};
-use super::Message;
 use crate::alarm::{AlertEvent, Condition, Happened, Priority};
 use crate::reading::Reading;
 use crate::vital::Role;

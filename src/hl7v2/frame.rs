@@ -39,7 +39,7 @@ impl Deframer {
     }
 
     /// The next whole message. `Ok(None)`: more octets are needed.
-    pub fn next(&mut self) -> Result<Option<Vec<u8>>, Overlong> {
+    pub fn message(&mut self) -> Result<Option<Vec<u8>>, Overlong> {
         let begin = self.buffer.iter().position(|b| *b == BEGIN).unwrap_or(self.buffer.len());
         if begin > 0 {
             self.skipped = self.skipped.saturating_add(begin);
@@ -81,7 +81,7 @@ mod tests {
         let mut found = Vec::new();
         for piece in octets.chunks(piece.max(1)) {
             deframer.feed(piece);
-            while let Some(message) = deframer.next()? {
+            while let Some(message) = deframer.message()? {
                 found.push(message);
             }
         }

@@ -54,10 +54,13 @@ fn order(reading: &Reading, number: usize, sender: &Sender, out: &mut String) ->
         .set(8, end.map(|end| date_time(end, true)).unwrap_or_default())
         .end(out);
     let labels = Labels::of(&reading.quality);
-    let mut rows = Rows { reading, sender, labels: &labels, time: date_time(at, exact), number: 0, mean: end.is_some(), out };
+    let mut rows =
+        Rows { reading, sender, labels: &labels, time: date_time(at, exact), number: 0, mean: end.is_some(), out };
     rows.device(device);
     match reading.vital.components {
-        [only] => rows.metric(own_code(reading, sender.codes), reading.parts.iter().find(|p| p.role == only.role), SINGLE)?,
+        [only] => {
+            rows.metric(own_code(reading, sender.codes), reading.parts.iter().find(|p| p.role == only.role), SINGLE)?
+        }
         _ => rows.panel()?,
     }
     rows.notes();

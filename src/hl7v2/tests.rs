@@ -7,8 +7,8 @@ use hl7_parser::Message as Parsed;
 use proptest::prelude::*;
 
 use super::*;
-use crate::amendment;
 use crate::alarm::{Acknowledged, AlertEvent, Condition, Happened, Priority};
+use crate::amendment;
 use crate::clock::Stamp;
 use crate::decimal::Decimal;
 use crate::fhir::fixtures::{RECEIVED_MS, alert, nth, reading};
@@ -163,11 +163,14 @@ fn every_case_has_its_message() {
         text(&r)
     });
     golden("case-mean-of-a-stream", &text(&stream()));
-    golden("case-above-range", &text(&{
-        let mut r = of("glucose-capillary-whole-blood", "600", "mg/dL");
-        r.quality.push(Quality::AboveRange);
-        r
-    }));
+    golden(
+        "case-above-range",
+        &text(&{
+            let mut r = of("glucose-capillary-whole-blood", "600", "mg/dL");
+            r.quality.push(Quality::AboveRange);
+            r
+        }),
+    );
     for (name, label) in [
         ("questionable", Quality::Questionable),
         ("invalid", Quality::Invalid),

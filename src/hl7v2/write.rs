@@ -91,15 +91,8 @@ fn joined(parts: impl Iterator<Item = String>) -> String {
 pub(super) fn date_time(at_ms: i64, milliseconds: bool) -> String {
     let at = jiff::Timestamp::from_millisecond(at_ms).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
     let t = jiff::tz::Offset::UTC.to_datetime(at);
-    let mut out = format!(
-        "{:04}{:02}{:02}{:02}{:02}{:02}",
-        t.year(),
-        t.month(),
-        t.day(),
-        t.hour(),
-        t.minute(),
-        t.second()
-    );
+    let mut out =
+        format!("{:04}{:02}{:02}{:02}{:02}{:02}", t.year(), t.month(), t.day(), t.hour(), t.minute(), t.second());
     if milliseconds {
         let _ = write!(out, ".{:03}", t.millisecond());
     }

@@ -116,7 +116,9 @@ impl Explain for Trouble {
             Self::Doubled => "Remove the double at the destination.",
             Self::Unmappable(_) | Self::Hl7Unmappable(_) => "Correct the device's profile, patient or clock.",
             Self::Hl7Error(_) => "Ask the receiver's owner what the code means; correct the cause and send it again.",
-            Self::Hl7Refused(_) => "Ask the receiver's owner whether it is down, and whether it takes this kind of message.",
+            Self::Hl7Refused(_) => {
+                "Ask the receiver's owner whether it is down, and whether it takes this kind of message."
+            }
             Self::Hl7Unclear(_) => "Check that `url` is an MLLP receiver that answers in the application's name.",
             Self::File(_) => "Free space, and check that the gateway's user may write the folder.",
         }

@@ -115,7 +115,7 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
     loop {
         let n = stream.read(&mut buffer).await.ok().filter(|n| *n > 0)?;
         frames.feed(&buffer[..n]);
-        while let Some(message) = frames.next().unwrap() {
+        while let Some(message) = frames.message().unwrap() {
             let message = String::from_utf8(message).unwrap();
             let before = {
                 let mut messages = messages.lock().unwrap();

@@ -76,9 +76,10 @@ impl Address {
         // An acknowledgement is waited for after each message: none of it may wait for more.
         let _ = tcp.set_nodelay(true);
         let Some((connector, name)) = &self.tls else { return Ok(Box::new(tcp)) };
-        let stream = connector.connect(name.clone(), tcp).await.map_err(|e| {
-            tls_reason(&e).unwrap_or(Trouble::Unreachable("TLS failed: it breaks off"))
-        })?;
+        let stream = connector
+            .connect(name.clone(), tcp)
+            .await
+            .map_err(|e| tls_reason(&e).unwrap_or(Trouble::Unreachable("TLS failed: it breaks off")))?;
         Ok(Box::new(stream))
     }
 }
@@ -92,7 +93,7 @@ impl Connection {
                 None => return true,
                 Some(Ok(n)) if n > 0 => {
                     self.answers.feed(buffer.get(..n).unwrap_or_default());
-                    while let Ok(Some(_)) = self.answers.next() {}
+                    while let Ok(Some(_)) = self.answers.message() {}
                 }
                 Some(_) => return false,
             }
@@ -111,7 +112,7 @@ impl Connection {
     pub async fn read(&mut self) -> Result<Vec<u8>, Trouble> {
         let mut buffer = [0; 4_096];
         loop {
-            match self.answers.next() {
+            match self.answers.message() {
                 Ok(Some(message)) => return Ok(message),
                 Ok(None) => {}
                 Err(_) => return Err(Trouble::Hl7Unclear("it has no end")),
