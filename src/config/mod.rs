@@ -13,6 +13,7 @@ use crate::reading::{DeviceId, PatientId};
 
 mod check;
 mod destination;
+mod hl7;
 mod load;
 mod source;
 #[cfg(test)]
@@ -20,6 +21,7 @@ mod tests;
 
 pub use check::check_device;
 pub use destination::{BundleKind, DestinationSettings, FhirSettings, Idempotency, NdjsonSettings, WebhookSettings};
+pub use hl7::{FirstCode, FirstUnit, Hl7Settings, ResultStatus};
 pub use load::{ConfigError, Finding};
 pub use source::{BluetoothSettings, MqttSettings, MqttVersion, SourceSettings};
 

@@ -8,6 +8,7 @@ mod answer;
 pub mod deliver;
 pub mod fhir;
 pub mod http;
+pub mod mllp;
 pub mod ndjson;
 mod pace;
 pub mod probe;
@@ -36,6 +37,8 @@ use crate::secret::SecretError;
 pub enum Sink {
     /// A FHIR R4 server.
     Fhir(Box<fhir::FhirSink>),
+    /// HL7 v2 messages over MLLP.
+    Hl7(Box<mllp::MllpSink>),
     /// NDJSON files.
     Ndjson(ndjson::NdjsonSink),
     /// Alerts to a signed webhook.
@@ -61,6 +64,7 @@ impl Sink {
     pub fn build(settings: &DestinationSettings, gateway: &GatewayId, clock: &Clock) -> Result<Self, SinkError> {
         Ok(match settings {
             DestinationSettings::Fhir(s) => Self::Fhir(Box::new(fhir::FhirSink::new(s, gateway)?)),
+            DestinationSettings::Hl7(s) => Self::Hl7(Box::new(mllp::MllpSink::new(s, gateway, clock)?)),
             DestinationSettings::Ndjson(s) => Self::Ndjson(ndjson::NdjsonSink::new(s, gateway)?),
             DestinationSettings::Webhook(s) => Self::Webhook(Box::new(webhook::WebhookSink::new(s, gateway, clock)?)),
         })
@@ -70,6 +74,7 @@ impl Sink {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Fhir(_) => "fhir",
+            Self::Hl7(_) => "hl7",
             Self::Ndjson(_) => "ndjson",
             Self::Webhook(_) => "webhook",
         }
@@ -89,6 +94,7 @@ macro_rules! each {
     ($sink:expr, $s:ident => $answer:expr) => {
         match $sink {
             Sink::Fhir($s) => $answer,
+            Sink::Hl7($s) => $answer,
             Sink::Ndjson($s) => $answer,
             Sink::Webhook($s) => $answer,
         }
