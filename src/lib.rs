@@ -25,6 +25,7 @@ pub mod codec;
 pub mod fhir;
 pub mod intake;
 pub mod journal;
+pub mod nats;
 pub mod profile;
 pub mod sink;
 pub mod source;
@@ -34,6 +35,7 @@ pub mod control;
 pub mod gateway;
 pub mod lab;
 pub mod page;
+pub mod relay;
 pub mod telemetry;
 
 pub mod cli;

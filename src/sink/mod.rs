@@ -7,6 +7,7 @@ mod answer;
 pub mod deliver;
 pub mod fhir;
 pub mod http;
+pub mod nats;
 pub mod ndjson;
 mod pace;
 pub mod probe;
@@ -39,6 +40,8 @@ pub enum Sink {
     Ndjson(ndjson::NdjsonSink),
     /// Alerts to a signed webhook.
     Webhook(Box<webhook::WebhookSink>),
+    /// A stream of a NATS server.
+    Nats(Box<nats::NatsSink>),
 }
 
 /// What the loop needs of a destination.
@@ -62,6 +65,7 @@ impl Sink {
             DestinationSettings::Fhir(s) => Self::Fhir(Box::new(fhir::FhirSink::new(s, gateway)?)),
             DestinationSettings::Ndjson(s) => Self::Ndjson(ndjson::NdjsonSink::new(s, gateway)?),
             DestinationSettings::Webhook(s) => Self::Webhook(Box::new(webhook::WebhookSink::new(s, gateway, clock)?)),
+            DestinationSettings::Nats(s) => Self::Nats(Box::new(nats::NatsSink::new(s, gateway)?)),
         })
     }
 
@@ -71,6 +75,7 @@ impl Sink {
             Self::Fhir(_) => "fhir",
             Self::Ndjson(_) => "ndjson",
             Self::Webhook(_) => "webhook",
+            Self::Nats(_) => "nats",
         }
     }
 
@@ -90,6 +95,7 @@ macro_rules! each {
             Sink::Fhir($s) => $answer,
             Sink::Ndjson($s) => $answer,
             Sink::Webhook($s) => $answer,
+            Sink::Nats($s) => $answer,
         }
     };
 }
@@ -175,6 +181,9 @@ pub enum SinkError {
     /// Correct the URL or the certificates.
     #[error(transparent)]
     Http(#[from] http::HttpError),
+    /// Correct the addresses, certificates or credential.
+    #[error(transparent)]
+    Reach(#[from] crate::nats::link::ReachError),
     /// Correct the secret's file.
     #[error(transparent)]
     Secret(#[from] SecretError),
@@ -195,6 +204,7 @@ impl Explain for SinkError {
     fn code(&self) -> &'static str {
         match self {
             Self::Http(e) => e.code(),
+            Self::Reach(e) => e.code(),
             Self::Secret(_) => "WL-F105",
             Self::Token(_) => "WL-F106",
             Self::Folder { .. } => "WL-F107",
@@ -203,6 +213,7 @@ impl Explain for SinkError {
     fn remedy(&self) -> &'static str {
         match self {
             Self::Http(e) => e.remedy(),
+            Self::Reach(e) => e.remedy(),
             Self::Secret(_) => "Give a file that only the gateway's user can read (mode 0600) and that is not empty.",
             Self::Token(_) => "Write the token on one line, without spaces or control characters.",
             Self::Folder { .. } => "Give a folder that the gateway's user may write as `folder`.",

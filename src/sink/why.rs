@@ -60,6 +60,9 @@ pub enum Trouble {
     /// Free space, or correct the folder.
     #[error("the file cannot be written: {0}")]
     File(std::io::ErrorKind),
+    /// See the bus's own remedy.
+    #[error(transparent)]
+    Bus(crate::nats::NatsError),
 }
 
 impl Explain for Trouble {
@@ -80,6 +83,7 @@ impl Explain for Trouble {
             Self::Conflict => "WL-F013",
             Self::Unmappable(_) => "WL-F014",
             Self::File(_) => "WL-F015",
+            Self::Bus(e) => e.code(),
         }
     }
 
@@ -99,6 +103,7 @@ impl Explain for Trouble {
             Self::Refused { .. } => "See `wardline explain` for what was sent; correct the cause and send it again.",
             Self::Doubled => "Remove the double at the destination.",
             Self::Unmappable(_) => "Correct the device's profile, patient or clock.",
+            Self::Bus(e) => e.remedy(),
             Self::File(_) => "Free space, and check that the gateway's user may write the folder.",
         }
     }
