@@ -55,6 +55,7 @@ impl Kind {
     /// On which way an item travels.
     pub fn of(what: &Payload) -> Self {
         match what {
+            Payload::Reading(reading) if reading.amendment.is_some() => Self::Corrections,
             Payload::Reading(_) => Self::Readings,
             Payload::Alert(event) if event.happened == Happened::Raised => Self::Alerts,
             Payload::Alert(_) => Self::Followups,
@@ -117,7 +118,12 @@ pub enum Unreadable {
 
 /// Writes a message. `None`: it cannot be written, which no reading has been seen to do.
 pub fn write(gateway: &str, what: &Payload, evidence: &[Arc<Reading>]) -> Option<Vec<u8>> {
+    let silent;
     let (reading, alert) = match what {
+        Payload::Reading(reading) if reading.amendment.is_some() => {
+            silent = without_reason(reading);
+            (Some(&silent), None)
+        }
         Payload::Reading(reading) => (Some(&**reading), None),
         Payload::Alert(event) => (None, Some(&**event)),
     };
@@ -126,6 +132,15 @@ pub fn write(gateway: &str, what: &Payload, evidence: &[Arc<Reading>]) -> Option
         None => Vec::new(),
     };
     serde_json::to_vec(&Written { wardline: VERSION, gateway, reading, alert, evidence }).ok()
+}
+
+/// Why something was wrong is a person's own words: they stay on the box.
+fn without_reason(reading: &Reading) -> Reading {
+    let mut reading = reading.clone();
+    if let Some(amendment) = reading.amendment.as_mut() {
+        Arc::make_mut(amendment).reason.clear();
+    }
+    reading
 }
 
 /// Reads one.
@@ -178,6 +193,7 @@ fn holds(known: &Value, raw: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::amendment::{self, Order};
     use crate::fhir::fixtures;
 
     fn round(what: &Payload, evidence: &[Arc<Reading>]) -> Letter {
@@ -218,6 +234,18 @@ mod tests {
         for text in ["", "{}", "hello", "[1]", "{\"wardline\":1,\"gateway\":\"b\"}"] {
             assert!(matches!(read(text.as_bytes()), Err(Unreadable::Foreign(_))), "{text}");
         }
+    }
+
+    #[test]
+    fn a_correction_has_a_way_of_its_own_and_its_reason_stays_on_the_box() {
+        let order = Order { by: "N. Nurse".into(), at_ms: 1_000, reason: "grandson's arm".into() };
+        let withdrawal = amendment::withdrawal(&fixtures::reading("spo2"), &order);
+        let what = Payload::Reading(Arc::new(withdrawal.clone()));
+        assert_eq!((Kind::of(&what), Kind::of(&what).after()), (Kind::Corrections, Some(Kind::Readings)));
+        let text = String::from_utf8(write("box-1", &what, &[]).unwrap()).unwrap();
+        assert!(!text.contains("grandson"), "{text}");
+        let Payload::Reading(back) = read(text.as_bytes()).unwrap().what else { panic!() };
+        assert!(back.is_withdrawal() && back.known_as() == withdrawal.known_as());
     }
 
     #[test]

@@ -416,11 +416,11 @@ impl Destination for FhirSink {
                 Payload::Reading(reading) => readings.push((n, item, &**reading)),
             }
         }
-        let withdrawn: Vec<_> = readings.iter().filter(|(.., r)| r.is_withdrawal()).map(|(n, _, r)| (*n, *r)).collect();
+        let withdrawn: Vec<_> = readings.iter().filter(|(.., r)| r.is_withdrawal()).copied().collect();
         self.readings(readings, &mut outcomes).await;
-        for (n, reading) in withdrawn {
+        for (n, item, reading) in withdrawn {
             if let Some(Some(refused @ Outcome::Reject(_))) = outcomes.get(n) {
-                let outcome = self.take_back(reading, refused.clone()).await;
+                let outcome = self.take_back(reading, &self.scope_of(item), refused.clone()).await;
                 set(&mut outcomes, n, outcome);
             }
         }

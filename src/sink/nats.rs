@@ -111,7 +111,9 @@ impl NatsSink {
     fn reading_id(&self, reading: &Reading) -> Result<String, Unmappable> {
         let identity = Identity::of(reading)?;
         write_observation(reading, &self.scope, &identity, None, &mut Vec::with_capacity(1_500))?;
-        Ok(identity.resource_id())
+        // What takes a reading back has the reading's identity.
+        let what = if reading.is_withdrawal() { ":withdrawn" } else { "" };
+        Ok(identity.resource_id() + what)
     }
 }
 
