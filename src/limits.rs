@@ -446,8 +446,8 @@ pub const RELAY_WRITE_MAX: Duration = Duration::from_secs(10);
 pub const RELAY_LOOK: Duration = Duration::from_secs(10);
 /// What goes back to the stream because a destination is away comes again after this: another relay may reach it.
 pub const RELAY_BACK: Duration = Duration::from_secs(1);
-/// A message of a newer gateway is tried again after this.
-pub const RELAY_NEWER: Duration = Duration::from_secs(60);
+/// A message that waits for a newer relay, or for room in the stream of the refused, comes again after this.
+pub const RELAY_AGAIN: Duration = Duration::from_secs(60);
 /// Messages whose tries a relay remembers.
 pub const RELAY_TRIES_MAX: usize = 20_000;
 /// Gateways whose name a relay holds with what is under way.

@@ -141,6 +141,16 @@ mod tests {
     }
 
     #[test]
+    fn the_example_is_valid_and_every_key_is_documented() {
+        let example = include_str!("../../config/relay/relay.toml");
+        assert!(RelayConfig::parse(example, Path::new("relay.toml")).is_ok());
+        let page = include_str!("../../docs/nats.md");
+        for key in ["name", "durable", "rejected_stream", "ack_wait_s", "status_socket"] {
+            assert!(page.contains(&format!("`{key}`")), "{key}");
+        }
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
         for (from, to, expected) in [
             ("\"r1\"", "\"r 1\"", "WL-C003 relay.name"),

@@ -194,6 +194,19 @@ mod tests {
         assert!(all(&vec![b'a'; limits::NATS_LINE_BYTES_MAX + 1]).is_err());
     }
 
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_break_it(noise in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300), verb in 0_usize..4) {
+            let mut bytes = BytesMut::from(["MSG a 1 ", "HMSG a 1 5 ", "INFO ", ""][verb].as_bytes());
+            bytes.extend_from_slice(&noise);
+            for _ in 0..100 {
+                if !matches!(take(&mut bytes), Ok(Some(_))) {
+                    break;
+                }
+            }
+        }
+    }
+
     #[test]
     fn a_publish_is_read_back_and_no_header_breaks_its_line() {
         let mut out = BytesMut::new();

@@ -288,7 +288,11 @@ impl Tap {
             // It stays held, and the loop asks again, until the refused have it.
             let Some(held) = self.hand.get(seq) else { return Ok(()) };
             let message = self.refused(seq, &held.subject, &held.raw, why);
-            self.put_aside(message, link).await?;
+            let there = self.put_aside(message, link).await?;
+            if !there && let Some(held) = self.hand.let_go(seq) {
+                back(link, &held.ack, limits::RELAY_AGAIN);
+                return Ok(());
+            }
         }
         let Some(held) = self.hand.let_go(seq) else { return Ok(()) };
         match fate {
@@ -336,7 +340,8 @@ impl Tap {
         }
     }
 
-    async fn put_aside(&mut self, message: Outgoing, link: &mut Link) -> Result<(), NatsError> {
+    /// Whether the stream of the refused has it now. Without its word the message must not be let go.
+    async fn put_aside(&mut self, message: Outgoing, link: &mut Link) -> Result<bool, NatsError> {
         let wait = Duration::from_secs(self.config.bus.timeout_s.max(1));
         let rejected = self.config.relay.rejected_stream.clone();
         let (mut answers, over) = jetstream::publish(link, &rejected, std::slice::from_ref(&message), wait).await;
@@ -346,9 +351,18 @@ impl Tap {
                 metrics::counter!("wardline_relay_rejected_total", "kind" => kind).increment(1);
                 tracing::warn!(code = "WL-N011", kind, seq = taken.seq, "a message was refused and put aside");
                 self.seen.send_modify(|seen| seen.rejected += 1);
-                Ok(())
+                Ok(true)
             }
-            (Some(Err(e)), _) | (None, Some(e)) => Err(e),
+            // The connection is sound: others go on meanwhile.
+            (Some(Err(e)), _) | (None, Some(e @ NatsError::NotPermitted(_))) => {
+                let why = Why::new(e.code(), format!("what is refused cannot be put aside: {e}"));
+                if self.seen.borrow().why.as_ref() != Some(&why) {
+                    tracing::warn!(kind = self.kind.word(), code = %why.code, why = %why.text, "a message goes back");
+                }
+                self.seen.send_modify(|seen| seen.why = Some(why));
+                Ok(false)
+            }
+            (None, Some(e)) => Err(e),
             (None, None) => Err(NatsError::NoAnswer("it is not known whether it was put aside")),
         }
     }
@@ -380,14 +394,17 @@ impl Tap {
             }
             Err(Unreadable::Newer) => {
                 self.newer();
-                back(link, &ack, limits::RELAY_NEWER);
+                back(link, &ack, limits::RELAY_AGAIN);
                 link.flush().await
             }
             Err(Unreadable::Foreign(why)) => {
                 let why = Why::new("WL-N013", why);
                 let outgoing = self.refused(seq, &message.subject, &message.payload, &why);
-                self.put_aside(outgoing, link).await?;
-                link.publish(&ack, None, &[], b"+TERM");
+                if self.put_aside(outgoing, link).await? {
+                    link.publish(&ack, None, &[], b"+TERM");
+                } else {
+                    back(link, &ack, limits::RELAY_AGAIN);
+                }
                 link.flush().await
             }
         }

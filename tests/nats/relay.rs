@@ -199,6 +199,32 @@ async fn what_is_refused_is_put_aside_with_its_reason() {
     assert!(relay.log().contains("WL-N011"));
 }
 
+/// Without room for what is refused, it stays in the stream, and the others pass.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_put_aside_stays_and_holds_up_nobody() {
+    let Some(mut field) = Field::new(json!({})).await else { return };
+    let mut console = Console::connect(field.bus.port).await;
+    console.call("STREAM.DELETE.REFUSED", serde_json::Value::Null).await;
+    let small = json!({ "retention": "limits", "max_msgs": 1 });
+    console.stream("REFUSED", &["wardline-rejected.>"], small).await;
+    let endpoint = keeping(Manners { refuse_rate: 0.1, ..Manners::default() });
+    let mut relay = field.relay("r1", &endpoint);
+    relay.start();
+    field.publish(0..200).await;
+    let left = |console: u64, there: u64| there + 1 + console == 200 && console > 0;
+    within("the others", async {
+        while !left(console.messages("WARDLINE").await, endpoint.counts().observations) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    assert_eq!(console.messages("REFUSED").await, 1);
+    assert_eq!(relay.status()["bus"]["readings"]["why"]["code"], "WL-N004");
+    field.publish(200..201).await;
+    let there = endpoint.counts().observations;
+    until("one more", || endpoint.counts().observations > there).await;
+}
+
 /// The test of the test: a relay that acknowledges before it delivers, and dies, loses what it had.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_acknowledgement_before_delivery_is_seen() {
