@@ -368,7 +368,10 @@ pub(super) fn check_destination(f: &mut Findings, destination: &DestinationSetti
             f.both(key, &fhir.client_certificate_file, &fhir.client_key_file);
         }
         DestinationSettings::Nats(nats) => check_nats(f, nats),
-        DestinationSettings::Ndjson(ndjson) => f.range(&key("rotate_mib"), ndjson.rotate_mib, 1, 1_024),
+        DestinationSettings::Ndjson(ndjson) => {
+            f.range(&key("rotate_mib"), ndjson.rotate_mib, 1, 1_024);
+            f.range(&key("rotate_min"), ndjson.rotate_min, 1, 10_080);
+        }
         DestinationSettings::Webhook(webhook) => {
             f.url(&key("url"), &webhook.url, ["https", "http"]);
             f.range(&key("timeout_s"), webhook.timeout_s, 1, 300);

@@ -142,6 +142,16 @@ pub struct NdjsonSettings {
     /// A new file after this many MiB.
     #[serde(default = "rotate")]
     pub rotate_mib: u64,
+    /// In the form of a Bulk Data export: a file shows when it is whole, and `manifest.json` lists the whole ones.
+    #[serde(default)]
+    pub bulk: bool,
+    /// With `bulk`: a file is closed after this many minutes.
+    #[serde(default = "rotate_min")]
+    pub rotate_min: u64,
+}
+
+fn rotate_min() -> u64 {
+    60
 }
 
 fn rotate() -> u64 {

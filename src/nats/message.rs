@@ -149,11 +149,14 @@ fn without_reason(reading: &Reading) -> Reading {
 /// When it is not whole, or says more than this program knows.
 pub fn read(bytes: &[u8]) -> Result<Letter, Unreadable> {
     let foreign = Unreadable::Foreign("it is not a message of a gateway");
+    let raw: Value = serde_json::from_slice(bytes).map_err(|_| foreign)?;
+    if !raw.is_object() {
+        return Err(foreign);
+    }
     let version: Version = serde_json::from_slice(bytes).map_err(|_| foreign)?;
     if version.wardline > VERSION {
         return Err(Unreadable::Newer);
     }
-    let raw: Value = serde_json::from_slice(bytes).map_err(|_| foreign)?;
     // A newer gateway may know a vital sign, a unit or a label that we do not.
     let Ok(found) = serde_json::from_slice::<Found>(bytes) else { return Err(Unreadable::Newer) };
     let known = serde_json::to_value(Written {

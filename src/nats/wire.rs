@@ -212,7 +212,7 @@ mod tests {
         let mut out = BytesMut::new();
         publish(&mut out, "a.b", Some("r"), &[("Nats-Msg-Id", "x\r\ny")], b"body");
         let text = String::from_utf8(out.to_vec()).unwrap();
-        assert_eq!(text, "HPUB a.b r 31 35\r\nNATS/1.0\r\nNats-Msg-Id: xy\r\n\r\nbody\r\n");
+        assert_eq!(text, "HPUB a.b r 29 33\r\nNATS/1.0\r\nNats-Msg-Id: xy\r\n\r\nbody\r\n");
         let mut out = BytesMut::new();
         publish(&mut out, "a.b", None, &[], b"body");
         assert_eq!(&out[..], b"PUB a.b 4\r\nbody\r\n");

@@ -8,6 +8,7 @@ mod answer;
 pub mod deliver;
 pub mod fhir;
 pub mod http;
+mod manifest;
 pub mod nats;
 pub mod ndjson;
 mod pace;
