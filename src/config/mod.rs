@@ -18,8 +18,11 @@ mod source;
 #[cfg(test)]
 mod tests;
 
-pub use check::check_device;
-pub use destination::{BundleKind, DestinationSettings, FhirSettings, Idempotency, NdjsonSettings, WebhookSettings};
+pub use check::{check_device, url_trouble};
+pub use destination::{
+    AuthSettings, BundleKind, DestinationSettings, FhirSettings, Idempotency, NdjsonSettings, SmartSettings,
+    WebhookSettings,
+};
 pub use load::{ConfigError, Finding};
 pub use source::{BluetoothSettings, MqttSettings, MqttVersion, SourceSettings};
 

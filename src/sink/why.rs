@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use super::smart::AuthTrouble;
 use crate::custody::{Outcome, Why};
 use crate::fault::Explain;
 
@@ -57,6 +58,9 @@ pub enum Trouble {
     /// Correct the profile.
     #[error("{0}")]
     Unmappable(crate::fhir::Unmappable),
+    /// There is no credential: nothing was sent, or it is not allowed.
+    #[error("{0}")]
+    Auth(AuthTrouble),
     /// Free space, or correct the folder.
     #[error("the file cannot be written: {0}")]
     File(std::io::ErrorKind),
@@ -79,6 +83,7 @@ impl Explain for Trouble {
             Self::Doubled => "WL-F012",
             Self::Conflict => "WL-F013",
             Self::Unmappable(_) => "WL-F014",
+            Self::Auth(e) => e.code(),
             Self::File(_) => "WL-F015",
         }
     }
@@ -99,6 +104,7 @@ impl Explain for Trouble {
             Self::Refused { .. } => "See `wardline explain` for what was sent; correct the cause and send it again.",
             Self::Doubled => "Remove the double at the destination.",
             Self::Unmappable(_) => "Correct the device's profile, patient or clock.",
+            Self::Auth(e) => e.remedy(),
             Self::File(_) => "Free space, and check that the gateway's user may write the folder.",
         }
     }
