@@ -124,6 +124,10 @@ impl Config {
                 DestinationSettings::Fhir(f) => {
                     let tls = [&mut f.ca_file, &mut f.crl_file, &mut f.client_certificate_file, &mut f.client_key_file];
                     tls.into_iter().chain([&mut f.token_file]).flatten().for_each(join);
+                    if let Some(AuthSettings::Smart(smart)) = &mut f.auth {
+                        join(&mut smart.key_file);
+                        smart.jwks_file.as_mut().map(join);
+                    }
                 }
                 DestinationSettings::Ndjson(n) => join(&mut n.folder),
                 DestinationSettings::Webhook(w) => {

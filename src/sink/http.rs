@@ -139,10 +139,7 @@ pub async fn exchange(request: RequestBuilder) -> Result<Answer, Trouble> {
 }
 
 /// The same with a body of at most `max` octets, and with the time by the other's clock.
-pub async fn exchange_dated(
-    request: RequestBuilder,
-    max: usize,
-) -> Result<(Answer, Option<jiff::Timestamp>), Trouble> {
+pub async fn exchange_dated(request: RequestBuilder, max: usize) -> Result<(Answer, Option<jiff::Timestamp>), Trouble> {
     let mut response = request.send().await.map_err(|e| broken(&e))?;
     let headers = response.headers();
     let date = headers.get(DATE).and_then(|v| v.to_str().ok()).and_then(date);

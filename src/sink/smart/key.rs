@@ -240,7 +240,10 @@ mod tests {
     #[test]
     fn what_is_no_key_of_ours_is_refused() {
         assert_eq!(Key::from_pem(b"").err(), Some(KeyError::Form));
-        assert_eq!(Key::from_pem(b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----").err(), Some(KeyError::Kind));
+        assert_eq!(
+            Key::from_pem(b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----").err(),
+            Some(KeyError::Kind)
+        );
         let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
         let p256 = PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap().private_key_to_pem_pkcs8().unwrap();
         assert_eq!(Key::from_pem(&p256).err(), Some(KeyError::Kind));

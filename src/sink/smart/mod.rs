@@ -99,8 +99,7 @@ impl Smart {
         if let Some(token) = state.token.as_ref().filter(|t| now.since(t.since) < t.life) {
             return Ok(token.bearer.clone());
         }
-        if let Some((trouble, at)) = state.held.as_ref().filter(|(_, at)| now.since(*at) < limits::TOKEN_ASK_AGAIN) {
-            let _ = at;
+        if let Some((trouble, _)) = state.held.as_ref().filter(|(_, at)| now.since(*at) < limits::TOKEN_ASK_AGAIN) {
             return Err(trouble.clone());
         }
         state.token = None;

@@ -43,7 +43,8 @@ struct Discovered {
 /// Asks the FHIR server where tokens are given.
 pub(super) async fn discover(fhir: &Peer, key: &Key) -> Result<String, AuthTrouble> {
     let request = fhir.client.get(fhir.below(WELL_KNOWN)).header(ACCEPT, "application/json");
-    let (answer, _) = exchange_dated(request, limits::TOKEN_BYTES_MAX).await.map_err(|t| away("the FHIR server", &t))?;
+    let (answer, _) =
+        exchange_dated(request, limits::TOKEN_BYTES_MAX).await.map_err(|t| away("the FHIR server", &t))?;
     match answer.status {
         200..=299 => endpoint(&answer.body, key),
         429 | 500..=599 => Err(AuthTrouble::Away(format!("its FHIR server does not tell (HTTP {})", answer.status))),
@@ -84,8 +85,11 @@ pub(super) fn assertion(
     let expires = now.wall_ms.div_euclid(1_000).saturating_add(limits::ASSERTION_SECONDS);
     let claims =
         json!({ "iss": settings.client_id, "sub": settings.client_id, "aud": url, "exp": expires, "jti": nonce()? });
-    let mut text =
-        Zeroizing::new(format!("{}.{}", encoded(header.to_string().as_bytes()), encoded(claims.to_string().as_bytes())));
+    let mut text = Zeroizing::new(format!(
+        "{}.{}",
+        encoded(header.to_string().as_bytes()),
+        encoded(claims.to_string().as_bytes())
+    ));
     let signature = encoded(&key.sign(text.as_bytes())?);
     text.push('.');
     text.push_str(&signature);
@@ -117,7 +121,9 @@ pub(super) async fn ask(
     let body = Zeroizing::new(answer.body);
     match answer.status {
         200..=299 => given(&body, &settings.scopes),
-        408 | 425 | 429 | 500..=599 => Err(AuthTrouble::Away(format!("it does not answer now (HTTP {})", answer.status))),
+        408 | 425 | 429 | 500..=599 => {
+            Err(AuthTrouble::Away(format!("it does not answer now (HTTP {})", answer.status)))
+        }
         300..=399 | 404 | 405 | 410 => {
             Err(AuthTrouble::Discovery(format!("the address gives no tokens (HTTP {})", answer.status).into()))
         }

@@ -84,7 +84,9 @@ impl Explain for AuthTrouble {
 
     fn remedy(&self) -> &'static str {
         match self {
-            Self::Key(_) => "Make a key with `wardline key smart new`, in a file that only the gateway's user can read.",
+            Self::Key(_) => {
+                "Make a key with `wardline key smart new`, in a file that only the gateway's user can read."
+            }
             Self::ClockUnset => "Let the machine reach a time server; the readings wait.",
             Self::Discovery(_) => "Correct `url`, or give the token server's address as `token_url`.",
             Self::Away(_) => "Nothing to do here; the readings wait. Ask the centre if it lasts.",

@@ -43,7 +43,9 @@ fn a_discovery_document_is_held_to_the_rules_of_the_configuration() {
     for good in ["https://auth.example/token", "http://127.0.0.1:9/token", "http://localhost:9/token"] {
         assert_eq!(of(&format!(r#"{{"token_endpoint":"{good}","x":1}}"#)).unwrap(), good);
     }
-    for bad in ["http://auth.example/token", "https://me:pw@auth.example/token", "ftp://x/y", "/token", "", "file:///etc/x"] {
+    for bad in
+        ["http://auth.example/token", "https://me:pw@auth.example/token", "ftp://x/y", "/token", "", "file:///etc/x"]
+    {
         assert!(of(&format!(r#"{{"token_endpoint":"{bad}"}}"#)).unwrap_err().contains("no https address"), "{bad}");
     }
     for (doc, why) in [
@@ -51,7 +53,10 @@ fn a_discovery_document_is_held_to_the_rules_of_the_configuration() {
         ("[]", "is not one"),
         (r#"{"token_endpoint":7}"#, "is not one"),
         ("{}", "names no token_endpoint"),
-        (r#"{"token_endpoint":"https://a/t","token_endpoint_auth_methods_supported":["client_secret_post"]}"#, "private_key_jwt"),
+        (
+            r#"{"token_endpoint":"https://a/t","token_endpoint_auth_methods_supported":["client_secret_post"]}"#,
+            "private_key_jwt",
+        ),
         (r#"{"token_endpoint":"https://a/t","token_endpoint_auth_signing_alg_values_supported":["RS384"]}"#, "ES384"),
     ] {
         assert!(of(doc).unwrap_err().contains(why), "{doc}");
@@ -86,7 +91,7 @@ fn what_is_no_token_is_not_used() {
 #[test]
 fn a_refusal_says_what_of_ours_is_wrong() {
     let now = Stamp::at_ms(1_800_000_000_000);
-    let at = |seconds| jiff::Timestamp::from_second(1_800_000_000 + seconds).ok();
+    let at = |seconds: i64| jiff::Timestamp::from_second(1_800_000_000 + seconds).ok();
     let body = br#"{"error":"invalid_client","error_description":"no key for Jane Doe"}"#;
     let plain = refused(401, body, now, at(20));
     assert_eq!(plain, AuthTrouble::Client("HTTP 401: invalid_client".into()));
