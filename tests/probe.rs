@@ -33,6 +33,7 @@ fn prober(url: &str, idempotency: Idempotency) -> Prober {
         client_certificate_file: None,
         client_key_file: None,
         token_file: None,
+        auth: None,
         us_core: true,
         alert_owner: None,
     };

@@ -20,9 +20,10 @@ mod source;
 #[cfg(test)]
 mod tests;
 
-pub use check::check_device;
+pub use check::{check_device, url_trouble};
 pub use destination::{
-    BundleKind, DestinationSettings, FhirSettings, Idempotency, NatsSettings, NdjsonSettings, WebhookSettings,
+    AuthSettings, BundleKind, DestinationSettings, FhirSettings, Idempotency, NatsSettings, NdjsonSettings,
+    SmartSettings, WebhookSettings,
 };
 pub use hl7::{FirstCode, FirstUnit, Hl7Settings, ResultStatus};
 pub use load::{ConfigError, Finding};

@@ -216,6 +216,7 @@ impl Story {
             client_certificate_file: None,
             client_key_file: None,
             token_file: None,
+            auth: None,
             us_core: true,
             alert_owner: None,
         };
