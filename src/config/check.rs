@@ -6,7 +6,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::{BluetoothSettings, Config, DestinationSettings, DeviceSettings, Finding, MqttSettings, SourceSettings};
+use super::{
+    BluetoothSettings, BundleKind, Config, DestinationSettings, DeviceForm, DeviceSettings, FhirSettings, Finding,
+    MqttSettings, SourceSettings, preset,
+};
 use crate::{limits, tls};
 
 /// A Unix socket's path must fit into the kernel's `sun_path` with its closing zero.
@@ -244,6 +247,7 @@ impl Config {
                 DestinationSettings::Fhir(d) => {
                     f.tls(key, &d.tls());
                     d.token_file.iter().for_each(|file| f.secret(key("token_file"), file));
+                    d.mapping_file.iter().for_each(|file| f.file(key("mapping_file"), file));
                 }
                 DestinationSettings::Webhook(w) => {
                     f.tls(key, &w.tls());
@@ -330,12 +334,28 @@ fn check_destination(f: &mut Findings, destination: &DestinationSettings) {
             f.range(&key("linger_ms"), fhir.linger_ms, 0, 10_000);
             f.range(&key("timeout_s"), fhir.timeout_s, 1, 300);
             f.both(key, &fhir.client_certificate_file, &fhir.client_key_file);
+            check_claims(f, key, fhir);
         }
         DestinationSettings::Ndjson(ndjson) => f.range(&key("rotate_mib"), ndjson.rotate_mib, 1, 1_024),
         DestinationSettings::Webhook(webhook) => {
             f.url(&key("url"), &webhook.url, ["https", "http"]);
             f.range(&key("timeout_s"), webhook.timeout_s, 1, 300);
         }
+    }
+}
+
+fn check_claims(f: &mut Findings, key: impl Fn(&str) -> String, fhir: &FhirSettings) {
+    if let Some(name) = fhir.profile.as_deref().filter(|name| !preset::NAMES.contains(name)) {
+        let reason = format!("there is no destination profile `{name}`");
+        f.add("WL-C013", key("profile"), reason, "docs/destinations.md lists them.");
+    }
+    if fhir.phd && fhir.devices == DeviceForm::Reference {
+        let reason = "the device guide asks for Devices that can be found";
+        f.add("WL-C013", key("phd"), reason, "Add `devices = \"contained\"` or `devices = \"resource\"`.");
+    }
+    if fhir.bundle == BundleKind::Collection && fhir.devices == DeviceForm::Resource {
+        let reason = "a receiver of collections takes no resource of its own";
+        f.add("WL-C013", key("devices"), reason, "Use `devices = \"contained\"`.");
     }
 }
 

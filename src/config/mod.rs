@@ -14,12 +14,16 @@ use crate::reading::{DeviceId, PatientId};
 mod check;
 mod destination;
 mod load;
+mod preset;
 mod source;
 #[cfg(test)]
 mod tests;
 
 pub use check::check_device;
-pub use destination::{BundleKind, DestinationSettings, FhirSettings, Idempotency, NdjsonSettings, WebhookSettings};
+pub use destination::{
+    BundleKind, DestinationSettings, DeviceForm, FhirSettings, Idempotency, NdjsonSettings, Uncoded, UsCore,
+    WebhookSettings,
+};
 pub use load::{ConfigError, Finding};
 pub use source::{BluetoothSettings, MqttSettings, MqttVersion, SourceSettings};
 

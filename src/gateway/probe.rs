@@ -183,6 +183,7 @@ impl Surveys {
             BundleKind::Auto => "auto",
             BundleKind::Batch => "batch",
             BundleKind::Transaction => "transaction",
+            BundleKind::Collection => "collection",
         };
         let (bundle_max, transaction) = survey.habits.now();
         Shown {
@@ -193,7 +194,12 @@ impl Surveys {
             conflicts: conflicts(&survey.settings, &known),
             known,
             bundle_max,
-            travels: if transaction { "transaction" } else { "batch" }.into(),
+            travels: match (bundle, transaction) {
+                ("collection", _) => "collection",
+                (_, true) => "transaction",
+                (_, false) => "batch",
+            }
+            .into(),
         }
     }
 }
@@ -256,7 +262,7 @@ fn conflicts(settings: &FhirSettings, known: &Known) -> Vec<Conflict> {
         }
     }
     let kind = match settings.bundle {
-        BundleKind::Auto => None,
+        BundleKind::Auto | BundleKind::Collection => None,
         BundleKind::Batch => written.and_then(|w| w.batch.as_ref()),
         BundleKind::Transaction => written.and_then(|w| w.transaction.as_ref()),
     };

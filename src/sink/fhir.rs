@@ -4,8 +4,8 @@
 //! alone; an alert's Task is never held by a refused part. Must never: answer Delivered without a 2xx for the item itself.
 
 use std::io::Write as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -14,8 +14,9 @@ use tokio::time::{Instant, sleep};
 use super::answer::{self, Misread, Whole, patience, whole};
 use super::http::{Answer, Ask, Peer, Wire, exchange};
 use super::pace::Bucket;
+use super::places::{self, Places};
 use super::why::Trouble;
-use super::{Destination, SinkError};
+use super::{Destination, SinkError, claims};
 use crate::alarm::AlertEvent;
 use crate::config::{BundleKind, FhirSettings, Idempotency};
 use crate::custody::{Item, Outcome, Payload, Receipt};
@@ -39,6 +40,7 @@ pub struct FhirSink {
     headers: HeaderMap,
     pub(super) scope: Scope,
     pub(super) write: Write,
+    pub(super) places: Mutex<Places>,
     owner: Option<String>,
     packing: AtomicU8,
     habits: Arc<Habits>,
@@ -63,6 +65,15 @@ impl Habits {
     /// Entries at most, and whether readings travel as a transaction.
     pub fn now(&self) -> (usize, bool) {
         (self.bundle_max.load(Ordering::Relaxed), self.transaction.load(Ordering::Relaxed))
+    }
+
+    /// How readings travel now.
+    fn kind(&self) -> Kind {
+        match self.configured {
+            BundleKind::Collection => Kind::Collection,
+            _ if self.transaction.load(Ordering::Relaxed) => Kind::Transaction,
+            _ => Kind::Batch,
+        }
     }
 
     /// Obeys what a probe found: never more entries, and the kind of Bundle that works where none is configured.
@@ -98,7 +109,8 @@ impl FhirSink {
         Ok(Self {
             peer,
             headers,
-            scope: Scope { gateway: gateway.clone(), us_core: settings.us_core },
+            scope: claims::scope(settings, gateway)?,
+            places: places::empty(),
             write: match settings.idempotency {
                 Idempotency::ConditionalCreate => Write::ConditionalCreate,
                 Idempotency::Update => Write::Update,
@@ -138,6 +150,9 @@ impl FhirSink {
 
     /// Batches to send, each divided as long as it is refused whole. Suspects travel alone, after the others.
     async fn readings(&self, readings: Vec<Numbered<'_>>, outcomes: &mut [Option<Outcome>]) {
+        if let Err((trouble, after)) = self.place(readings.iter().map(|(_, _, reading)| *reading)).await {
+            return fill(outcomes, &[], &readings, &trouble, after);
+        }
         let (suspects, others): (Vec<_>, Vec<_>) =
             readings.into_iter().partition(|(_, item, _)| item.attempts >= limits::SUSPECT_ATTEMPTS);
         let mut waiting: Vec<Vec<Numbered<'_>>> = suspects.into_iter().rev().map(|one| vec![one]).collect();
@@ -169,11 +184,11 @@ impl FhirSink {
 
     /// Sends a Bundle.
     async fn batch(&self, batch: &[Numbered<'_>], outcomes: &mut [Option<Outcome>]) -> Sent {
-        let kind = if self.habits.transaction.load(Ordering::Relaxed) { Kind::Transaction } else { Kind::Batch };
+        let (kind, scope) = (self.habits.kind(), self.scope());
         let mut bundle = Bundle::new(kind, batch.len());
         let mut sent = Vec::with_capacity(batch.len());
         for (n, _, reading) in batch {
-            match bundle.reading(reading, &self.scope, self.write) {
+            match bundle.reading(reading, &scope, self.write) {
                 Ok(url) => sent.push((*n, url)),
                 Err(e) => set(outcomes, *n, unmappable(e)),
             }
@@ -187,6 +202,14 @@ impl FhirSink {
             Err(trouble) => return Sent::Unwell(trouble, None),
         };
         match whole(&answer) {
+            Whole::Taken if kind == Kind::Collection => match answer::document(&answer) {
+                Ok(receipt) => {
+                    sent.into_iter().for_each(|(n, _)| set(outcomes, n, Outcome::Delivered(receipt.clone())));
+                    Sent::Done
+                }
+                Err(Misread::Divide) => Sent::Divide,
+                Err(Misread::Unclear(trouble)) => Sent::Unwell(trouble, None),
+            },
             Whole::Taken => match answer::receipts(&answer.body, sent.iter().map(|(_, url)| url.as_str())) {
                 // All or none, and yet not all: nobody knows what was stored. One at a time is certain.
                 Ok(answers) if kind == Kind::Transaction && !answers.iter().all(is_delivered) => Sent::Divide,
@@ -209,7 +232,7 @@ impl FhirSink {
 
     /// Sends one reading as a resource of its own: the answer is about it alone.
     async fn alone(&self, (n, _, reading): Numbered<'_>, outcomes: &mut [Option<Outcome>]) -> Sent {
-        let resource = match single(reading, &self.scope, self.write) {
+        let resource = match self.parcel(reading) {
             Ok(resource) => resource,
             Err(e) => {
                 set(outcomes, n, unmappable(e));
@@ -230,11 +253,23 @@ impl FhirSink {
         Sent::Done
     }
 
+    /// One reading as this destination takes it: a resource, or a document of one.
+    fn parcel(&self, reading: &Reading) -> Result<Single, Unmappable> {
+        let scope = self.scope();
+        if self.habits.kind() != Kind::Collection {
+            return single(reading, &scope, self.write);
+        }
+        let mut bundle = Bundle::new(Kind::Collection, 1);
+        bundle.reading(reading, &scope, self.write)?;
+        Ok(Single { target: Target::document(), body: bundle.finish() })
+    }
+
     /// Sends one resource. An error: the destination is unwell.
     pub(super) async fn one(&self, resource: Single) -> Result<Outcome, Unwell> {
         let Single { target: Target { method, url, if_none_exist }, body } = resource;
         // `|` stands in a search, where it must be escaped.
-        let full = self.peer.below(&url.replace('|', "%7C"));
+        let document = url.is_empty();
+        let full = if document { self.peer.url.to_string() } else { self.peer.below(&url.replace('|', "%7C")) };
         let mut answer = self.send(method, &full, if_none_exist.as_deref(), body).await.map_err(|t| (t, None))?;
         // An update need not say where: it was told.
         answer.location = answer.location.or_else(|| (method == "PUT" && !url.contains('?')).then(|| url.clone()));
@@ -242,6 +277,11 @@ impl FhirSink {
             Whole::Destination(trouble) => Err((trouble, answer.retry_after)),
             Whole::MediaType => Err((Trouble::NotHere(415), None)),
             Whole::TooLarge => Ok(Trouble::TooLarge.reject()),
+            Whole::Taken if document => match answer::document(&answer) {
+                Ok(receipt) => Ok(Outcome::Delivered(receipt)),
+                Err(Misread::Divide) => Ok(Trouble::Unclear("success and error at once").item(limits::ITEM_RETRY.0)),
+                Err(Misread::Unclear(trouble)) => Err((trouble, None)),
+            },
             Whole::Taken | Whole::Refused => {
                 let outcome = answer::single(&answer).map_err(|trouble| (trouble, None))?;
                 Ok(answer::shown(answer::ours(outcome, &url), &answer.body, &url))
@@ -253,8 +293,8 @@ impl FhirSink {
     async fn alert(&self, item: &Item, event: &AlertEvent, evidence: &[Arc<Reading>]) -> Outcome {
         // Counted, and not waited for.
         self.bucket.take(Instant::now());
-        let owner = self.owner.as_deref();
-        let resources = AlertResources { event, scope: &self.scope, owner, write: self.write, readings: evidence };
+        let (owner, scope) = (self.owner.as_deref(), self.scope());
+        let resources = AlertResources { event, scope: &scope, owner, write: self.write, readings: evidence };
         let Ok((body, entries)) = resources.transaction() else { return self.parts(&resources).await };
         let answer = match self.send("POST", self.peer.url.as_str(), None, body).await {
             Ok(answer) => answer,
@@ -292,7 +332,7 @@ impl FhirSink {
     async fn try_parts(&self, resources: &AlertResources<'_>) -> Result<(Outcome, Outcome), Unwell> {
         let mut implicated = Vec::new();
         for reading in resources.evidence() {
-            let Ok(resource) = single(reading, &self.scope, self.write) else { continue };
+            let Ok(resource) = single(reading, resources.scope, self.write) else { continue };
             let Outcome::Delivered(receipt) = self.one(resource).await? else { continue };
             // A server that does not say where it is still knows its identifier.
             implicated.extend(match versionless(&receipt) {
@@ -419,12 +459,13 @@ impl Destination for FhirSink {
     }
 
     fn takes_alerts(&self) -> bool {
-        true
+        // A receiver of documents acts on no Task.
+        self.habits.kind() != Kind::Collection
     }
 }
 
 /// The destination's trouble, and when it wants to be asked again.
-type Unwell = (Trouble, Option<Duration>);
+pub(super) type Unwell = (Trouble, Option<Duration>);
 
 /// What sending a batch came to.
 enum Sent {
@@ -464,7 +505,7 @@ fn is_delivered(outcome: &Outcome) -> bool {
 fn unmappable(why: Unmappable) -> Outcome {
     match why {
         // What may still get its time is not leased before.
-        Unmappable::Unit | Unmappable::Undated => Trouble::Unmappable(why).reject(),
+        Unmappable::Unit | Unmappable::Undated | Unmappable::Uncoded => Trouble::Unmappable(why).reject(),
         // It may get a patient yet.
         Unmappable::Unassigned => Trouble::Unmappable(why).item(limits::ITEM_RETRY.1),
     }
@@ -490,7 +531,7 @@ fn judge(items: &[Item], outcomes: &mut [Option<Outcome>]) {
 }
 
 /// `Observation/1` of `Observation/1/_history/2`.
-fn versionless(receipt: &Receipt) -> Option<String> {
+pub(super) fn versionless(receipt: &Receipt) -> Option<String> {
     let location = receipt.location.split("/_history/").next()?;
     (!location.is_empty()).then(|| location.to_owned())
 }

@@ -4,11 +4,13 @@
 //! Must never: answer Delivered without the destination's own word.
 
 mod answer;
+pub mod claims;
 pub mod deliver;
 pub mod fhir;
 pub mod http;
 pub mod ndjson;
 mod pace;
+mod places;
 pub mod probe;
 pub mod webhook;
 mod why;
@@ -28,6 +30,7 @@ use crate::clock::{Clock, Stamp};
 use crate::config::{DestinationSettings, GatewayId};
 use crate::custody::{Item, ItemId, Lane, Outcome, Payload, Why};
 use crate::fault::Explain;
+use crate::mapping::MappingError;
 use crate::reading::{Reading, ReadingKey};
 use crate::secret::SecretError;
 
@@ -175,6 +178,9 @@ pub enum SinkError {
     /// Correct the URL or the certificates.
     #[error(transparent)]
     Http(#[from] http::HttpError),
+    /// Correct the table of codes and units.
+    #[error(transparent)]
+    Mapping(#[from] MappingError),
     /// Correct the secret's file.
     #[error(transparent)]
     Secret(#[from] SecretError),
@@ -195,6 +201,7 @@ impl Explain for SinkError {
     fn code(&self) -> &'static str {
         match self {
             Self::Http(e) => e.code(),
+            Self::Mapping(e) => e.code(),
             Self::Secret(_) => "WL-F105",
             Self::Token(_) => "WL-F106",
             Self::Folder { .. } => "WL-F107",
@@ -203,6 +210,7 @@ impl Explain for SinkError {
     fn remedy(&self) -> &'static str {
         match self {
             Self::Http(e) => e.remedy(),
+            Self::Mapping(e) => e.remedy(),
             Self::Secret(_) => "Give a file that only the gateway's user can read (mode 0600) and that is not empty.",
             Self::Token(_) => "Write the token on one line, without spaces or control characters.",
             Self::Folder { .. } => "Give a folder that the gateway's user may write as `folder`.",

@@ -44,7 +44,7 @@ impl NdjsonSink {
     pub fn new(settings: &NdjsonSettings, gateway: &GatewayId) -> Result<Self, SinkError> {
         let files = Files::open(&settings.folder, settings.rotate_mib.max(1).saturating_mul(1024 * 1024))
             .map_err(|source| SinkError::Folder { folder: settings.folder.clone(), source })?;
-        Ok(Self { files: Arc::new(Mutex::new(files)), scope: Scope { gateway: gateway.clone(), us_core: true } })
+        Ok(Self { files: Arc::new(Mutex::new(files)), scope: Scope::new(gateway.clone()) })
     }
 }
 
@@ -94,7 +94,7 @@ fn line(item: &Item, scope: &Scope) -> Result<Line, Outcome> {
         Ok(Line { id, text })
     });
     written.map_err(|why| match why {
-        Unmappable::Unit | Unmappable::Undated => Trouble::Unmappable(why).reject(),
+        Unmappable::Unit | Unmappable::Undated | Unmappable::Uncoded => Trouble::Unmappable(why).reject(),
         Unmappable::Unassigned => Trouble::Unmappable(why).item(limits::ITEM_RETRY.1),
     })
 }

@@ -110,6 +110,10 @@ fn refused(cause: &Cause) -> String {
         }
         "WL-F009" => "The destination takes no request of this size, not even with one reading: ask its owner.",
         "WL-F014" => "Correct the device's profile: it gives a unit that this vital sign cannot have.",
+        "WL-T006" => {
+            "No code system has this vital sign, and the destination takes none without a code: give it a code in the \
+             destination's `mapping_file`, or set `uncoded = \"text\"`."
+        }
         "WL-F015" => "Free space, and check that the gateway's user may write the folder.",
         "WL-J030" => "The stored record cannot be read: check the disk, and discard what is lost with its reason.",
         _ => "The destination failed on these again and again while it took others: ask its owner for the cause.",
