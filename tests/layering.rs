@@ -14,8 +14,22 @@ use std::path::{Path, PathBuf};
 
 /// The words of the house: they know each other only.
 const LEAVES: &[&str] = &[
-    "alarm", "capture", "clock", "custody", "decimal", "fault", "limits", "mapping", "probed", "reading", "secret",
-    "tls", "unit", "vital",
+    "alarm",
+    "amendment",
+    "association",
+    "capture",
+    "clock",
+    "custody",
+    "decimal",
+    "fault",
+    "limits",
+    "mapping",
+    "probed",
+    "reading",
+    "secret",
+    "tls",
+    "unit",
+    "vital",
 ];
 
 /// A room, and which rooms beside the leaves it may know. `None`: all of them.

@@ -21,7 +21,7 @@ mod types;
 
 pub use alert::{AlertResources, Pointer};
 pub use audit_event::{Audit, Did, audit_event};
-pub use bundle::{Bundle, Kind, Single, Target, Write, single};
+pub use bundle::{Bundle, Kind, Single, Target, Write, single, single_at, single_new};
 pub use coincident::{Clocks, coincident};
 pub use device::{GATEWAY_EXTENSION, GATEWAY_SYSTEM};
 pub use device_resource::{Certification, Facts, Udi, gateway_device, sensor_device};

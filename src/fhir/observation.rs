@@ -12,6 +12,7 @@ use super::codes::{Codings, Common, component_code, moles, statistic};
 use super::device::{Device, GATEWAY_EXTENSION, gateway};
 use super::device_resource::contained;
 use super::identity::Identity;
+use super::provenance;
 use super::quality::Labels;
 use super::scope::{Devices, Scope};
 use super::types::{
@@ -30,8 +31,8 @@ struct Observation<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<&'a str>,
     meta: &'a RawValue,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    contained: Option<[serde_json::Value; 2]>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    contained: Vec<serde_json::Value>,
     extension: [ReferenceExtension<'a>; 1],
     identifier: [Identifier<'a>; 1],
     status: &'static str,
@@ -101,15 +102,23 @@ pub fn write(
     let time = Effective::of(reading, scope)?;
     let mut note = labels.notes();
     note.extend(time.note.as_deref().map(|text| Annotation { author: None, time: None, text }));
-    let within = matches!(scope.devices, Devices::Contained);
+    let mut within = Vec::new();
+    if matches!(scope.devices, Devices::Contained) {
+        within.extend(contained(reading, scope));
+    }
+    within.extend(reading.amendment.as_deref().map(|amendment| provenance::within(reading, amendment, scope)));
     let observation = Observation {
         resource_type: "Observation",
         id,
         meta: &common.meta,
-        contained: within.then(|| contained(reading, scope)),
+        contained: within,
         extension: [ReferenceExtension { url: GATEWAY_EXTENSION, value: gateway(scope) }],
         identifier: [Identifier { system: Identity::system(), value: identity.value() }],
-        status: if labels.preliminary { "preliminary" } else { "final" },
+        status: match labels.preliminary {
+            _ if reading.is_withdrawal() => "entered-in-error",
+            true => "preliminary",
+            false => "final",
+        },
         category: &common.category,
         code: &common.code,
         subject: Reference::to(patient),

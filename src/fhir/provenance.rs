@@ -1,12 +1,15 @@
-//! Provenance: which device measured, which gateway assembled, who entered a correction, and why.
+//! Provenance: which device measured, which gateway assembled, who entered a correction.
 //!
-//! Pure; one for each correction. Must never: hold more of a person than the name that the decision bears.
+//! Pure. It goes within what it is about, so that neither comes without the other and no server has to look for doubles.
+//! Must never: hold more of a person than the name that the decision bears, or tell one patient's chart of another's.
 
 use serde_json::{Value, json};
 
 use super::device::{Device, author};
 use super::scope::Scope;
 use super::types::{date_time, system};
+use crate::amendment::{Amendment, Kind};
+use crate::reading::Reading;
 
 /// What came about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,34 +29,46 @@ pub struct Origin<'a> {
     pub device: &'a str,
     /// The person who corrected, by the name of the decision.
     pub person: Option<&'a str>,
-    /// Why, in that person's words.
+    /// In words that may leave the house.
     pub reason: Option<&'a str>,
     /// Milliseconds since 1970.
     pub recorded_ms: i64,
 }
 
-/// The Provenance of these targets (`Observation/…`, with a version where one is known).
-/// `before`: what a replacement took the place of.
-pub fn provenance(targets: &[&str], why: Why, origin: &Origin<'_>, before: Option<&str>, scope: &Scope) -> Value {
+/// The Provenance of these targets (`Observation/…`, with a version where one is known; `#`: what it is within).
+pub fn provenance(targets: &[&str], why: Why, origin: &Origin<'_>, scope: &Scope) -> Value {
     let device = Device::new(origin.device);
     let mut agents = vec![agent("author", json!(device.outside(scope))), agent("assembler", json!(author(scope)))];
     agents.extend(origin.person.map(|name| agent("enterer", json!({"display": name}))));
+    let code = match why {
+        Why::Record => "CREATE",
+        Why::Withdrawal => "NULLIFY",
+        Why::Replacement => "UPDATE",
+    };
     let mut out = json!({
         "resourceType": "Provenance",
         "target": targets.iter().map(|target| json!({"reference": target})).collect::<Vec<_>>(),
         "recorded": date_time(origin.recorded_ms, true),
-        "activity": {"coding": [{
-            "system": "http://terminology.hl7.org/CodeSystem/v3-DataOperation",
-            "code": match why { Why::Record => "CREATE", Why::Withdrawal => "NULLIFY", Why::Replacement => "UPDATE" },
-        }]},
+        "activity": {"coding": [{"system": system::DATA_OPERATION, "code": code}]},
         "agent": agents,
     });
-    let Some(map) = out.as_object_mut() else { return out };
-    if let Some(reason) = origin.reason {
+    if let (Some(reason), Some(map)) = (origin.reason, out.as_object_mut()) {
         map.insert("reason".into(), json!([{"text": reason}]));
     }
-    if let Some(before) = before {
-        map.insert("entity".into(), json!([{"role": "revision", "what": {"reference": before}}]));
+    out
+}
+
+/// Of a correction: within the Observation that it is about. The person's reason stays here.
+pub(super) fn within(reading: &Reading, amendment: &Amendment, scope: &Scope) -> Value {
+    let why = match amendment.kind {
+        Kind::Withdrawal => Why::Withdrawal,
+        Kind::Replacement => Why::Replacement,
+    };
+    let person = Some(&*amendment.by);
+    let origin = Origin { device: &reading.device.0, person, reason: None, recorded_ms: amendment.at_ms };
+    let mut out = provenance(&["#"], why, &origin, scope);
+    if let Some(map) = out.as_object_mut() {
+        map.insert("id".into(), "correction".into());
     }
     out
 }

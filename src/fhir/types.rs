@@ -35,6 +35,7 @@ pub(super) mod system {
     pub const ASN1_TO_HL7: &str = "http://terminology.hl7.org/CodeSystem/ASN1ToHL7";
     pub const YES_NO: &str = "http://terminology.hl7.org/CodeSystem/v2-0136";
     pub const PARTICIPANT: &str = "http://terminology.hl7.org/CodeSystem/provenance-participant-type";
+    pub const DATA_OPERATION: &str = "http://terminology.hl7.org/CodeSystem/v3-DataOperation";
     pub const AUDIT_SOURCE: &str = "http://terminology.hl7.org/CodeSystem/security-source-type";
 }
 

@@ -140,6 +140,11 @@ impl FhirSink {
         self.habits.clone()
     }
 
+    /// The receiver takes Bundles as they are, and has no resources of its own.
+    pub(super) fn sends_documents(&self) -> bool {
+        self.habits.kind() == Kind::Collection
+    }
+
     /// Waits until one request more is allowed.
     pub(super) async fn turn(&self) {
         let wait = self.bucket.take(Instant::now());
@@ -256,7 +261,7 @@ impl FhirSink {
     /// One reading as this destination takes it: a resource, or a document of one.
     fn parcel(&self, reading: &Reading) -> Result<Single, Unmappable> {
         let scope = self.scope();
-        if self.habits.kind() != Kind::Collection {
+        if !self.sends_documents() {
             return single(reading, &scope, self.write);
         }
         let mut bundle = Bundle::new(Kind::Collection, 1);
@@ -439,7 +444,14 @@ impl Destination for FhirSink {
                 Payload::Reading(reading) => readings.push((n, item, &**reading)),
             }
         }
+        let withdrawn: Vec<_> = readings.iter().filter(|(.., r)| r.is_withdrawal()).map(|(n, _, r)| (*n, *r)).collect();
         self.readings(readings, &mut outcomes).await;
+        for (n, reading) in withdrawn {
+            if let Some(Some(refused @ Outcome::Reject(_))) = outcomes.get(n) {
+                let outcome = self.take_back(reading, refused.clone()).await;
+                set(&mut outcomes, n, outcome);
+            }
+        }
         judge(items, &mut outcomes);
         // Nothing is left without an outcome; if it were, sending again is safe.
         let missing = || Trouble::Unclear("nothing is known of this item").item(limits::ITEM_RETRY.0);
@@ -460,7 +472,7 @@ impl Destination for FhirSink {
 
     fn takes_alerts(&self) -> bool {
         // A receiver of documents acts on no Task.
-        self.habits.kind() != Kind::Collection
+        !self.sends_documents()
     }
 }
 
