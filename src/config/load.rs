@@ -140,7 +140,12 @@ impl Config {
 fn named(text: &str) -> Option<Result<Config, toml::de::Error>> {
     let mut table: toml::Table = toml::from_str(text).ok()?;
     super::preset::apply(&mut table)?;
-    Some(table.try_into())
+    // A table knows no lines; the text says where the same is wrong.
+    let placed = |e: toml::de::Error| {
+        let in_text = toml::from_str::<Config>(text).err();
+        in_text.filter(|t| t.message() == e.message()).unwrap_or(e)
+    };
+    Some(table.try_into().map_err(placed))
 }
 
 /// Line and key of a parse error. Of a source or destination the parser knows only where its table begins; parsing
