@@ -16,7 +16,7 @@ use crate::support::within;
 fn settings(url: &str, more: &str) -> FhirSettings {
     let text = format!(
         "[gateway]\nid = \"box-17\"\nstate = \"s\"\n[journal]\nunencrypted = true\n[[destination]]\nkind = \"fhir\"\n\
-         name = \"centre\"\nurl = \"{url}\"\nlinger_ms = 0\ntimeout_s = 2\n{more}\n"
+         name = \"centre\"\nurl = \"{url}\"\nlinger_ms = 0\n{more}\n"
     );
     match Config::parse(&text, Path::new("w.toml")).unwrap().destinations.remove(0) {
         DestinationSettings::Fhir(fhir) => fhir,
@@ -24,7 +24,7 @@ fn settings(url: &str, more: &str) -> FhirSettings {
     }
 }
 
-fn sink(url: &str, more: &str) -> FhirSink {
+pub fn sink(url: &str, more: &str) -> FhirSink {
     FhirSink::new(&settings(url, more), &"box-17".into()).unwrap()
 }
 

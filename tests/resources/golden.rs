@@ -41,7 +41,7 @@ pub fn cuff() -> Facts {
 }
 
 /// What is no Observation of a patient.
-fn others() -> Vec<(&'static str, Json)> {
+pub fn others() -> Vec<(&'static str, Json)> {
     let scope = forms::scope(UsCore::Any);
     let zone = jiff::tz::TimeZone::get("Europe/Vienna").unwrap();
     let clocks = |theirs| Clocks { device: "ble:C0:26:DF:00:11:22", theirs, zone: &zone, ours_ms: AT_MS };

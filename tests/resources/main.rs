@@ -21,5 +21,6 @@ mod golden;
 mod mapping;
 mod phd;
 mod round_trip;
+mod servers;
 mod terminology;
 mod ucum;

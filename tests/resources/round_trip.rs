@@ -157,7 +157,7 @@ fn intake() -> Intake {
 
 /// The readings of these frames, as a patient's.
 fn readings(frames: Vec<Frame>) -> Vec<Reading> {
-    let (intake, mut decoder) = (intake(), Decoder::new(Arc::new(Catalogue::built_in())));
+    let (mut intake, mut decoder) = (intake(), Decoder::new(Arc::new(Catalogue::built_in())));
     let mut all = Vec::new();
     for frame in frames {
         let frame = Frame { received: Stamp::at_ms(1_795_342_271_250), ..frame };
