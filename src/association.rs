@@ -67,7 +67,7 @@ pub enum Unassigned {
     HandOver,
     /// Its time is not known, and several people had the device.
     TimeUnknown,
-    /// The value fits another person of this household, and not the one of the slot.
+    /// The weight is not the holder's: another person's of this household, or a guest's.
     UnlikeHolder,
     /// A person took it out of the chart that it was in.
     TakenBack,
@@ -83,7 +83,11 @@ impl Unassigned {
         (Self::AfterReturn, "after-return", "taken after the device was given back"),
         (Self::HandOver, "hand-over", "the device changed hands within the uncertainty of the reading's time"),
         (Self::TimeUnknown, "time-unknown", "when it was taken is not known, and several people had the device"),
-        (Self::UnlikeHolder, "unlike-holder", "the value fits another person here and not the one of the user slot"),
+        (
+            Self::UnlikeHolder,
+            "unlike-holder",
+            "the weight is not like that of who holds the device: another person's, or a guest's",
+        ),
         (Self::TakenBack, "taken-back", "a person took it out of the chart that it was in"),
     ];
 

@@ -109,7 +109,7 @@ impl Why {
 
     /// Whether the destination may have the item all the same. Not where nothing was sent.
     pub fn may_have_arrived(&self) -> bool {
-        !["WL-F001", "WL-F003"].contains(&&*self.code)
+        !["WL-F001", "WL-F003", "WL-H004"].contains(&&*self.code)
     }
 
     /// Whether a destination that is unwell failed on what it was sent, which may be the item's doing. Else it is away,

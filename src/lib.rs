@@ -26,6 +26,7 @@ pub mod config;
 pub mod alert;
 pub mod codec;
 pub mod fhir;
+pub mod hl7v2;
 pub mod intake;
 pub mod journal;
 pub mod profile;

@@ -219,6 +219,22 @@ pub const LOCATION_CHARS_MAX: usize = 256;
 pub const NDJSON_LINGER: Duration = Duration::from_millis(200);
 /// How far back the last NDJSON file is read at start, to know lines that were written and not settled.
 pub const NDJSON_TAIL_BYTES: u64 = 4 * 1024 * 1024;
+/// An answer of an HL7 receiver is read this far: an acknowledgement has some hundred octets.
+pub const HL7_ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// Acknowledgements of other messages that are passed over while one is waited for.
+pub const HL7_STRAYS_MAX: usize = 16;
+/// Control ids remembered, to know a late acknowledgement for what it is.
+pub const HL7_SENT_REMEMBERED: usize = 64;
+/// Messages sent one after the other before their outcomes are recorded: so many are sent again after a crash.
+pub const HL7_MESSAGES_PER_BATCH: usize = 10;
+/// So often may a connection that was kept turn out to be closed; then each message gets its own.
+pub const HL7_STALE_MAX: u32 = 3;
+/// Readings in one message.
+pub const HL7_READINGS_PER_MESSAGE_MAX: usize = 100;
+/// After so many refusals (AR) in a row it is the receiver that is down, and no message is suspected.
+pub const HL7_REFUSALS_MAX: u32 = 3;
+/// Thin traffic to an HL7 receiver waits this long for company: its outcomes are recorded together.
+pub const HL7_LINGER: Duration = Duration::from_millis(50);
 /// The journal is asked again after this when it cannot answer now.
 pub const OUTBOX_RETRY: Duration = Duration::from_secs(1);
 /// Topics and payload ids whose device id is kept ready; beyond it they are worked out anew.

@@ -38,13 +38,14 @@ const ROOMS: &[(&str, Option<&[&str]>)] = &[
     // Pure: bytes and values in, values out.
     ("codec", Some(&[])),
     ("fhir", Some(&[])),
+    ("hl7v2", Some(&[])),
     ("alert", Some(&["config"])),
     ("profile", Some(&["codec"])),
     ("intake", Some(&["config", "profile"])),
     // These three never know each other: the gateway joins them.
     ("source", Some(&["codec", "config", "profile"])),
     ("journal", Some(&["config"])),
-    ("sink", Some(&["config", "fhir"])),
+    ("sink", Some(&["config", "fhir", "hl7v2"])),
     ("telemetry", Some(&["config"])),
     ("control", Some(&["config", "telemetry"])),
     ("page", Some(&["config", "control", "telemetry"])),

@@ -64,7 +64,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         for unit in row.units.iter().filter_map(|u| Unit::parse(u)) {
             let (own, before) = (shown(vital, unit, &scope), shown(vital, unit, &base));
             match own == before {
-                false => println!("{:<30} {own}\n{:<30} {before}", format!("{} ({})", row.id, unit.ucum()), "  instead of"),
+                false => {
+                    println!("{:<30} {own}\n{:<30} {before}", format!("{} ({})", row.id, unit.ucum()), "  instead of")
+                }
                 true if args.all => println!("{:<30} {own}", format!("{} ({})", row.id, unit.ucum())),
                 true => same += 1,
             }
@@ -97,7 +99,8 @@ fn shown(vital: Vital, unit: Unit, scope: &Scope) -> String {
 
 fn codes(concept: &Json) -> String {
     let coding = concept["coding"].as_array().map_or(&[][..], |c| c.as_slice());
-    let coded: Vec<String> = coding.iter().map(|c| format!("{}|{}", host(text(&c["system"])), text(&c["code"]))).collect();
+    let coded: Vec<String> =
+        coding.iter().map(|c| format!("{}|{}", host(text(&c["system"])), text(&c["code"]))).collect();
     let name = text(&concept["text"]);
     if coded.is_empty() { format!("\"{name}\" without a code") } else { coded.join(" ") }
 }
@@ -117,7 +120,11 @@ fn text(json: &Json) -> &str {
 
 /// The resource of a measurement that nobody made.
 fn resource(vital: Vital, unit: Unit, scope: &Scope) -> anyhow::Result<Json> {
-    let part = |role| Part { role, value: Value::Number(Decimal::new(if role == Role::Diastolic { 80 } else { 120 }, 0)), unit };
+    let part = |role| Part {
+        role,
+        value: Value::Number(Decimal::new(if role == Role::Diastolic { 80 } else { 120 }, 0)),
+        unit,
+    };
     let reading = Reading {
         key: ReadingKey([0; 16]),
         device: DeviceId("mqtt:example".into()),

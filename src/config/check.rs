@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::{
     BluetoothSettings, BundleKind, Config, DestinationSettings, DeviceForm, DeviceSettings, FhirSettings, Finding,
-    MqttSettings, SourceSettings, preset,
+    Hl7Settings, MqttSettings, SourceSettings, preset,
 };
 use crate::{limits, tls};
 
@@ -253,6 +253,7 @@ impl Config {
                     f.tls(key, &w.tls());
                     f.secret(key("secret_file"), &w.secret_file);
                 }
+                DestinationSettings::Hl7(h) => f.tls(key, &h.tls()),
                 DestinationSettings::Ndjson(_) => {}
             }
         }
@@ -336,6 +337,7 @@ fn check_destination(f: &mut Findings, destination: &DestinationSettings) {
             f.both(key, &fhir.client_certificate_file, &fhir.client_key_file);
             check_claims(f, key, fhir);
         }
+        DestinationSettings::Hl7(hl7) => check_hl7(f, hl7),
         DestinationSettings::Ndjson(ndjson) => f.range(&key("rotate_mib"), ndjson.rotate_mib, 1, 1_024),
         DestinationSettings::Webhook(webhook) => {
             f.url(&key("url"), &webhook.url, ["https", "http"]);
@@ -356,6 +358,46 @@ fn check_claims(f: &mut Findings, key: impl Fn(&str) -> String, fhir: &FhirSetti
     if fhir.bundle == BundleKind::Collection && fhir.devices == DeviceForm::Resource {
         let reason = "a receiver of collections takes no resource of its own";
         f.add("WL-C013", key("devices"), reason, "Use `devices = \"contained\"`.");
+    }
+}
+
+fn check_hl7(f: &mut Findings, hl7: &Hl7Settings) {
+    let key = |field: &str| format!("destination {}, {field}", hl7.name);
+    f.url(&key("url"), &hl7.url, ["mllps", "mllp"]);
+    f.range(&key("timeout_s"), hl7.timeout_s, 1, 300);
+    f.range(&key("readings_per_message"), hl7.readings_per_message, 1, limits::HL7_READINGS_PER_MESSAGE_MAX);
+    f.both(key, &hl7.client_certificate_file, &hl7.client_key_file);
+    if hl7.url.starts_with("mllp:") && hl7.tls().any() {
+        f.add("WL-C013", key("url"), "certificates are given, but `mllp` does not use them", "Write `mllps`.");
+    }
+    let printable = |text: &str| text.chars().count() <= limits::TEXT_CHARS_MAX && !text.chars().any(char::is_control);
+    if hl7.assigning_authority.trim_matches(['^', ' ']).is_empty() || !printable(&hl7.assigning_authority) {
+        let reason = "nobody is named who gave the patients' references";
+        f.add("WL-C013", key("assigning_authority"), reason, "Ask the receiver's owner what PID-3.4 must be.");
+    }
+    if hl7.eui64.as_ref().is_some_and(|e| e.len() != 16 || !e.bytes().all(|b| b.is_ascii_hexdigit())) {
+        f.add("WL-C013", key("eui64"), "an EUI-64 has 16 hexadecimal digits", "Correct it, or leave it out.");
+    }
+    if !matches!(&*hl7.processing_id, "P" | "T" | "D") {
+        f.add("WL-C013", key("processing_id"), "it is P, T or D", "P is production.");
+    }
+    let texts = [
+        ("identifier_type", &hl7.identifier_type),
+        ("receiving_application", &hl7.receiving_application),
+        ("receiving_facility", &hl7.receiving_facility),
+        ("sending_facility", &hl7.sending_facility),
+        ("message_profile", &hl7.message_profile),
+        ("alert_profile", &hl7.alert_profile),
+    ];
+    for (field, text) in texts.into_iter().chain(hl7.alert_facets.iter().map(|f| ("alert_facets", f))) {
+        if !printable(text) {
+            f.add(
+                "WL-C010",
+                key(field),
+                "it is too long, or holds control characters",
+                "Write at most 128 characters.",
+            );
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::Hl7Settings;
 use crate::tls::Files;
 
 /// A destination.
@@ -12,6 +13,8 @@ use crate::tls::Files;
 pub enum DestinationSettings {
     /// A FHIR R4 server.
     Fhir(FhirSettings),
+    /// HL7 v2 messages over MLLP.
+    Hl7(Box<Hl7Settings>),
     /// NDJSON files.
     Ndjson(NdjsonSettings),
     /// Alerts to a signed webhook.
@@ -23,6 +26,7 @@ impl DestinationSettings {
     pub fn name(&self) -> &str {
         match self {
             Self::Fhir(f) => &f.name,
+            Self::Hl7(h) => &h.name,
             Self::Ndjson(n) => &n.name,
             Self::Webhook(w) => &w.name,
         }

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 
 use super::{
-    BluetoothSettings, Config, DestinationSettings, FhirSettings, MqttSettings, NdjsonSettings, SourceSettings,
-    WebhookSettings,
+    BluetoothSettings, Config, DestinationSettings, FhirSettings, Hl7Settings, MqttSettings, NdjsonSettings,
+    SourceSettings, WebhookSettings,
 };
 use crate::fault::Explain;
 
@@ -126,6 +126,10 @@ impl Config {
                     let tls = [&mut f.ca_file, &mut f.crl_file, &mut f.client_certificate_file, &mut f.client_key_file];
                     tls.into_iter().chain([&mut f.token_file, &mut f.mapping_file]).flatten().for_each(join);
                 }
+                DestinationSettings::Hl7(h) => {
+                    let tls = [&mut h.ca_file, &mut h.crl_file, &mut h.client_certificate_file, &mut h.client_key_file];
+                    tls.into_iter().flatten().for_each(join);
+                }
                 DestinationSettings::Ndjson(n) => join(&mut n.folder),
                 DestinationSettings::Webhook(w) => {
                     join(&mut w.secret_file);
@@ -190,6 +194,7 @@ fn within_table(text: &str, at: usize) -> Option<(usize, toml::de::Error)> {
         ("source", "mqtt") => error_of::<MqttSettings>(&blanked),
         ("source", "bluetooth") => error_of::<BluetoothSettings>(&blanked),
         ("destination", "fhir") => error_of::<FhirSettings>(&blanked),
+        ("destination", "hl7") => error_of::<Hl7Settings>(&blanked),
         ("destination", "ndjson") => error_of::<NdjsonSettings>(&blanked),
         ("destination", "webhook") => error_of::<WebhookSettings>(&blanked),
         _ => None,

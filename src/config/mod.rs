@@ -13,6 +13,7 @@ use crate::reading::{DeviceId, PatientId};
 
 mod check;
 mod destination;
+mod hl7;
 mod load;
 mod preset;
 mod source;
@@ -24,6 +25,7 @@ pub use destination::{
     BundleKind, DestinationSettings, DeviceForm, FhirSettings, Idempotency, NdjsonSettings, Uncoded, UsCore,
     WebhookSettings,
 };
+pub use hl7::{FirstCode, FirstUnit, Hl7Settings, ResultStatus};
 pub use load::{ConfigError, Finding};
 pub use source::{BluetoothSettings, MqttSettings, MqttVersion, SourceSettings};
 

@@ -1,5 +1,5 @@
 //! How an Observation names its devices: by identifier (no Device has to be created or kept in step at the server),
-//! by a Device within it, or by where a Device is.
+//! by a Device within it, or by where a Device is. The identifier always goes along: what bears our mark is known by it.
 //! A Bluetooth device by its address as the Personal Health Device guide writes it, any other by its name here.
 
 use super::scope::{Devices, Scope};
@@ -28,7 +28,7 @@ impl<'i> Device<'i> {
     /// In an Observation.
     pub fn reference<'a>(&'a self, scope: &'a Scope) -> Reference<'a> {
         match &scope.devices {
-            Devices::Contained => Reference::to("#sensor"),
+            Devices::Contained => Reference { reference: Some("#sensor"), ..self.named() },
             Devices::Reference | Devices::Placed(_) => self.outside(scope),
         }
     }
@@ -36,9 +36,13 @@ impl<'i> Device<'i> {
     /// Where nothing is contained.
     pub fn outside<'a>(&'a self, scope: &'a Scope) -> Reference<'a> {
         match scope.place(self.id) {
-            Some(place) => Reference { kind: Some("Device"), ..Reference::to(place) },
-            None => Reference::known_as("Device", self.system, &self.value),
+            Some(place) => Reference { reference: Some(place), ..self.named() },
+            None => self.named(),
         }
+    }
+
+    fn named(&self) -> Reference<'_> {
+        Reference::known_as("Device", self.system, &self.value)
     }
 
     pub fn identifier(&self) -> Identifier<'_> {
@@ -49,15 +53,13 @@ impl<'i> Device<'i> {
 /// The gateway, in an Observation.
 pub(super) fn gateway(scope: &Scope) -> Reference<'_> {
     match &scope.devices {
-        Devices::Contained => Reference::to("#gateway"),
+        Devices::Contained => Reference { reference: Some("#gateway"), ..author(scope) },
         Devices::Reference | Devices::Placed(_) => author(scope),
     }
 }
 
 /// The gateway, where nothing is contained.
 pub(super) fn author(scope: &Scope) -> Reference<'_> {
-    match scope.place(&scope.gateway) {
-        Some(place) => Reference { kind: Some("Device"), ..Reference::to(place) },
-        None => Reference::known_as("Device", system::GATEWAY, &scope.gateway),
-    }
+    let named = Reference::known_as("Device", system::GATEWAY, &scope.gateway);
+    Reference { reference: scope.place(&scope.gateway), ..named }
 }

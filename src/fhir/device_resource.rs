@@ -151,8 +151,6 @@ pub fn gateway_device(scope: &Scope, id: Option<&str>) -> Value {
     out.insert("deviceName".into(), json!([{"name": "Wardline", "type": "manufacturer-name"}]));
     out.insert("type".into(), mdc(531_981, "MDC_MOC_VMS_MDS_AHD"));
     out.insert("version".into(), json!([version(531_975, "MDC_ID_PROD_SPEC_SW", env!("CARGO_PKG_VERSION"))]));
-    // Its clock is the machine's, which NTP keeps right.
-    out.insert("property".into(), json!([clock(532_226, "MDC_TIME_SYNC_NTPV4")]));
     Value::Object(out)
 }
 

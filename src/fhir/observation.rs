@@ -22,7 +22,7 @@ use crate::decimal::Decimal;
 use crate::mapping::Mapping;
 use crate::reading::{Absence, Part, Reading, TimeMethod, Value};
 use crate::unit::Unit;
-use crate::vital::{Category, Role, Vital};
+use crate::vital::{Category, Role};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -241,7 +241,7 @@ fn quantity<'a>(
     let decimals = own.and_then(|own| own.decimals).unwrap_or(reading.vital.decimals);
     let (value, unit) = match wanted {
         Some(to) => (converted(value, unit, to, decimals).ok_or(Unmappable::Unit)?, to),
-        None => deliverable(reading.vital, value, unit, decimals).ok_or(Unmappable::Unit)?,
+        None => reading.vital.deliverable(value, unit).ok_or(Unmappable::Unit)?,
     };
     let text = own.filter(|own| own.unit().is_none_or(|to| to == unit)).and_then(|own| own.unit_text.as_deref());
     Ok(Quantity { unit: text.unwrap_or(unit.display()), ..whole(value, unit) })
@@ -250,15 +250,6 @@ fn quantity<'a>(
 /// As it is.
 fn whole<'a>(value: Decimal, unit: Unit) -> Quantity<'a> {
     Quantity { value, comparator: None, unit: unit.display(), system: system::UCUM, code: unit.ucum() }
-}
-
-/// The value in a unit that the vital may be delivered in. A power of ten moves the point and keeps the digits.
-fn deliverable(vital: Vital, value: Decimal, unit: Unit, decimals: u16) -> Option<(Decimal, Unit)> {
-    if vital.units.contains(&unit.ucum()) {
-        return Some((value, unit));
-    }
-    let to = vital.first_unit()?;
-    Some((converted(value, unit, to, decimals)?, to))
 }
 
 fn converted(value: Decimal, unit: Unit, to: Unit, decimals: u16) -> Option<Decimal> {

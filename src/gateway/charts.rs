@@ -10,7 +10,10 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
-use crate::amendment::{self, Order};
+use tokio::sync::mpsc;
+
+use super::orders::Order;
+use crate::amendment::{self, Order as Saying};
 use crate::association::{History, Unassigned};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -38,13 +41,20 @@ pub(super) struct Cabinet {
     clock: Clock,
     config: Config,
     catalogue: Arc<Catalogue>,
+    orders: mpsc::Sender<Order>,
 }
 
 impl Cabinet {
     /// For the gateway of this configuration.
-    pub(super) fn new(config: &Config, clock: &Clock, journal: &Journal, catalogue: Arc<Catalogue>) -> Arc<Self> {
+    pub(super) fn new(
+        config: &Config,
+        clock: &Clock,
+        journal: &Journal,
+        catalogue: Arc<Catalogue>,
+        orders: mpsc::Sender<Order>,
+    ) -> Arc<Self> {
         let (reader, journal) = (journal.reader(), journal.clone());
-        Arc::new(Self { reader, journal, clock: clock.clone(), config: config.clone(), catalogue })
+        Arc::new(Self { reader, journal, clock: clock.clone(), config: config.clone(), catalogue, orders })
     }
 
     /// Off the runtime's thread.
@@ -77,6 +87,7 @@ impl Cabinet {
         for entry in entries.iter().filter(|e| e.reading.patient.is_none()) {
             groups.entry(Cause::of_nobodys(&entry.reading)).or_default().push(entry.id);
         }
+        let whose = entries.into_iter().map(|e| Reading { patient: Some(patient.clone()), ..e.reading }).collect();
         let mut items = 0;
         for (cause, rows) in groups {
             let act = Act::Assign { cause, by: by.clone(), patient: patient.clone(), rows };
@@ -84,7 +95,10 @@ impl Cabinet {
         }
         match items {
             0 => Err(Fault::Refused("none of these readings is nobody's: `wardline correct` changes an owner".into())),
-            items => Ok(Settled { items, left: asked.saturating_sub(items) }),
+            items => {
+                let _ = self.orders.send(Order::Learn { of: whose, wrong: Vec::new() }).await;
+                Ok(Settled { items, left: asked.saturating_sub(items) })
+            }
         }
     }
 
@@ -113,7 +127,7 @@ impl Cabinet {
 
     /// What is to be stored for each. Readings of which nothing would change are left out.
     fn prepare(&self, order: &Correction, at_ms: i64) -> Result<Vec<journal::Correction>, ReadError> {
-        let say = Order { by: order.by.clone(), at_ms, reason: order.reason.clone() };
+        let say = Saying { by: order.by.clone(), at_ms, reason: order.reason.clone() };
         let mut anew = Anew::new(self);
         let mut corrections = Vec::new();
         for Entry { id, reading: old, .. } in self.meant(order)? {
@@ -148,6 +162,7 @@ impl Cabinet {
             let why = (unchanged > 0).then(|| "nothing would change for these".to_owned());
             return Ok(Corrected { corrected: keys, left: unchanged, why });
         }
+        let (wrong, of): (Vec<_>, Vec<_>) = all.iter().map(|c| (c.withdrawal.clone(), c.replacement.clone())).unzip();
         let mut waiting = all;
         let until = self.clock.now().plus(ON_ITS_WAY_MAX);
         loop {
@@ -162,6 +177,7 @@ impl Cabinet {
             }
             tokio::time::sleep(AGAIN).await;
         }
+        let _ = self.orders.send(Order::Learn { of: of.into_iter().flatten().collect(), wrong }).await;
         let late: BTreeSet<ReadingKey> = waiting.iter().map(|c| *c.withdrawal.known_as()).collect();
         let why = match (late.is_empty(), unchanged) {
             (true, 0) => None,

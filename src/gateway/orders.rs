@@ -13,7 +13,7 @@ use crate::control::{Fault, Orders};
 use crate::journal::JournalError;
 use crate::journal::inbox::Cause;
 use crate::profile::Decoder;
-use crate::reading::Frame;
+use crate::reading::{Frame, Reading};
 
 /// Longer than this a person does not wait; the order may still be carried out.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
@@ -24,6 +24,8 @@ pub(super) enum Order {
     Acknowledge { id: AlertId, by: String, answer: oneshot::Sender<Result<(), AlertError>> },
     /// A device joins, or gets another holder.
     AddDevice { device: DeviceSettings, by: String, answer: oneshot::Sender<Result<(), JournalError>> },
+    /// A person said whose readings are: what they tell of people is known from now on, or is not true.
+    Learn { of: Vec<Reading>, wrong: Vec<Reading> },
     /// Frames of the inbox, to be decoded by this decoder: how many became readings.
     Redo {
         cause: Cause,

@@ -228,7 +228,7 @@ impl Parts {
             links.destination(way, &clock, inflow, (outflow, outflow_stop));
         }
         let records = records::of(&config, &journal);
-        let cabinet = charts::Cabinet::new(&config, &clock, &journal, catalogue.clone());
+        let cabinet = charts::Cabinet::new(&config, &clock, &journal, catalogue.clone(), orders.clone());
         let office = Office::new(&config, &clock, &journal, catalogue, orders.clone(), surveys.clone());
         let (watched, found) = (office.clone(), links.found.clone());
         inflow.spawn(async move {

@@ -91,12 +91,18 @@ pub(super) fn bind(history: &History, slot: Option<u8>, taken: &Taken) -> Result
     };
     match (&mine[..], when) {
         ([], _) => Err(Unassigned::SlotUnknown),
+        ([only], When::Between(first, _)) if is_from_a_reset_clock(only, first) => Err(Unassigned::TimeUnknown),
         ([only], When::Between(first, last)) if only.covers(first, last) => Ok(only.patient.clone()),
         ([only], When::Now) => Ok(only.patient.clone()),
         ([only], When::Unknown) if only.from_ms.is_none() && only.until_ms.is_none() => Ok(only.patient.clone()),
         (_, When::Between(..)) => Err(Unassigned::HandOver),
         _ => Err(Unassigned::TimeUnknown),
     }
+}
+
+/// Who had it first had it "ever"; a date long before they gave it away is rather one of a clock that began anew.
+fn is_from_a_reset_clock(held: &Association, first_ms: i64) -> bool {
+    held.from_ms.is_none() && held.until_ms.is_some_and(|until| first_ms < until.saturating_sub(MEMORY_MS))
 }
 
 /// Nobody had it then.
@@ -110,6 +116,8 @@ fn outside(all: &[Association], when: &When) -> Unassigned {
     }
 }
 
+/// No device keeps readings for longer: 400 days.
+const MEMORY_MS: i64 = 400 * 86_400_000;
 /// A hand-out that long ago means that nobody else ever had it.
 const EVER_MS: i64 = 0;
 
@@ -228,6 +236,8 @@ mod tests {
         let mut since = Holders::default();
         since.hand(&settings(Some("a"), &[], Some(-1)), NOW, "technician");
         assert_eq!(bound(&since, None, &unknown), Err(Unassigned::TimeUnknown));
+        assert_eq!(bound(&holders, None, &at(-300)), Ok("a".into()));
+        assert_eq!(bound(&holders, None, &at(-3_000)), Err(Unassigned::TimeUnknown), "its clock began anew");
     }
 
     #[test]

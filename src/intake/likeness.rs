@@ -1,6 +1,6 @@
 //! Whose weight could it be: a doubt about a slot, and a suggestion to a person. Never a binding.
 //!
-//! Promises: a weight that fits another person here, and not the one whose slot it came under, is held back.
+//! Promises: a weight that cannot be the holder's (another person's here, or a guest's) is held back for a person to say.
 //! Must never: give a reading to anybody.
 
 use std::collections::HashMap;
@@ -13,8 +13,10 @@ use crate::vital::Role;
 const LIKE: f64 = 0.03;
 /// And not somebody's if it is so far from it.
 const UNLIKE: f64 = 0.08;
+/// Nobody changes that much within so long, whoever else is here.
+const SOON_MS: u64 = 14 * 86_400_000;
 /// The last one counts for so long.
-const REMEMBERED_MS: i64 = 60 * 86_400_000;
+const REMEMBERED_MS: u64 = 60 * 86_400_000;
 
 /// The last weight of each person.
 #[derive(Default)]
@@ -30,11 +32,20 @@ impl Likeness {
         }
     }
 
-    /// It fits another person, and not this one.
+    /// A reading that was not somebody's after all.
+    pub fn forget(&mut self, reading: &Reading) {
+        if let (Some(patient), Some(_)) = (&reading.patient, weight(reading)) {
+            self.0.remove(patient);
+        }
+    }
+
+    /// It does not fit this person, and fits another one, or this one's last weight is of these days.
     pub fn contradicts(&self, patient: &PatientId, reading: &Reading) -> bool {
         let Some(now) = weight(reading) else { return false };
         let Some(own) = self.off(patient, now) else { return false };
-        own > UNLIKE && self.0.keys().any(|p| p != patient && self.off(p, now).is_some_and(|off| off < LIKE))
+        let soon = self.0.get(patient).is_some_and(|(_, last)| now.1.abs_diff(*last) <= SOON_MS);
+        let others = || self.0.keys().any(|p| p != patient && self.off(p, now).is_some_and(|off| off < LIKE));
+        own > UNLIKE && (soon || others())
     }
 
     /// The one person whom it fits.
@@ -48,7 +59,7 @@ impl Likeness {
     /// How far it is from the last one of this person, as a share of that.
     fn off(&self, patient: &PatientId, (kg, at): (f64, i64)) -> Option<f64> {
         let (last, before) = self.0.get(patient)?;
-        (at.abs_diff(*before) <= REMEMBERED_MS.unsigned_abs()).then(|| (kg - last).abs() / last)
+        (at.abs_diff(*before) <= REMEMBERED_MS).then(|| (kg - last).abs() / last)
     }
 }
 
@@ -104,7 +115,9 @@ mod tests {
         known.note(&weighs(Some("b"), "75.0", -1));
         assert!(known.contradicts(&a, &weighs(None, "61.2", 1)));
         assert!(!known.contradicts(&b, &weighs(None, "61.2", 1)));
-        assert!(!known.contradicts(&a, &weighs(None, "70.0", 1)), "it fits nobody: a change is a change");
+        assert!(known.contradicts(&a, &weighs(None, "70.0", 1)), "nobody loses 12 kg in a day");
+        assert!(!known.contradicts(&a, &weighs(None, "70.0", 20)), "it fits nobody, and weeks have passed");
+        assert!(known.contradicts(&a, &weighs(None, "61.2", 20)));
         assert_eq!(known.suggest(&weighs(None, "61.2", 1)), Some(b.clone()));
         assert_eq!(known.suggest(&weighs(None, "70.0", 1)), None);
         assert_eq!(known.suggest(&weighs(None, "61.2", 90)), None, "too long ago");

@@ -9,6 +9,7 @@ pub mod claims;
 pub mod deliver;
 pub mod fhir;
 pub mod http;
+pub mod mllp;
 pub mod ndjson;
 mod pace;
 mod places;
@@ -39,6 +40,8 @@ use crate::secret::SecretError;
 pub enum Sink {
     /// A FHIR R4 server.
     Fhir(Box<fhir::FhirSink>),
+    /// HL7 v2 messages over MLLP.
+    Hl7(Box<mllp::MllpSink>),
     /// NDJSON files.
     Ndjson(ndjson::NdjsonSink),
     /// Alerts to a signed webhook.
@@ -64,6 +67,7 @@ impl Sink {
     pub fn build(settings: &DestinationSettings, gateway: &GatewayId, clock: &Clock) -> Result<Self, SinkError> {
         Ok(match settings {
             DestinationSettings::Fhir(s) => Self::Fhir(Box::new(fhir::FhirSink::new(s, gateway)?)),
+            DestinationSettings::Hl7(s) => Self::Hl7(Box::new(mllp::MllpSink::new(s, gateway, clock)?)),
             DestinationSettings::Ndjson(s) => Self::Ndjson(ndjson::NdjsonSink::new(s, gateway)?),
             DestinationSettings::Webhook(s) => Self::Webhook(Box::new(webhook::WebhookSink::new(s, gateway, clock)?)),
         })
@@ -73,6 +77,7 @@ impl Sink {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Fhir(_) => "fhir",
+            Self::Hl7(_) => "hl7",
             Self::Ndjson(_) => "ndjson",
             Self::Webhook(_) => "webhook",
         }
@@ -92,6 +97,7 @@ macro_rules! each {
     ($sink:expr, $s:ident => $answer:expr) => {
         match $sink {
             Sink::Fhir($s) => $answer,
+            Sink::Hl7($s) => $answer,
             Sink::Ndjson($s) => $answer,
             Sink::Webhook($s) => $answer,
         }

@@ -57,6 +57,18 @@ pub enum Trouble {
     /// Correct the profile.
     #[error("{0}")]
     Unmappable(crate::fhir::Unmappable),
+    /// A person must look at the item.
+    #[error("the receiver found an error in it (AE{0})")]
+    Hl7Error(String),
+    /// Try again: the reason may be its own.
+    #[error("the receiver does not take it (AR{0})")]
+    Hl7Refused(String),
+    /// Send again: it is not known whether it was stored.
+    #[error("its acknowledgement is not understood: {0}")]
+    Hl7Unclear(&'static str),
+    /// Correct the profile.
+    #[error("{0}")]
+    Hl7Unmappable(crate::hl7v2::Unmappable),
     /// Free space, or correct the folder.
     #[error("the file cannot be written: {0}")]
     File(std::io::ErrorKind),
@@ -81,6 +93,10 @@ impl Explain for Trouble {
             Self::Unmappable(crate::fhir::Unmappable::Uncoded) => "WL-T006",
             Self::Unmappable(_) => "WL-F014",
             Self::File(_) => "WL-F015",
+            Self::Hl7Error(_) => "WL-H001",
+            Self::Hl7Refused(_) => "WL-H002",
+            Self::Hl7Unclear(_) => "WL-H003",
+            Self::Hl7Unmappable(_) => "WL-H004",
         }
     }
 
@@ -102,7 +118,12 @@ impl Explain for Trouble {
             Self::Unmappable(crate::fhir::Unmappable::Uncoded) => {
                 "Give this vital sign a code in the destination's `mapping_file`, or set `uncoded = \"text\"`."
             }
-            Self::Unmappable(_) => "Correct the device's profile, patient or clock.",
+            Self::Unmappable(_) | Self::Hl7Unmappable(_) => "Correct the device's profile, patient or clock.",
+            Self::Hl7Error(_) => "Ask the receiver's owner what the code means; correct the cause and send it again.",
+            Self::Hl7Refused(_) => {
+                "Ask the receiver's owner whether it is down, and whether it takes this kind of message."
+            }
+            Self::Hl7Unclear(_) => "Check that `url` is an MLLP receiver that answers in the application's name.",
             Self::File(_) => "Free space, and check that the gateway's user may write the folder.",
         }
     }

@@ -57,7 +57,8 @@ async fn a_receiver_of_documents_gets_collections_and_is_never_asked_for_more() 
     assert_eq!(bundle["type"], "collection");
     for entry in bundle["entry"].as_array().unwrap() {
         assert!(entry.get("request").is_none() && entry["fullUrl"].as_str().unwrap().starts_with("urn:uuid:"));
-        let kinds: Vec<_> = entry["resource"]["contained"].as_array().unwrap().iter().map(|c| &c["resourceType"]).collect();
+        let kinds: Vec<_> =
+            entry["resource"]["contained"].as_array().unwrap().iter().map(|c| &c["resourceType"]).collect();
         assert_eq!(kinds, ["Device", "Device"]);
         assert_eq!(entry["resource"]["device"]["reference"], "#sensor");
     }
@@ -120,7 +121,7 @@ fn keeper(takes_devices: bool) -> impl Fn(&Request) -> Reply + Send + Sync + 'st
     }
 }
 
-const RESOURCES: &str = "idempotency = \"conditional-create\"\ndevices = \"resource\"\nphd = true";
+const RESOURCES: &str = "idempotency = \"conditional-create\"\ndevices = \"resource\"\nphd = true\ngzip = false";
 
 #[tokio::test]
 async fn devices_are_written_once_before_their_readings_which_then_point_to_them() {
@@ -132,7 +133,9 @@ async fn devices_are_written_once_before_their_readings_which_then_point_to_them
     let requests = server.requests();
     let kinds: Vec<_> = requests.iter().map(|r| r.json()["resourceType"].clone()).collect();
     assert_eq!(kinds, ["Device", "Device", "Bundle", "Bundle"]);
-    assert!(requests[1].header("if-none-exist").contains("identifier=http://hl7.org/fhir/sid/eui-48/bluetooth|C0-26-DF"));
+    assert!(
+        requests[1].header("if-none-exist").contains("identifier=http://hl7.org/fhir/sid/eui-48/bluetooth|C0-26-DF")
+    );
     let observation = &requests[2].json()["entry"][0]["resource"];
     assert_eq!(observation["device"]["reference"], "Device/2");
     assert_eq!(observation["extension"][0]["valueReference"]["reference"], "Device/1");

@@ -11,14 +11,40 @@ use crate::support::readings::reading;
 
 /// Values in the first unit.
 const VALUES: &[(&str, &str)] = &[
-    ("heart-rate", "72"), ("pulse-rate", "71"), ("oximeter-pulse-rate", "70"), ("resting-heart-rate", "58"),
-    ("spo2", "97"), ("perfusion-index", "4.2"), ("body-temperature", "36.60"), ("body-weight", "81.45"),
-    ("body-height", "176"), ("body-mass-index", "26.3"), ("body-fat", "24.1"), ("fat-free-mass", "61.8"),
-    ("soft-lean-mass", "58.2"), ("body-water-mass", "44.9"), ("basal-metabolism", "7012"), ("muscle-percentage", "41.0"),
-    ("muscle-mass", "33.4"), ("impedance", "512"), ("respiratory-rate", "16"), ("rr-interval", "833"),
-    ("pr-interval", "160"), ("qtc-interval", "410"), ("sdnn", "48"), ("steps", "412"), ("steps-24h", "6120"),
-    ("energy-expended", "210"), ("peak-expiratory-flow", "430"), ("peak-expiratory-flow-best", "480"), ("fev1", "3.12"),
-    ("fev6", "3.91"), ("fvc", "4.02"), ("fev1-fvc", "77.6"), ("inr", "2.4"), ("hba1c", "6.8"),
+    ("heart-rate", "72"),
+    ("pulse-rate", "71"),
+    ("oximeter-pulse-rate", "70"),
+    ("resting-heart-rate", "58"),
+    ("spo2", "97"),
+    ("perfusion-index", "4.2"),
+    ("body-temperature", "36.60"),
+    ("body-weight", "81.45"),
+    ("body-height", "176"),
+    ("body-mass-index", "26.3"),
+    ("body-fat", "24.1"),
+    ("fat-free-mass", "61.8"),
+    ("soft-lean-mass", "58.2"),
+    ("body-water-mass", "44.9"),
+    ("basal-metabolism", "7012"),
+    ("muscle-percentage", "41.0"),
+    ("muscle-mass", "33.4"),
+    ("impedance", "512"),
+    ("respiratory-rate", "16"),
+    ("rr-interval", "833"),
+    ("pr-interval", "160"),
+    ("qtc-interval", "410"),
+    ("sdnn", "48"),
+    ("steps", "412"),
+    ("steps-24h", "6120"),
+    ("energy-expended", "210"),
+    ("peak-expiratory-flow", "430"),
+    ("peak-expiratory-flow-best", "480"),
+    ("fev1", "3.12"),
+    ("fev6", "3.91"),
+    ("fvc", "4.02"),
+    ("fev1-fvc", "77.6"),
+    ("inr", "2.4"),
+    ("hba1c", "6.8"),
 ];
 
 fn value(id: &str, role: Role) -> &'static str {
@@ -152,8 +178,12 @@ pub fn all() -> Vec<(String, Reading, Scope)> {
     add("body-height.from-metres", with("body-height", vec![part(Role::Value, "1.76", "m")]), &any);
     add("body-temperature.fahrenheit", with("body-temperature", vec![part(Role::Value, "97.9", "[degF]")]), &any);
     for (name, quality) in [
-        ("questionable", Quality::Questionable), ("invalid", Quality::Invalid), ("early", Quality::Early),
-        ("implausible", Quality::Implausible), ("test", Quality::Test), ("clock-in-doubt", Quality::TimeDoubtful),
+        ("questionable", Quality::Questionable),
+        ("invalid", Quality::Invalid),
+        ("early", Quality::Early),
+        ("implausible", Quality::Implausible),
+        ("test", Quality::Test),
+        ("clock-in-doubt", Quality::TimeDoubtful),
     ] {
         add(&format!("blood-pressure.{name}"), labelled("blood-pressure", quality), &any);
     }

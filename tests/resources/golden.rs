@@ -31,10 +31,13 @@ pub fn cuff() -> Facts {
         hardware: text("1.00"),
         software: text("2.01"),
         firmware: text("BLP008_d016"),
-        udi: Some(Udi { label: text("(01)00012345600012"), di: text("00012345600012"), issuer: text("http://hl7.org/fhir/NamingSystem/gs1-di"), authority: None }),
-        certification: Certification::parse(&[
-            0, 2, 0, 18, 2, 1, 0, 8, 5, 0, 0, 1, 0, 2, 0x80, 7, 2, 2, 0, 2, 0x80, 0,
-        ]),
+        udi: Some(Udi {
+            label: text("(01)00012345600012"),
+            di: text("00012345600012"),
+            issuer: text("http://hl7.org/fhir/NamingSystem/gs1-di"),
+            authority: None,
+        }),
+        certification: Certification::parse(&[0, 2, 0, 18, 2, 1, 0, 8, 5, 0, 0, 1, 0, 2, 0x80, 7, 2, 2, 0, 2, 0x80, 0]),
         vitals: vec![Vital::parse("blood-pressure").unwrap(), Vital::parse("pulse-rate").unwrap()],
         clock_is_set: Some(false),
     }
@@ -46,7 +49,12 @@ pub fn others() -> Vec<(&'static str, Json)> {
     let zone = jiff::tz::TimeZone::get("Europe/Vienna").unwrap();
     let clocks = |theirs| Clocks { device: "ble:C0:26:DF:00:11:22", theirs, zone: &zone, ours_ms: AT_MS };
     let civil = DeviceTime::Civil("2026-11-22T11:09:58".parse().unwrap());
-    let origin = Origin { device: "ble:C0:26:DF:00:11:22", person: Some("N. Nurse"), reason: Some("Wrong patient"), recorded_ms: AT_MS };
+    let origin = Origin {
+        device: "ble:C0:26:DF:00:11:22",
+        person: Some("N. Nurse"),
+        reason: Some("Wrong patient"),
+        recorded_ms: AT_MS,
+    };
     let audit = |did, person, failed| {
         audit_event(&Audit { did, person, patients: &["Patient/8f2c"], failed, at_ms: AT_MS }, &scope)
     };

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output};
 
-use wardline::fhir::{Scope, UsCore, Unmappable, Write, single};
+use wardline::fhir::{Scope, Unmappable, UsCore, Write, single};
 
 use super::forms::{mapped, plain, resource, scope, text};
 
@@ -81,7 +81,9 @@ fn said(output: &Output) -> String {
 fn a_dry_run_shows_what_would_be_sent_and_what_differs() {
     let table = "version = \"site-a-3\"\n[[vital]]\nvital = \"body-weight\"\nunit = \"[lb_av]\"\ntext = \"Weight\"\n";
     let folder = configured(table, "profile = \"hapi\"");
-    let run = |args: &[&str]| wardline(folder.path(), &[&["destination", "mapping", "centre", "--config", "w.toml"], args].concat());
+    let run = |args: &[&str]| {
+        wardline(folder.path(), &[&["destination", "mapping", "centre", "--config", "w.toml"], args].concat())
+    };
     let output = run(&[]);
     assert!(output.status.success(), "{}", said(&output));
     let shown = said(&output);
@@ -111,7 +113,8 @@ fn a_table_that_cannot_be_sent_is_found_by_the_check_and_by_the_dry_run() {
 
 #[test]
 fn a_named_destination_sets_defaults_and_what_the_file_says_counts() {
-    let check = |more: &str| said(&wardline(configured("version = \"1\"", more).path(), &["check", "--config", "w.toml"]));
+    let check =
+        |more: &str| said(&wardline(configured("version = \"1\"", more).path(), &["check", "--config", "w.toml"]));
     for name in ["hapi", "medplum", "azure", "epic-like", "healow"] {
         assert!(check(&format!("profile = \"{name}\"")).contains("nothing is wrong"), "{name}");
     }

@@ -24,37 +24,67 @@ fn claims(json: &Json, name: &str) -> bool {
 }
 
 fn quantity_is_whole(q: &Json) -> bool {
-    q["value"].is_number() && q["code"].is_string() && (q["system"] == "http://unitsofmeasure.org" || q["system"] == MDC)
+    q["value"].is_number()
+        && q["code"].is_string()
+        && (q["system"] == "http://unitsofmeasure.org" || q["system"] == MDC)
 }
 
 /// Clauses that an Observation breaks.
 fn broken(o: &Json) -> Vec<&'static str> {
     let mut out = Vec::new();
-    let mut hold = |holds: bool, clause: &'static str| if !holds { out.push(clause) };
+    let mut hold = |holds: bool, clause: &'static str| {
+        if !holds {
+            out.push(clause)
+        }
+    };
     let gateway = "http://hl7.org/fhir/StructureDefinition/observation-gatewayDevice";
     let gateways: Vec<_> = list(&o["extension"]).iter().filter(|e| e["url"] == gateway).collect();
-    hold(gateways.len() == 1 && gateways[0]["valueReference"]["reference"].is_string(), "PhdBaseObservation.extension(gatewayDevice) 1..1");
+    hold(
+        gateways.len() == 1 && gateways[0]["valueReference"]["reference"].is_string(),
+        "PhdBaseObservation.extension(gatewayDevice) 1..1",
+    );
     let phd = "http://hl7.org/fhir/uv/phd/CodeSystem/PhdObservationCategories";
-    hold(list(&o["category"]).iter().filter(|c| coded(c, phd) == 1).count() == 1, "PhdBaseObservation.category:PHD-Observation 1..1");
+    hold(
+        list(&o["category"]).iter().filter(|c| coded(c, phd) == 1).count() == 1,
+        "PhdBaseObservation.category:PHD-Observation 1..1",
+    );
     hold(coded(&o["code"], MDC) == 1, "PhdBaseObservation.code.coding:MDCType 1..1");
     hold(o["subject"]["reference"].is_string(), "PhdBaseObservation.subject.reference 1..1");
-    hold(o["effectiveDateTime"].is_string() ^ o["effectivePeriod"].is_object(), "PhdBaseObservation.effective[x] 1..1, dateTime or Period");
+    hold(
+        o["effectiveDateTime"].is_string() ^ o["effectivePeriod"].is_object(),
+        "PhdBaseObservation.effective[x] 1..1, dateTime or Period",
+    );
     hold(o["device"]["reference"].is_string(), "PhdBaseObservation.device.reference 1..1");
     let status = "http://hl7.org/fhir/uv/pocd/CodeSystem/measurement-status";
-    hold(list(&o["interpretation"]).iter().all(|i| coded(i, status) == 1), "PhdBaseObservation.interpretation.coding:MsmtStatusInterpretation 1..1");
+    hold(
+        list(&o["interpretation"]).iter().all(|i| coded(i, status) == 1),
+        "PhdBaseObservation.interpretation.coding:MsmtStatusInterpretation 1..1",
+    );
     hold(["final", "preliminary", "entered-in-error"].iter().any(|s| o["status"] == *s), "PhdBaseObservation.status");
     let valued = o["valueQuantity"].is_object();
     if claims(o, "PhdNumericObservation") {
         hold(valued ^ o["dataAbsentReason"].is_object(), "PhdNumericObservation.valueQuantity or dataAbsentReason");
-        hold(!valued || quantity_is_whole(&o["valueQuantity"]), "PhdNumericObservation.valueQuantity system-is-mdc-or-ucum");
+        hold(
+            !valued || quantity_is_whole(&o["valueQuantity"]),
+            "PhdNumericObservation.valueQuantity system-is-mdc-or-ucum",
+        );
     }
     if claims(o, "PhdCompoundNumericObservation") {
         hold(!valued, "PhdCompoundNumericObservation.value[x] ..0");
         for c in list(&o["component"]) {
-            hold(coded(&c["code"], MDC) == 1, "PhdCompoundNumericObservation.component:compound.code.coding:MdcType 1..1");
+            hold(
+                coded(&c["code"], MDC) == 1,
+                "PhdCompoundNumericObservation.component:compound.code.coding:MdcType 1..1",
+            );
             let given = c["valueQuantity"].is_object();
-            hold(given ^ c["dataAbsentReason"].is_object(), "PhdCompoundNumericObservation.component value or dataAbsentReason");
-            hold(!given || quantity_is_whole(&c["valueQuantity"]), "PhdCompoundNumericObservation.component system-is-mdc-or-ucum");
+            hold(
+                given ^ c["dataAbsentReason"].is_object(),
+                "PhdCompoundNumericObservation.component value or dataAbsentReason",
+            );
+            hold(
+                !given || quantity_is_whole(&c["valueQuantity"]),
+                "PhdCompoundNumericObservation.component system-is-mdc-or-ucum",
+            );
         }
     }
     out
@@ -113,7 +143,9 @@ fn a_device_claims_the_guide_only_when_it_says_all_that_the_guide_asks_for() {
     let whole = sensor_device("ble:C0:26:DF:00:11:22", &golden::cuff(), None);
     assert!(claims(&whole, "PhdDevice"));
     assert_eq!(coded(&whole["type"], MDC), 1);
-    assert!(list(&whole["specialization"]).iter().all(|s| coded(&s["systemType"], MDC) == 1 && s["version"].is_string()));
+    assert!(
+        list(&whole["specialization"]).iter().all(|s| coded(&s["systemType"], MDC) == 1 && s["version"].is_string())
+    );
     assert!(list(&whole["version"]).iter().all(|v| coded(&v["type"], MDC) == 1 && v["value"].is_string()));
     for i in list(&whole["identifier"]) {
         assert_eq!(list(&i["type"]["coding"]).len(), 1, "{i}");
@@ -133,7 +165,10 @@ fn a_certificate_is_read_as_its_standard_writes_it() {
     use wardline::fhir::Certification;
     let parsed = golden::cuff().certification.unwrap();
     // 32775: a blood pressure monitor over Bluetooth LE.
-    assert_eq!((parsed.version, parsed.interfaces.as_slice(), parsed.regulated), (Some((5, 0)), &[32_775][..], Some(false)));
+    assert_eq!(
+        (parsed.version, parsed.interfaces.as_slice(), parsed.regulated),
+        (Some((5, 0)), &[32_775][..], Some(false))
+    );
     for broken in [&[][..], &[0, 1, 0], &[0, 1, 0, 9, 2, 1], &[0, 1, 0, 4, 2, 1, 0, 8], &[0, 1, 0, 4, 2, 2, 0, 0]] {
         assert_eq!(Certification::parse(broken), None, "{broken:?}");
     }

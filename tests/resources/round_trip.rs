@@ -86,9 +86,7 @@ impl Concept {
         }
         let mdc = self.of("urn:iso:std:iso:11073:10101").map(|code| code.parse::<u32>().unwrap());
         let loinc = self.of("http://loinc.org");
-        let fits = |c: &&wardline::vital::Component| {
-            c.mdc.map(|m| m.0) == mdc && c.loinc.first().map(|l| l.0) == loinc
-        };
+        let fits = |c: &&wardline::vital::Component| c.mdc.map(|m| m.0) == mdc && c.loinc.first().map(|l| l.0) == loinc;
         vital.components.iter().find(fits).unwrap().role
     }
 }
@@ -96,9 +94,8 @@ impl Concept {
 /// What the resource says: role, number with its unit, or nothing.
 fn parsed(resource: &Resource) -> Vec<(Role, Option<(Decimal, Unit)>)> {
     let vital = resource.code.vital();
-    let number = |q: &Option<Quantity>| {
-        q.as_ref().map(|q| (q.value.get().parse().unwrap(), Unit::parse(&q.code).unwrap()))
-    };
+    let number =
+        |q: &Option<Quantity>| q.as_ref().map(|q| (q.value.get().parse().unwrap(), Unit::parse(&q.code).unwrap()));
     let mut out = Vec::new();
     if resource.value_quantity.is_some() || resource.data_absent_reason.is_some() {
         out.push((Role::Value, number(&resource.value_quantity)));
@@ -135,7 +132,13 @@ fn check(reading: &Reading, scope: &Scope) {
         let found = back.iter().find(|(role, _)| *role == part.role).map(|(_, number)| *number);
         match (part.value, found) {
             (Value::Number(n), Some(Some(number))) => {
-                assert!(same((n, part.unit), number), "{:?}: {n} {} became {}", reading.vital, part.unit.ucum(), number.0)
+                assert!(
+                    same((n, part.unit), number),
+                    "{:?}: {n} {} became {}",
+                    reading.vital,
+                    part.unit.ucum(),
+                    number.0
+                )
             }
             (Value::Number(_), Some(None)) => assert!(invalid, "{:?}: a number is gone", reading.vital),
             (Value::Absent(_), found) => assert!(found.flatten().is_none()),
@@ -146,12 +149,14 @@ fn check(reading: &Reading, scope: &Scope) {
     let at: jiff::Timestamp = said.parse().unwrap();
     let ms = reading.taken.at_ms.unwrap();
     let whole = reading.lasted_ms().is_none()
-        && !(reading.taken.method == TimeMethod::DeviceInstant && ms % 1_000 != 0 || reading.taken.uncertainty_ms < 1_000);
+        && !(reading.taken.method == TimeMethod::DeviceInstant && ms % 1_000 != 0
+            || reading.taken.uncertainty_ms < 1_000);
     assert_eq!(at.as_millisecond(), if whole { ms.div_euclid(1_000) * 1_000 } else { ms }, "{said}");
 }
 
 fn intake() -> Intake {
-    let text = "[gateway]\nid = \"box-1\"\nstate = \"s\"\ntime_zone = \"Europe/Vienna\"\n[journal]\nunencrypted = true\n";
+    let text =
+        "[gateway]\nid = \"box-1\"\nstate = \"s\"\ntime_zone = \"Europe/Vienna\"\n[journal]\nunencrypted = true\n";
     Intake::new(&Config::parse(text, File::new("w.toml")).unwrap(), 1)
 }
 

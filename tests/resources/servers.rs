@@ -51,7 +51,9 @@ async fn play(kind: Kind) {
     let devices = server.search("Device?_count=50").await;
     assert!(devices.len() >= 2, "{kind:?}: {}", devices.len());
     for (name, mut json) in golden::others() {
-        if json["resourceType"] != "Bundle" {
+        // helios-hfs takes no AuditEvent: it writes its own.
+        let own = kind == Kind::Helios && json["resourceType"] == "AuditEvent";
+        if json["resourceType"] != "Bundle" && !own {
             json["id"] = Json::String(name.replace('.', "-"));
             server.put(&json).await;
         }

@@ -21,6 +21,8 @@ pub mod certificates;
 pub mod device;
 pub mod fhir_server;
 pub mod gateway;
+pub mod hl7_peer;
+pub mod mllp;
 pub mod obligations;
 pub mod readings;
 pub mod scripted;
