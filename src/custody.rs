@@ -116,6 +116,6 @@ impl Why {
     /// full, or wants another credential, and no item is suspected for it.
     pub fn may_be_the_items(&self) -> bool {
         let destinations = ["WL-F001", "WL-F002", "WL-F003", "WL-F004", "WL-F006", "WL-F007", "WL-F008", "WL-F015"];
-        !destinations.contains(&&*self.code)
+        !destinations.contains(&&*self.code) && !self.code.starts_with("WL-N")
     }
 }

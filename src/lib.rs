@@ -29,6 +29,7 @@ pub mod fhir;
 pub mod hl7v2;
 pub mod intake;
 pub mod journal;
+pub mod nats;
 pub mod profile;
 pub mod sink;
 pub mod source;
@@ -38,6 +39,7 @@ pub mod control;
 pub mod gateway;
 pub mod lab;
 pub mod page;
+pub mod relay;
 pub mod telemetry;
 
 pub mod cli;

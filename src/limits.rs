@@ -414,3 +414,63 @@ pub const CAPTURE_SAME_HEARD: Duration = Duration::from_secs(5);
 pub const CAPTURE_BEFORE_MAX: usize = 16;
 /// A replay waits so long for the last delivery to its file.
 pub const REPLAY_SETTLE_MAX: Duration = Duration::from_secs(60);
+/// A line of a NATS server: its greeting is the longest.
+pub const NATS_LINE_BYTES_MAX: usize = 64 * 1024;
+/// A message on the bus: larger than any reading, or alert with its evidence.
+pub const NATS_PAYLOAD_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Header lines of a message that are looked at.
+pub const NATS_HEADERS_MAX: usize = 32;
+/// Room for our own headers within the server's limit for a message.
+pub const NATS_HEADER_BYTES: usize = 512;
+/// Messages that come while an answer is waited for: more than all that was ever asked for at once.
+pub const NATS_EARLY_MAX: usize = 4_096;
+/// Servers of one bus.
+pub const NATS_SERVERS_MAX: usize = 16;
+/// Readings in one write to a stream, and in flight until it has acknowledged them.
+pub const NATS_BATCH_MAX: usize = 200;
+/// How long thin traffic to a stream waits for company.
+pub const NATS_LINGER: Duration = Duration::from_millis(50);
+/// How long JetStream may think about a question.
+pub const NATS_API_WAIT: Duration = Duration::from_secs(5);
+/// A connection that was quiet for so long is looked at before it is used.
+pub const NATS_QUIET: Duration = Duration::from_secs(30);
+/// How long that look takes, where there is nothing to see.
+pub const NATS_GLANCE: Duration = Duration::from_millis(2);
+/// A stream's settings are looked at again after this: somebody may have changed them.
+pub const NATS_LOOK_AGAIN: Duration = Duration::from_secs(300);
+/// A stream must know an id again for so long: longer than any resend of an answer that was lost takes.
+pub const NATS_DUPLICATES_MIN: Duration = Duration::from_secs(120);
+/// And does for so long when we create it: an hour of ids takes a server 100 octets each.
+pub const NATS_DUPLICATES_CREATED: Duration = Duration::from_secs(3_600);
+/// A stream must keep what nobody has delivered for so long, if it does not keep it for ever.
+pub const NATS_AGE_MIN: Duration = Duration::from_secs(7 * 86_400);
+/// A consumer must leave a message with a relay for so long without a word about it.
+pub const RELAY_HOLD_MIN: Duration = Duration::from_secs(5);
+/// Messages that all relays of a consumer hold at once, when we create it.
+pub const RELAY_AT_ONCE: u32 = 5_000;
+/// How long a relay waits for a consumer to hand out the first message it asks for.
+pub const RELAY_LEASE_WAIT: Duration = Duration::from_millis(250);
+/// And for company of the first.
+pub const RELAY_COMPANY: Duration = Duration::from_millis(15);
+/// For how long a relay asks a consumer for messages; then it asks again.
+pub const RELAY_PULL: Duration = Duration::from_secs(20);
+/// A relay looks after what it holds this often.
+pub const RELAY_TICK: Duration = Duration::from_millis(250);
+/// A connection of a relay that is quiet for so long is asked for a sign of life, and given up after three times that.
+pub const RELAY_QUIET: Duration = Duration::from_secs(5);
+/// Anything that a relay writes must go out within this.
+pub const RELAY_WRITE_MAX: Duration = Duration::from_secs(10);
+/// A relay looks at its consumers this often: how much waits, and whether their settings still fit.
+pub const RELAY_LOOK: Duration = Duration::from_secs(10);
+/// What goes back to the stream because a destination is away comes again after this: another relay may reach it.
+pub const RELAY_BACK: Duration = Duration::from_secs(1);
+/// A message that waits for a newer relay, or for room in the stream of the refused, comes again after this.
+pub const RELAY_AGAIN: Duration = Duration::from_secs(60);
+/// Messages whose tries a relay remembers.
+pub const RELAY_TRIES_MAX: usize = 20_000;
+/// Gateways whose name a relay holds with what is under way.
+pub const RELAY_ORDERS_MAX: usize = 64;
+/// A relay waits so long for the bus to take an outcome, then asks again.
+pub const RELAY_SETTLE_WAIT: Duration = Duration::from_secs(8);
+/// A relay says at least this often that it still holds what it holds.
+pub const RELAY_ASSURE_MAX: Duration = Duration::from_secs(20);

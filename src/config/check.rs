@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::{
     BluetoothSettings, BundleKind, Config, DestinationSettings, DeviceForm, DeviceSettings, FhirSettings, Finding,
-    Hl7Settings, MqttSettings, SourceSettings, preset,
+    Hl7Settings, MqttSettings, NatsSettings, SourceSettings, preset,
 };
 use crate::{limits, tls};
 
@@ -17,18 +17,32 @@ const SOCKET_PATH_MAX: usize = 107;
 
 /// Findings, gathered.
 #[derive(Default)]
-struct Findings(Vec<Finding>);
+pub(super) struct Findings(pub(super) Vec<Finding>);
 
 impl Findings {
-    fn add(&mut self, code: &'static str, key: impl Into<String>, reason: impl Into<String>, remedy: &'static str) {
+    pub(super) fn add(
+        &mut self,
+        code: &'static str,
+        key: impl Into<String>,
+        reason: impl Into<String>,
+        remedy: &'static str,
+    ) {
         self.0.push(Finding { code, key: key.into(), reason: reason.into(), remedy });
     }
 
-    fn name(&mut self, key: &str, name: &str) {
+    pub(super) fn name(&mut self, key: &str, name: &str) {
         let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
         if name.is_empty() || name.len() > 64 || !name.chars().all(fits) {
             let reason = "a name has 1 to 64 of A-Z a-z 0-9 - . _";
             self.add("WL-C003", key, reason, "Give it another name.");
+        }
+    }
+
+    /// A word of a subject.
+    pub(super) fn word(&mut self, key: &str, word: &str) {
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        if word.is_empty() || word.len() > 32 || !word.chars().all(fits) {
+            self.add("WL-C003", key, "this has 1 to 32 of A-Z a-z 0-9 - _", "Give it another name.");
         }
     }
 
@@ -42,7 +56,7 @@ impl Findings {
         }
     }
 
-    fn range<T: PartialOrd + std::fmt::Display>(&mut self, key: &str, n: T, from: T, to: T) {
+    pub(super) fn range<T: PartialOrd + std::fmt::Display>(&mut self, key: &str, n: T, from: T, to: T) {
         if n < from || n > to {
             self.add("WL-C010", key, format!("{n} is not within {from} to {to}"), "Choose a number in this range.");
         }
@@ -83,7 +97,7 @@ impl Findings {
         }
     }
 
-    fn socket(&mut self, key: &str, path: &Path) {
+    pub(super) fn socket(&mut self, key: &str, path: &Path) {
         let length = path.as_os_str().as_bytes().len();
         if length > SOCKET_PATH_MAX {
             let reason = format!("the path has {length} bytes; {SOCKET_PATH_MAX} fit");
@@ -241,22 +255,7 @@ impl Config {
             f.tls(key, &m.tls());
             m.password_file.iter().for_each(|file| f.secret(key("password_file"), file));
         }
-        for destination in &self.destinations {
-            let key = |field: &str| format!("destination {}, {field}", destination.name());
-            match destination {
-                DestinationSettings::Fhir(d) => {
-                    f.tls(key, &d.tls());
-                    d.token_file.iter().for_each(|file| f.secret(key("token_file"), file));
-                    d.mapping_file.iter().for_each(|file| f.file(key("mapping_file"), file));
-                }
-                DestinationSettings::Webhook(w) => {
-                    f.tls(key, &w.tls());
-                    f.secret(key("secret_file"), &w.secret_file);
-                }
-                DestinationSettings::Hl7(h) => f.tls(key, &h.tls()),
-                DestinationSettings::Ndjson(_) => {}
-            }
-        }
+        self.destinations.iter().for_each(|d| check_destination_files(&mut f, d));
         if let Some(file) = self.heartbeat.as_ref().and_then(|h| h.ca_file.as_ref()) {
             f.file("heartbeat.ca_file".into(), file);
         }
@@ -324,7 +323,42 @@ fn is_address(text: &str) -> bool {
     text.split(':').count() == 6 && text.split(':').all(pair)
 }
 
-fn check_destination(f: &mut Findings, destination: &DestinationSettings) {
+/// The files that a destination names.
+pub(super) fn check_destination_files(f: &mut Findings, destination: &DestinationSettings) {
+    let key = |field: &str| format!("destination {}, {field}", destination.name());
+    match destination {
+        DestinationSettings::Fhir(d) => {
+            f.tls(key, &d.tls());
+            d.token_file.iter().for_each(|file| f.secret(key("token_file"), file));
+            d.mapping_file.iter().for_each(|file| f.file(key("mapping_file"), file));
+        }
+        DestinationSettings::Webhook(w) => {
+            f.tls(key, &w.tls());
+            f.secret(key("secret_file"), &w.secret_file);
+        }
+        DestinationSettings::Hl7(h) => f.tls(key, &h.tls()),
+        DestinationSettings::Nats(n) => {
+            f.tls(key, &n.tls());
+            n.credentials_file.iter().for_each(|file| f.secret(key("credentials_file"), file));
+        }
+        DestinationSettings::Ndjson(_) => {}
+    }
+}
+
+fn check_nats(f: &mut Findings, nats: &NatsSettings) {
+    let key = |field: &str| format!("destination {}, {field}", nats.name);
+    f.range(&key("servers"), nats.servers.len(), 1, limits::NATS_SERVERS_MAX);
+    nats.servers.iter().for_each(|server| f.url(&key("servers"), server, ["tls", "nats"]));
+    f.word(&key("stream"), &nats.stream);
+    f.word(&key("subject_prefix"), &nats.subject_prefix);
+    f.range(&key("timeout_s"), nats.timeout_s, 1, 300);
+    f.both(key, &nats.client_certificate_file, &nats.client_key_file);
+    if nats.user.is_some() && nats.credentials_file.is_none() {
+        f.add("WL-C013", key("credentials_file"), "a user needs a password", "Give the file that holds it.");
+    }
+}
+
+pub(super) fn check_destination(f: &mut Findings, destination: &DestinationSettings) {
     let key = |field: &str| format!("destination {}, {field}", destination.name());
     f.name("destination.name", destination.name());
     match destination {
@@ -338,7 +372,11 @@ fn check_destination(f: &mut Findings, destination: &DestinationSettings) {
             check_claims(f, key, fhir);
         }
         DestinationSettings::Hl7(hl7) => check_hl7(f, hl7),
-        DestinationSettings::Ndjson(ndjson) => f.range(&key("rotate_mib"), ndjson.rotate_mib, 1, 1_024),
+        DestinationSettings::Nats(nats) => check_nats(f, nats),
+        DestinationSettings::Ndjson(ndjson) => {
+            f.range(&key("rotate_mib"), ndjson.rotate_mib, 1, 1_024);
+            f.range(&key("rotate_min"), ndjson.rotate_min, 1, 10_080);
+        }
         DestinationSettings::Webhook(webhook) => {
             f.url(&key("url"), &webhook.url, ["https", "http"]);
             f.range(&key("timeout_s"), webhook.timeout_s, 1, 300);

@@ -16,17 +16,19 @@ mod destination;
 mod hl7;
 mod load;
 mod preset;
+mod relay;
 mod source;
 #[cfg(test)]
 mod tests;
 
 pub use check::check_device;
 pub use destination::{
-    BundleKind, DestinationSettings, DeviceForm, FhirSettings, Idempotency, NdjsonSettings, Uncoded, UsCore,
+    BundleKind, DestinationSettings, DeviceForm, FhirSettings, Idempotency, NatsSettings, NdjsonSettings, Uncoded, UsCore,
     WebhookSettings,
 };
 pub use hl7::{FirstCode, FirstUnit, Hl7Settings, ResultStatus};
 pub use load::{ConfigError, Finding};
+pub use relay::{RelayConfig, RelaySettings};
 pub use source::{BluetoothSettings, MqttSettings, MqttVersion, SourceSettings};
 
 /// One configuration file.

@@ -52,18 +52,23 @@ fn defaults(name: &str) -> Option<Vec<(&'static str, Value)>> {
 
 /// Puts the defaults of each named FHIR destination into its table. `None`: no destination bears a name.
 pub(super) fn apply(file: &mut Table) -> Option<()> {
-    let mut named = None;
-    for destination in file.get_mut("destination")?.as_array_mut()? {
-        let Some(table) = destination.as_table_mut() else { continue };
-        if table.get("kind").and_then(Value::as_str) != Some("fhir") {
-            continue;
+    let is_fhir = |table: &Table| table.get("kind").and_then(Value::as_str) == Some("fhir");
+    let named: Vec<()> = match file.get_mut("destination")? {
+        // A relay has one, of one kind.
+        Value::Table(one) => fill(one).into_iter().collect(),
+        Value::Array(all) => {
+            let tables = all.iter_mut().filter_map(Value::as_table_mut);
+            tables.filter(|table| is_fhir(table)).filter_map(fill).collect()
         }
-        // A name that there is not is found by the check that follows.
-        let Some(known) = table.get("profile").and_then(Value::as_str).and_then(defaults) else { continue };
-        named = Some(());
-        for (key, value) in known {
-            table.entry(key).or_insert(value);
-        }
+        _ => return None,
+    };
+    (!named.is_empty()).then_some(())
+}
+
+/// A name that there is not is found by the check that follows.
+fn fill(table: &mut Table) -> Option<()> {
+    for (key, value) in table.get("profile").and_then(Value::as_str).and_then(defaults)? {
+        table.entry(key).or_insert(value);
     }
-    named
+    Some(())
 }

@@ -43,7 +43,10 @@ pub(super) fn scope(config: &Config) -> Scope {
     let gateway = config.gateway.id.as_str().into();
     let first = config.destinations.iter().find_map(|d| match d {
         DestinationSettings::Fhir(fhir) => Some(fhir),
-        DestinationSettings::Hl7(_) | DestinationSettings::Ndjson(_) | DestinationSettings::Webhook(_) => None,
+        DestinationSettings::Hl7(_)
+        | DestinationSettings::Ndjson(_)
+        | DestinationSettings::Webhook(_)
+        | DestinationSettings::Nats(_) => None,
     });
     // A table that cannot be read ends the start elsewhere.
     first.and_then(|fhir| claims::scope(fhir, &gateway).ok()).unwrap_or_else(|| Scope::new(gateway))

@@ -18,8 +18,8 @@ use super::places::{self, Places};
 use super::why::Trouble;
 use super::{Destination, SinkError, claims};
 use crate::alarm::AlertEvent;
-use crate::config::{BundleKind, FhirSettings, Idempotency};
-use crate::custody::{Item, Outcome, Payload, Receipt};
+use crate::config::{BundleKind, FhirSettings, GatewayId, Idempotency};
+use crate::custody::{Item, ItemId, Outcome, Payload, Receipt};
 use crate::fhir::{AlertResources, Bundle, Identity, Kind, Pointer, Scope, Single, Target, Unmappable, Write, single};
 use crate::limits;
 use crate::reading::Reading;
@@ -48,7 +48,12 @@ pub struct FhirSink {
     linger: Duration,
     /// In the simulation: instead of the network.
     wire: Option<Arc<dyn Wire>>,
+    /// At a relay: which gateway an item is from.
+    origins: Option<Origins>,
 }
+
+/// Tells which gateway an item is from.
+pub type Origins = Arc<dyn Fn(ItemId) -> Option<GatewayId> + Send + Sync>;
 
 /// What is changed while it runs: by a 413, and by what a probe found.
 #[derive(Debug)]
@@ -88,7 +93,7 @@ impl Habits {
 }
 
 /// A reading of a batch with its place among the outcomes.
-type Numbered<'a> = (usize, &'a Item, &'a Reading);
+pub(super) type Numbered<'a> = (usize, &'a Item, &'a Reading);
 
 impl FhirSink {
     /// From settings; reads the token.
@@ -126,6 +131,7 @@ impl FhirSink {
             bucket: Bucket::new(settings.requests_per_min),
             linger: Duration::from_millis(settings.linger_ms),
             wire: None,
+            origins: None,
         })
     }
 
@@ -133,6 +139,18 @@ impl FhirSink {
     #[doc(hidden)]
     pub fn over(self, wire: Arc<dyn Wire>) -> Self {
         Self { wire: Some(wire), packing: AtomicU8::new(PLAIN), ..self }
+    }
+
+    /// The same for items of many gateways.
+    pub fn on_behalf_of(self, origins: Origins) -> Self {
+        Self { origins: Some(origins), ..self }
+    }
+
+    /// What the item's resources have in common: its gateway, and the places that are known by now.
+    pub(super) fn scope_of(&self, item: &Item) -> Scope {
+        let origin = self.origins.as_ref().and_then(|origins| origins(item.id));
+        let scope = self.scope();
+        Scope { gateway: origin.unwrap_or_else(|| scope.gateway.clone()), ..scope }
     }
 
     /// What may be changed while it runs.
@@ -155,7 +173,7 @@ impl FhirSink {
 
     /// Batches to send, each divided as long as it is refused whole. Suspects travel alone, after the others.
     async fn readings(&self, readings: Vec<Numbered<'_>>, outcomes: &mut [Option<Outcome>]) {
-        if let Err((trouble, after)) = self.place(readings.iter().map(|(_, _, reading)| *reading)).await {
+        if let Err((trouble, after)) = self.place(&readings).await {
             return fill(outcomes, &[], &readings, &trouble, after);
         }
         let (suspects, others): (Vec<_>, Vec<_>) =
@@ -189,11 +207,11 @@ impl FhirSink {
 
     /// Sends a Bundle.
     async fn batch(&self, batch: &[Numbered<'_>], outcomes: &mut [Option<Outcome>]) -> Sent {
-        let (kind, scope) = (self.habits.kind(), self.scope());
+        let kind = self.habits.kind();
         let mut bundle = Bundle::new(kind, batch.len());
         let mut sent = Vec::with_capacity(batch.len());
-        for (n, _, reading) in batch {
-            match bundle.reading(reading, &scope, self.write) {
+        for (n, item, reading) in batch {
+            match bundle.reading(reading, &self.scope_of(item), self.write) {
                 Ok(url) => sent.push((*n, url)),
                 Err(e) => set(outcomes, *n, unmappable(e)),
             }
@@ -236,8 +254,8 @@ impl FhirSink {
     }
 
     /// Sends one reading as a resource of its own: the answer is about it alone.
-    async fn alone(&self, (n, _, reading): Numbered<'_>, outcomes: &mut [Option<Outcome>]) -> Sent {
-        let resource = match self.parcel(reading) {
+    async fn alone(&self, (n, item, reading): Numbered<'_>, outcomes: &mut [Option<Outcome>]) -> Sent {
+        let resource = match self.parcel(item, reading) {
             Ok(resource) => resource,
             Err(e) => {
                 set(outcomes, n, unmappable(e));
@@ -259,8 +277,8 @@ impl FhirSink {
     }
 
     /// One reading as this destination takes it: a resource, or a document of one.
-    fn parcel(&self, reading: &Reading) -> Result<Single, Unmappable> {
-        let scope = self.scope();
+    fn parcel(&self, item: &Item, reading: &Reading) -> Result<Single, Unmappable> {
+        let scope = self.scope_of(item);
         if !self.sends_documents() {
             return single(reading, &scope, self.write);
         }
@@ -298,7 +316,7 @@ impl FhirSink {
     async fn alert(&self, item: &Item, event: &AlertEvent, evidence: &[Arc<Reading>]) -> Outcome {
         // Counted, and not waited for.
         self.bucket.take(Instant::now());
-        let (owner, scope) = (self.owner.as_deref(), self.scope());
+        let (owner, scope) = (self.owner.as_deref(), self.scope_of(item));
         let resources = AlertResources { event, scope: &scope, owner, write: self.write, readings: evidence };
         let Ok((body, entries)) = resources.transaction() else { return self.parts(&resources).await };
         let answer = match self.send("POST", self.peer.url.as_str(), None, body).await {
@@ -444,11 +462,11 @@ impl Destination for FhirSink {
                 Payload::Reading(reading) => readings.push((n, item, &**reading)),
             }
         }
-        let withdrawn: Vec<_> = readings.iter().filter(|(.., r)| r.is_withdrawal()).map(|(n, _, r)| (*n, *r)).collect();
+        let withdrawn: Vec<_> = readings.iter().filter(|(.., r)| r.is_withdrawal()).copied().collect();
         self.readings(readings, &mut outcomes).await;
-        for (n, reading) in withdrawn {
+        for (n, item, reading) in withdrawn {
             if let Some(Some(refused @ Outcome::Reject(_))) = outcomes.get(n) {
-                let outcome = self.take_back(reading, refused.clone()).await;
+                let outcome = self.take_back(reading, &self.scope_of(item), refused.clone()).await;
                 set(&mut outcomes, n, outcome);
             }
         }

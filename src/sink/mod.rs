@@ -9,7 +9,9 @@ pub mod claims;
 pub mod deliver;
 pub mod fhir;
 pub mod http;
+mod manifest;
 pub mod mllp;
+pub mod nats;
 pub mod ndjson;
 mod pace;
 mod places;
@@ -46,6 +48,8 @@ pub enum Sink {
     Ndjson(ndjson::NdjsonSink),
     /// Alerts to a signed webhook.
     Webhook(Box<webhook::WebhookSink>),
+    /// A stream of a NATS server.
+    Nats(Box<nats::NatsSink>),
 }
 
 /// What the loop needs of a destination.
@@ -70,6 +74,7 @@ impl Sink {
             DestinationSettings::Hl7(s) => Self::Hl7(Box::new(mllp::MllpSink::new(s, gateway, clock)?)),
             DestinationSettings::Ndjson(s) => Self::Ndjson(ndjson::NdjsonSink::new(s, gateway)?),
             DestinationSettings::Webhook(s) => Self::Webhook(Box::new(webhook::WebhookSink::new(s, gateway, clock)?)),
+            DestinationSettings::Nats(s) => Self::Nats(Box::new(nats::NatsSink::new(s, gateway)?)),
         })
     }
 
@@ -80,6 +85,7 @@ impl Sink {
             Self::Hl7(_) => "hl7",
             Self::Ndjson(_) => "ndjson",
             Self::Webhook(_) => "webhook",
+            Self::Nats(_) => "nats",
         }
     }
 
@@ -100,6 +106,7 @@ macro_rules! each {
             Sink::Hl7($s) => $answer,
             Sink::Ndjson($s) => $answer,
             Sink::Webhook($s) => $answer,
+            Sink::Nats($s) => $answer,
         }
     };
 }
@@ -188,6 +195,9 @@ pub enum SinkError {
     /// Correct the table of codes and units.
     #[error(transparent)]
     Mapping(#[from] MappingError),
+    /// Correct the addresses, certificates or credential.
+    #[error(transparent)]
+    Reach(#[from] crate::nats::link::ReachError),
     /// Correct the secret's file.
     #[error(transparent)]
     Secret(#[from] SecretError),
@@ -209,6 +219,7 @@ impl Explain for SinkError {
         match self {
             Self::Http(e) => e.code(),
             Self::Mapping(e) => e.code(),
+            Self::Reach(e) => e.code(),
             Self::Secret(_) => "WL-F105",
             Self::Token(_) => "WL-F106",
             Self::Folder { .. } => "WL-F107",
@@ -218,6 +229,7 @@ impl Explain for SinkError {
         match self {
             Self::Http(e) => e.remedy(),
             Self::Mapping(e) => e.remedy(),
+            Self::Reach(e) => e.remedy(),
             Self::Secret(_) => "Give a file that only the gateway's user can read (mode 0600) and that is not empty.",
             Self::Token(_) => "Write the token on one line, without spaces or control characters.",
             Self::Folder { .. } => "Give a folder that the gateway's user may write as `folder`.",

@@ -6,11 +6,10 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::fhir::{FhirSink, Unwell, versionless};
+use super::fhir::{FhirSink, Numbered, Unwell, versionless};
 use crate::custody::Outcome;
 use crate::fhir::{Devices, Facts, Scope, Single, device_resource as device};
 use crate::limits;
-use crate::reading::Reading;
 use crate::vital::Vital;
 
 /// What is known of the devices at one server.
@@ -52,19 +51,20 @@ impl FhirSink {
     }
 
     /// Writes the devices of these readings that were not written yet. An error: the destination is unwell.
-    pub(super) async fn place(&self, readings: impl Iterator<Item = &Reading>) -> Result<(), Unwell> {
+    pub(super) async fn place(&self, readings: &[Numbered<'_>]) -> Result<(), Unwell> {
         if !matches!(self.scope.devices, Devices::Placed(_)) {
             return Ok(());
         }
         let mut wanted: BTreeMap<&str, Vec<Vital>> = BTreeMap::new();
-        for reading in readings.filter(|r| r.patient.is_some()) {
+        for (_, item, reading) in readings.iter().filter(|(.., r)| r.patient.is_some()) {
             let vitals = wanted.entry(&*reading.device.0).or_default();
             if !vitals.contains(&reading.vital) {
                 vitals.push(reading.vital);
             }
-        }
-        if !wanted.is_empty() && !self.places().knows(&self.scope.gateway) {
-            self.put(&self.scope.gateway, device::gateway(&self.scope, self.write)).await?;
+            let scope = self.scope_of(item);
+            if !self.places().knows(&scope.gateway) {
+                self.put(&scope.gateway, device::gateway(&scope, self.write)).await?;
+            }
         }
         for (id, vitals) in wanted {
             if !self.places().knows(id) {

@@ -72,6 +72,9 @@ pub enum Trouble {
     /// Free space, or correct the folder.
     #[error("the file cannot be written: {0}")]
     File(std::io::ErrorKind),
+    /// See the bus's own remedy.
+    #[error(transparent)]
+    Bus(crate::nats::NatsError),
 }
 
 impl Explain for Trouble {
@@ -97,6 +100,7 @@ impl Explain for Trouble {
             Self::Hl7Refused(_) => "WL-H002",
             Self::Hl7Unclear(_) => "WL-H003",
             Self::Hl7Unmappable(_) => "WL-H004",
+            Self::Bus(e) => e.code(),
         }
     }
 
@@ -124,6 +128,7 @@ impl Explain for Trouble {
                 "Ask the receiver's owner whether it is down, and whether it takes this kind of message."
             }
             Self::Hl7Unclear(_) => "Check that `url` is an MLLP receiver that answers in the application's name.",
+            Self::Bus(e) => e.remedy(),
             Self::File(_) => "Free space, and check that the gateway's user may write the folder.",
         }
     }
