@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 
 use super::{
-    BluetoothSettings, Config, DestinationSettings, FhirSettings, Hl7Settings, MqttSettings, NatsSettings, NdjsonSettings,
-    SourceSettings, WebhookSettings,
+    BluetoothSettings, Config, DestinationSettings, FhirSettings, Hl7Settings, MqttSettings, NatsSettings,
+    NdjsonSettings, SourceSettings, WebhookSettings,
 };
 use crate::fault::Explain;
 

@@ -23,8 +23,8 @@ mod tests;
 
 pub use check::check_device;
 pub use destination::{
-    BundleKind, DestinationSettings, DeviceForm, FhirSettings, Idempotency, NatsSettings, NdjsonSettings, Uncoded, UsCore,
-    WebhookSettings,
+    BundleKind, DestinationSettings, DeviceForm, FhirSettings, Idempotency, NatsSettings, NdjsonSettings, Uncoded,
+    UsCore, WebhookSettings,
 };
 pub use hl7::{FirstCode, FirstUnit, Hl7Settings, ResultStatus};
 pub use load::{ConfigError, Finding};
