@@ -12,6 +12,7 @@ pub mod custody;
 pub mod decimal;
 pub mod fault;
 pub mod limits;
+pub mod mapping;
 pub mod probed;
 pub mod reading;
 pub mod secret;

@@ -142,6 +142,8 @@ pub const MQTT_BACKLOG_QUIET: Duration = Duration::from_secs(1);
 pub const MQTT_FAREWELL_MAX: Duration = Duration::from_secs(3);
 /// A file with a password, a key or certificates is read this far.
 pub const SECRET_FILE_BYTES_MAX: u64 = 256 * 1024;
+/// A destination's table of codes and units: each row has some 200 octets.
+pub const MAPPING_BYTES_MAX: u64 = 256 * 1024;
 /// An answer of a destination is read this far; an endless body ends here.
 pub const RESPONSE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Orderly shutdown: whatever is not done by then is done after the restart.

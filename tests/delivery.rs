@@ -45,7 +45,12 @@ fn sink(url: &str, idempotency: Idempotency) -> FhirSink {
         client_key_file: None,
         token_file: None,
         auth: None,
-        us_core: true,
+        profile: None,
+        us_core: Default::default(),
+        phd: false,
+        devices: Default::default(),
+        uncoded: Default::default(),
+        mapping_file: None,
         alert_owner: None,
     };
     FhirSink::new(&settings, &"box-1".into()).unwrap()

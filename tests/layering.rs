@@ -23,6 +23,7 @@ const LEAVES: &[&str] = &[
     "decimal",
     "fault",
     "limits",
+    "mapping",
     "probed",
     "reading",
     "secret",

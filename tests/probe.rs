@@ -34,7 +34,12 @@ fn prober(url: &str, idempotency: Idempotency) -> Prober {
         client_key_file: None,
         token_file: None,
         auth: None,
-        us_core: true,
+        profile: None,
+        us_core: Default::default(),
+        phd: false,
+        devices: Default::default(),
+        uncoded: Default::default(),
+        mapping_file: None,
         alert_owner: None,
     };
     Prober::new(&settings, &"box-1".into(), &Clock::system()).unwrap()

@@ -33,7 +33,12 @@ fn settings(url: &str) -> FhirSettings {
         client_key_file: None,
         token_file: None,
         auth: None,
-        us_core: true,
+        profile: None,
+        us_core: Default::default(),
+        phd: false,
+        devices: Default::default(),
+        uncoded: Default::default(),
+        mapping_file: None,
         alert_owner: Some("Group/care".into()),
     }
 }

@@ -24,6 +24,8 @@ enum Command {
     Show(Show),
     /// Ask it. Without --write only its CapabilityStatement is read.
     Probe(Probe),
+    /// What it would be sent for each vital sign, and how that differs from the base: a dry run of its `mapping_file`.
+    Mapping(super::mapping::Args),
 }
 
 #[derive(clap::Args)]
@@ -49,6 +51,7 @@ struct Probe {
 /// Runs it. Exit code 1: the configuration and the destination contradict each other, or there is no token.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let (remote, raw): (_, Box<RawValue>) = match &args.command {
+        Command::Mapping(mapping) => return super::mapping::run(mapping),
         Command::Show(show) => {
             let path = format!("/v1/destinations/{}", show.name);
             (&show.remote, show.remote.ask(async |client| client.get(&path, &[]).await)?)

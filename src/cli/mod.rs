@@ -21,6 +21,7 @@ mod generate;
 mod inbox;
 mod key;
 mod lab;
+mod mapping;
 mod offline;
 mod outbox;
 mod pairing;

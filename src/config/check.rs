@@ -7,8 +7,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::{
-    AuthSettings, BluetoothSettings, Config, DestinationSettings, DeviceSettings, FhirSettings, Finding, Hl7Settings,
-    MqttSettings, NatsSettings, SmartSettings, SourceSettings,
+    AuthSettings, BluetoothSettings, BundleKind, Config, DestinationSettings, DeviceForm, DeviceSettings, FhirSettings,
+    Finding, Hl7Settings, MqttSettings, NatsSettings, SmartSettings, SourceSettings, preset,
 };
 use crate::{limits, tls};
 
@@ -361,6 +361,7 @@ pub(super) fn check_destination_files(f: &mut Findings, destination: &Destinatio
             if let Some(AuthSettings::Smart(smart)) = &d.auth {
                 f.secret(key("auth.key_file"), &smart.key_file);
             }
+            d.mapping_file.iter().for_each(|file| f.file(key("mapping_file"), file));
         }
         DestinationSettings::Webhook(w) => {
             f.tls(key, &w.tls());
@@ -402,6 +403,7 @@ pub(super) fn check_destination(f: &mut Findings, destination: &DestinationSetti
             if let Some(AuthSettings::Smart(smart)) = &fhir.auth {
                 check_smart(f, key, fhir, smart);
             }
+            check_claims(f, key, fhir);
         }
         DestinationSettings::Hl7(hl7) => check_hl7(f, hl7),
         DestinationSettings::Nats(nats) => check_nats(f, nats),
@@ -413,6 +415,21 @@ pub(super) fn check_destination(f: &mut Findings, destination: &DestinationSetti
             f.url(&key("url"), &webhook.url, ["https", "http"]);
             f.range(&key("timeout_s"), webhook.timeout_s, 1, 300);
         }
+    }
+}
+
+fn check_claims(f: &mut Findings, key: impl Fn(&str) -> String, fhir: &FhirSettings) {
+    if let Some(name) = fhir.profile.as_deref().filter(|name| !preset::NAMES.contains(name)) {
+        let reason = format!("there is no destination profile `{name}`");
+        f.add("WL-C013", key("profile"), reason, "docs/destinations.md lists them.");
+    }
+    if fhir.phd && fhir.devices == DeviceForm::Reference {
+        let reason = "the device guide asks for Devices that can be found";
+        f.add("WL-C013", key("phd"), reason, "Add `devices = \"contained\"` or `devices = \"resource\"`.");
+    }
+    if fhir.bundle == BundleKind::Collection && fhir.devices == DeviceForm::Resource {
+        let reason = "a receiver of collections takes no resource of its own";
+        f.add("WL-C013", key("devices"), reason, "Use `devices = \"contained\"`.");
     }
 }
 

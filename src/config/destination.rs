@@ -57,6 +57,67 @@ pub enum BundleKind {
     Batch,
     /// All or none; a refused one is divided until the entry that is refused is alone.
     Transaction,
+    /// A document: the receiver takes it whole or refuses it; a refused one is divided likewise. Alerts do not go there.
+    Collection,
+}
+
+/// Which US Core profiles are claimed: `true`, `false`, or a version.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Said")]
+pub enum UsCore {
+    /// None.
+    None,
+    /// In the form of the newest version, without saying which.
+    #[default]
+    Any,
+    /// 6.1.0.
+    V6,
+    /// 8.0.0.
+    V8,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Said {
+    Flag(bool),
+    Version(String),
+}
+
+impl TryFrom<Said> for UsCore {
+    type Error = &'static str;
+    fn try_from(said: Said) -> Result<Self, Self::Error> {
+        match said {
+            Said::Flag(false) => Ok(Self::None),
+            Said::Flag(true) => Ok(Self::Any),
+            Said::Version(v) if v == "6.1.0" => Ok(Self::V6),
+            Said::Version(v) if v == "8.0.0" => Ok(Self::V8),
+            Said::Version(_) => Err("`us_core` is \"6.1.0\", \"8.0.0\", true or false"),
+        }
+    }
+}
+
+/// How the devices of an Observation are named.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeviceForm {
+    /// By identifier.
+    #[default]
+    Reference,
+    /// Within each Observation.
+    Contained,
+    /// As resources, written once before the first reading.
+    Resource,
+}
+
+/// What becomes of a vital sign that no code system has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Uncoded {
+    /// It goes out with its name.
+    #[default]
+    Text,
+    /// It waits in the inbox.
+    Inbox,
 }
 
 /// How the gateway gets a token for a FHIR server.
@@ -141,9 +202,24 @@ pub struct FhirSettings {
     /// How the gateway gets a token of its own.
     #[serde(default)]
     pub auth: Option<AuthSettings>,
+    /// A named set of defaults for the other keys.
+    #[serde(default)]
+    pub profile: Option<String>,
     /// Claim US Core profiles in `meta.profile`.
-    #[serde(default = "yes")]
-    pub us_core: bool,
+    #[serde(default)]
+    pub us_core: UsCore,
+    /// Claim the profiles of the Personal Health Device guide.
+    #[serde(default)]
+    pub phd: bool,
+    /// How devices are named.
+    #[serde(default)]
+    pub devices: DeviceForm,
+    /// Vital signs without a code.
+    #[serde(default)]
+    pub uncoded: Uncoded,
+    /// The destination's own codes and units (TOML).
+    #[serde(default)]
+    pub mapping_file: Option<PathBuf>,
     /// Who owns the Task of an alert, e.g. `Group/care-managers`.
     #[serde(default)]
     pub alert_owner: Option<String>,

@@ -15,6 +15,7 @@ mod check;
 mod destination;
 mod hl7;
 mod load;
+mod preset;
 mod relay;
 mod source;
 #[cfg(test)]
@@ -22,8 +23,8 @@ mod tests;
 
 pub use check::{check_device, url_trouble};
 pub use destination::{
-    AuthSettings, BundleKind, DestinationSettings, FhirSettings, Idempotency, NatsSettings, NdjsonSettings,
-    SmartSettings, WebhookSettings,
+    AuthSettings, BundleKind, DestinationSettings, DeviceForm, FhirSettings, Idempotency, NatsSettings, NdjsonSettings,
+    SmartSettings, Uncoded, UsCore, WebhookSettings,
 };
 pub use hl7::{FirstCode, FirstUnit, Hl7Settings, ResultStatus};
 pub use load::{ConfigError, Finding};

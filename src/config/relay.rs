@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::check::{Findings, check_destination, check_destination_files};
-use super::load::locate;
+use super::load::{locate, named};
 use super::{ConfigError, DestinationSettings, FhirSettings, Finding, LogSettings, NatsSettings};
 use crate::limits;
 
@@ -77,7 +77,8 @@ impl RelayConfig {
     /// Everything that is wrong with it.
     pub fn parse(text: &str, file: &Path) -> Result<Self, ConfigError> {
         let invalid = |findings| ConfigError::Invalid { file: file.into(), findings };
-        let mut config: Self = toml::from_str(text).map_err(|e| invalid(vec![locate(text, &e)]))?;
+        let mut config: Self =
+            named(text).unwrap_or_else(|| toml::from_str(text)).map_err(|e| invalid(vec![locate(text, &e)]))?;
         let folder = file.parent().unwrap_or(Path::new("")).to_owned();
         let join = |path: &mut PathBuf| *path = folder.join(&*path);
         join(&mut config.relay.status_socket);

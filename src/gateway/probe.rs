@@ -187,6 +187,7 @@ impl Surveys {
             BundleKind::Auto => "auto",
             BundleKind::Batch => "batch",
             BundleKind::Transaction => "transaction",
+            BundleKind::Collection => "collection",
         };
         let (bundle_max, transaction) = survey.habits.now();
         Shown {
@@ -198,7 +199,12 @@ impl Surveys {
             credential: survey.prober.credential(),
             known,
             bundle_max,
-            travels: if transaction { "transaction" } else { "batch" }.into(),
+            travels: match (bundle, transaction) {
+                ("collection", _) => "collection",
+                (_, true) => "transaction",
+                (_, false) => "batch",
+            }
+            .into(),
         }
     }
 }
@@ -261,7 +267,7 @@ fn conflicts(settings: &FhirSettings, known: &Known) -> Vec<Conflict> {
         }
     }
     let kind = match settings.bundle {
-        BundleKind::Auto => None,
+        BundleKind::Auto | BundleKind::Collection => None,
         BundleKind::Batch => written.and_then(|w| w.batch.as_ref()),
         BundleKind::Transaction => written.and_then(|w| w.transaction.as_ref()),
     };

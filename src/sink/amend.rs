@@ -38,7 +38,7 @@ struct Resource {
 impl FhirSink {
     /// What became of it, where the usual way was refused; that refusal, where this way is none either.
     pub(super) async fn take_back(&self, reading: &Reading, scope: &Scope, refused: Outcome) -> Outcome {
-        if self.write != Write::ConditionalCreate || !reading.is_withdrawal() {
+        if self.write != Write::ConditionalCreate || !reading.is_withdrawal() || self.sends_documents() {
             return refused;
         }
         match self.found_and_updated(reading, scope).await {

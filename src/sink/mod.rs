@@ -5,6 +5,7 @@
 
 mod amend;
 mod answer;
+pub mod claims;
 pub mod deliver;
 pub mod fhir;
 pub mod http;
@@ -13,6 +14,7 @@ pub mod mllp;
 pub mod nats;
 pub mod ndjson;
 mod pace;
+mod places;
 pub mod probe;
 pub mod smart;
 pub mod webhook;
@@ -33,6 +35,7 @@ use crate::clock::{Clock, Stamp};
 use crate::config::{DestinationSettings, GatewayId};
 use crate::custody::{Item, ItemId, Lane, Outcome, Payload, Why};
 use crate::fault::Explain;
+use crate::mapping::MappingError;
 use crate::reading::{Reading, ReadingKey};
 use crate::secret::SecretError;
 
@@ -190,6 +193,9 @@ pub enum SinkError {
     /// Correct the URL or the certificates.
     #[error(transparent)]
     Http(#[from] http::HttpError),
+    /// Correct the table of codes and units.
+    #[error(transparent)]
+    Mapping(#[from] MappingError),
     /// Correct the addresses, certificates or credential.
     #[error(transparent)]
     Reach(#[from] crate::nats::link::ReachError),
@@ -216,6 +222,7 @@ impl Explain for SinkError {
     fn code(&self) -> &'static str {
         match self {
             Self::Http(e) => e.code(),
+            Self::Mapping(e) => e.code(),
             Self::Reach(e) => e.code(),
             Self::Auth(e) => e.code(),
             Self::Secret(_) => "WL-F105",
@@ -226,6 +233,7 @@ impl Explain for SinkError {
     fn remedy(&self) -> &'static str {
         match self {
             Self::Http(e) => e.remedy(),
+            Self::Mapping(e) => e.remedy(),
             Self::Reach(e) => e.remedy(),
             Self::Auth(e) => e.remedy(),
             Self::Secret(_) => "Give a file that only the gateway's user can read (mode 0600) and that is not empty.",

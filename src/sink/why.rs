@@ -97,6 +97,7 @@ impl Explain for Trouble {
             Self::Refused { .. } => "WL-F011",
             Self::Doubled => "WL-F012",
             Self::Conflict => "WL-F013",
+            Self::Unmappable(crate::fhir::Unmappable::Uncoded) => "WL-T006",
             Self::Unmappable(_) => "WL-F014",
             Self::Auth(e) => e.code(),
             Self::File(_) => "WL-F015",
@@ -123,6 +124,9 @@ impl Explain for Trouble {
             Self::Unclear(_) => "Check that `url` is the base of a FHIR R4 server and that no proxy answers for it.",
             Self::Refused { .. } => "See `wardline explain` for what was sent; correct the cause and send it again.",
             Self::Doubled => "Remove the double at the destination.",
+            Self::Unmappable(crate::fhir::Unmappable::Uncoded) => {
+                "Give this vital sign a code in the destination's `mapping_file`, or set `uncoded = \"text\"`."
+            }
             Self::Unmappable(_) | Self::Hl7Unmappable(_) => "Correct the device's profile, patient or clock.",
             Self::Hl7Error(_) => "Ask the receiver's owner what the code means; correct the cause and send it again.",
             Self::Hl7Refused(_) => {

@@ -217,7 +217,12 @@ impl Story {
             client_key_file: None,
             token_file: None,
             auth: None,
-            us_core: true,
+            profile: None,
+            us_core: Default::default(),
+            phd: false,
+            devices: Default::default(),
+            uncoded: Default::default(),
+            mapping_file: None,
             alert_owner: None,
         };
         FhirSink::new(&settings, &"box".into()).unwrap().over(Arc::new(Way(self.world.clone())))
