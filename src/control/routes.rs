@@ -42,6 +42,7 @@ pub fn router(desk: Arc<Desk>) -> Router {
         .merge(super::inbox::routes())
         .merge(super::probe::routes())
         .merge(super::radio::routes())
+        .merge(super::technician::routes())
         .fallback(|| async { Fault::Missing("address") })
         .layer(DefaultBodyLimit::max(limits::CONTROL_BODY_BYTES_MAX))
         .with_state(desk)
@@ -218,7 +219,7 @@ async fn add_device(
     Extension(role): Extension<Role>,
     body: Result<Json<DeviceSettings>, JsonRejection>,
 ) -> Answer<Done> {
-    if !role.administers() {
+    if !role.serves_devices() {
         return Err(Fault::Forbidden);
     }
     let Json(device) = body.map_err(|e| Fault::Malformed(e.body_text()))?;
