@@ -136,6 +136,7 @@ reserve_mib = 1
 [[source]]
 kind = "bluetooth"
 name = "radio"
+stream_period_s = 0
 [[destination]]
 kind = "fhir"
 name = "centre"
