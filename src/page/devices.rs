@@ -198,5 +198,5 @@ fn strength(rssi: i16) -> String {
         -80.. => "fair",
         _ => "weak",
     };
-    format!("{word} ({rssi} dBm)")
+    format!("{word} ({}{} dBm)", if rssi < 0 { "−" } else { "" }, rssi.unsigned_abs())
 }

@@ -421,7 +421,8 @@ fn key(desk: &Desk) -> String {
 async fn the_devices_are_shown_to_whoever_sees_the_page_and_foreign_text_stays_text() {
     let (status, head, html) = ask(technicians_desk(), "GET /devices HTTP/1.1\r\nHost: HOST", "").await;
     assert_eq!(status, 200);
-    for text in ["&lt;i&gt;UA-651BLE", "WL-S064", "64 %", "fair (-71 dBm)", "Polar H10", "no profile reads it", "Ada"] {
+    for text in ["&lt;i&gt;UA-651BLE", "WL-S064", "64 %", "fair (−71 dBm)", "Polar H10", "no profile reads it", "Ada"]
+    {
         assert!(html.contains(text), "{text}: {html}");
     }
     assert!(!html.contains("<i>UA") && !html.contains("{people}") && !html.contains("{gateway}"));
