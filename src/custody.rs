@@ -107,6 +107,11 @@ impl Why {
         Self { code: code.into(), text: text.into() }
     }
 
+    /// Whether the destination may have the item all the same. Not where nothing was sent.
+    pub fn may_have_arrived(&self) -> bool {
+        !["WL-F001", "WL-F003"].contains(&&*self.code)
+    }
+
     /// Whether a destination that is unwell failed on what it was sent, which may be the item's doing. Else it is away,
     /// full, or wants another credential, and no item is suspected for it.
     pub fn may_be_the_items(&self) -> bool {

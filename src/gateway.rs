@@ -5,6 +5,7 @@
 
 #[doc(hidden)]
 pub mod bare;
+mod charts;
 mod core;
 mod inbox;
 mod orders;

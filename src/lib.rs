@@ -4,6 +4,8 @@
 
 // Leaves: know nobody but each other.
 pub mod alarm;
+pub mod amendment;
+pub mod association;
 pub mod capture;
 pub mod clock;
 pub mod custody;

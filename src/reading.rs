@@ -9,6 +9,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::amendment::Amendment;
+use crate::association::Unassigned;
 use crate::clock::Stamp;
 use crate::decimal::Decimal;
 use crate::unit::Unit;
@@ -406,6 +408,12 @@ pub struct Reading {
     /// From the device's memory: may be old, never pages as "now".
     #[serde(default)]
     pub stored: bool,
+    /// Why it is nobody's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unassigned: Option<Unassigned>,
+    /// What it corrects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub amendment: Option<Arc<Amendment>>,
 }
 
 impl Reading {

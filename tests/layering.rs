@@ -14,7 +14,20 @@ use std::path::{Path, PathBuf};
 
 /// The words of the house: they know each other only.
 const LEAVES: &[&str] = &[
-    "alarm", "capture", "clock", "custody", "decimal", "fault", "limits", "probed", "reading", "secret", "tls", "unit",
+    "alarm",
+    "amendment",
+    "association",
+    "capture",
+    "clock",
+    "custody",
+    "decimal",
+    "fault",
+    "limits",
+    "probed",
+    "reading",
+    "secret",
+    "tls",
+    "unit",
     "vital",
 ];
 

@@ -1,12 +1,12 @@
 //! `wardline devices`: which device belongs to whom; add or change one while the gateway runs.
 #![allow(clippy::print_stdout)]
 
-use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use anyhow::bail;
 use serde_json::value::RawValue;
 
+use super::assign::{self, HandOut};
 use super::remote::Remote;
 use super::text::{self, Table};
 use super::{pairing, record};
@@ -15,7 +15,7 @@ use crate::config::DeviceSettings;
 use crate::control::radio::{Peripheral, RadioState};
 use crate::control::technician::Link;
 use crate::control::view::Status;
-use crate::reading::{DeviceId, PatientId};
+use crate::reading::DeviceId;
 
 /// Arguments of `wardline devices`.
 #[derive(clap::Args)]
@@ -74,6 +74,13 @@ struct Add {
     /// Zone of its clock, if it is not the gateway's.
     #[arg(long, value_name = "IANA NAME")]
     time_zone: Option<String>,
+    /// Hand-out: an instant, an age (2h, 3d), or `ever` where nobody else had it before. What it stored before is not taken
+    /// for this patient's.
+    #[arg(long, value_name = "WHEN", default_value = "now")]
+    since: String,
+    /// Who says so.
+    #[arg(long, value_name = "NAME")]
+    by: Option<String>,
     #[command(flatten)]
     remote: Remote,
 }
@@ -203,25 +210,14 @@ pub(super) fn radio(radio: &RadioState, now: Stamp) -> String {
 }
 
 fn add(add: &Add) -> anyhow::Result<ExitCode> {
-    let patient = PatientId::new(&add.patient);
-    let known: Vec<DeviceSettings> = add.remote.ask(async |client| client.get("/v1/devices", &[]).await)?;
-    let before = known.into_iter().find(|d| *d.id.0 == *add.id);
-    let time_zone = add.time_zone.clone().or(before.as_ref().and_then(|d| d.time_zone.clone()));
-    let (patient, slots) = match add.slot {
-        None => (Some(patient), BTreeMap::new()),
-        Some(slot) => {
-            let mut slots = before.map(|d| d.slots).unwrap_or_default();
-            slots.insert(slot.to_string(), patient);
-            (None, slots)
-        }
-    };
-    let device = DeviceSettings { id: DeviceId(add.id.as_str().into()), patient, slots, time_zone };
-    let raw: Box<RawValue> = add.remote.ask(async |client| client.post("/v1/devices", &device).await)?;
+    let (device, patient, time_zone) = (&*add.id, Some(&*add.patient), add.time_zone.as_deref());
+    let to = HandOut { device, patient, slot: add.slot, since: &add.since, time_zone };
+    let raw = assign::hand(&add.remote, &to, add.by.as_deref().unwrap_or("administrator"))?;
     if add.remote.json {
         println!("{raw}");
     } else {
         println!(
-            "{}: in force with its next message. Earlier readings of it that are nobody's: `wardline inbox`.",
+            "{}: in force with its next message. Earlier readings of it that are nobody's: `wardline unassigned`.",
             add.id
         );
     }

@@ -5,8 +5,10 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod alerts;
+mod assign;
 mod backup;
 mod check;
+mod correct;
 mod custody;
 mod decode;
 mod demo;
@@ -31,6 +33,7 @@ mod run;
 mod status;
 mod storage;
 mod text;
+mod unassigned;
 
 /// Edge gateway for remote patient monitoring.
 #[derive(Parser)]
@@ -74,6 +77,12 @@ enum Command {
     Destination(destination::Args),
     /// Which device belongs to whom.
     Devices(devices::Args),
+    /// Hand a device to a patient, take it back, see who had it when.
+    Assign(assign::Args),
+    /// Readings that are nobody's: why, and whose they are.
+    Unassigned(unassigned::Args),
+    /// Readings that were sent and are wrong: take them back everywhere, and send the right ones.
+    Correct(correct::Args),
     /// Firmware profiles: list, show, test.
     Profile(profile::Args),
     /// Run a capture of a device through a gateway that is thrown away.
@@ -107,6 +116,9 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Inbox(args) => inbox::run(&args),
         Command::Destination(args) => destination::run(&args),
         Command::Devices(args) => devices::run(&args),
+        Command::Assign(args) => assign::run(&args),
+        Command::Unassigned(args) => unassigned::run(&args),
+        Command::Correct(args) => correct::run(&args),
         Command::Profile(args) => profile::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Decode(args) => decode::run(&args),

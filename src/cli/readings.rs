@@ -64,7 +64,7 @@ fn state(row: &Row) -> String {
 }
 
 /// `12h` ago, or an instant.
-fn instant(text: &str) -> anyhow::Result<jiff::Timestamp> {
+pub(super) fn instant(text: &str) -> anyhow::Result<jiff::Timestamp> {
     if let Ok(instant) = text.parse() {
         return Ok(instant);
     }

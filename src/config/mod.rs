@@ -189,6 +189,9 @@ pub struct DeviceSettings {
     /// Patients by user slot, for a shared device.
     #[serde(default)]
     pub slots: std::collections::BTreeMap<String, PatientId>,
+    /// Hand-out: since when it is with them; what it stored before is not taken for theirs. Default: nobody else ever had it.
+    #[serde(default)]
+    pub since: Option<jiff::Timestamp>,
     /// Zone of this device's clock, if it is not the gateway's.
     #[serde(default)]
     pub time_zone: Option<String>,

@@ -126,6 +126,20 @@ impl Client {
         self.answer(request.body(body)).await
     }
 
+    /// Commands with a question.
+    pub async fn post_with<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        let mut url = reqwest::Url::parse("http://wardline").map_err(|e| ClientError::NotUnderstood(e.to_string()))?;
+        url.set_path(path);
+        url.query_pairs_mut().extend_pairs(query);
+        let body = serde_json::to_vec(body).map_err(|e| ClientError::NotUnderstood(e.to_string()))?;
+        self.answer(self.http.post(url).header("content-type", "application/json").body(body)).await
+    }
+
     /// An order whose answer comes piece by piece; `take` is given each as it comes.
     pub async fn listen(
         &self,

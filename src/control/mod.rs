@@ -18,6 +18,7 @@ use crate::reading::{PatientId, ReadingKey};
 use crate::telemetry::Watchdog;
 
 pub mod access;
+pub mod charts;
 pub mod client;
 mod health;
 pub mod inbox;
@@ -54,6 +55,8 @@ pub struct Desk {
     pub orders: Arc<dyn Orders>,
     /// What is stuck.
     pub inbox: Arc<dyn inbox::Inbox>,
+    /// Whose chart a reading belongs to.
+    pub charts: Arc<dyn charts::Charts>,
     /// What is known of the destinations.
     pub probes: Arc<dyn probe::Probes>,
     /// One for each source.
@@ -77,8 +80,8 @@ pub type Probe = Box<dyn Fn() -> view::Link + Send + Sync>;
 pub trait Orders: Send + Sync {
     /// A person takes an alert.
     fn acknowledge(&self, id: AlertId, by: String) -> BoxFuture<'_, Result<(), Fault>>;
-    /// A device joins, or gets another holder: kept in the journal, in force with the next frame.
-    fn add_device(&self, device: DeviceSettings) -> BoxFuture<'_, Result<(), Fault>>;
+    /// A device joins, or gets another holder, as somebody says: kept in the journal, in force with the next frame.
+    fn add_device(&self, device: DeviceSettings, by: String) -> BoxFuture<'_, Result<(), Fault>>;
 }
 
 /// Read-only sight of the journal. Blocking: the handlers call it off the runtime's thread.

@@ -117,7 +117,8 @@ fn body<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, Fault> {
 
 /// A device's id that is one of Bluetooth.
 fn named(which: Which) -> Result<DeviceId, Fault> {
-    let device = DeviceSettings { id: which.device, patient: None, slots: BTreeMap::new(), time_zone: None };
+    let device =
+        DeviceSettings { id: which.device, patient: None, slots: BTreeMap::new(), since: None, time_zone: None };
     match check_device(&device).into_iter().next() {
         Some(finding) => Err(Fault::Refused(finding.to_string())),
         None if !device.id.0.starts_with("ble:") => Err(Fault::Refused("this is no Bluetooth device".into())),

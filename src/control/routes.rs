@@ -39,6 +39,7 @@ pub fn router(desk: Arc<Desk>) -> Router {
         .route("/v1/storage", get(storage))
         .route("/v1/backup", get(backup))
         .route("/v1/devices", get(devices).post(add_device))
+        .merge(super::charts::routes())
         .merge(super::inbox::routes())
         .merge(super::probe::routes())
         .merge(super::radio::routes())
@@ -214,14 +215,23 @@ async fn devices(State(desk): Shared, _role: Extension<Role>) -> Answer<Vec<Devi
     read(&desk, |records| records.devices()).await.map(Json)
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct By {
+    by: Option<String>,
+}
+
 async fn add_device(
     State(desk): Shared,
     Extension(role): Extension<Role>,
+    query: Result<Query<By>, QueryRejection>,
     body: Result<Json<DeviceSettings>, JsonRejection>,
 ) -> Answer<Done> {
     if !role.serves_devices() {
         return Err(Fault::Forbidden);
     }
+    let Query(By { by }) = query.map_err(|e| Fault::Malformed(e.body_text()))?;
+    let by = by.map_or_else(|| Ok(if role.administers() { "administrator" } else { "technician" }.to_owned()), |by| super::inbox::name(&by))?;
     let Json(device) = body.map_err(|e| Fault::Malformed(e.body_text()))?;
     if let Some(finding) = check_device(&device).into_iter().next() {
         return Err(Fault::Refused(finding.to_string()));
@@ -229,7 +239,7 @@ async fn add_device(
     if device.patient.iter().chain(device.slots.values()).any(|p| !desk.patients.contains(p)) {
         return Err(Fault::Refused("its patient is not one of this box".into()));
     }
-    in_time(desk.orders.add_device(device)).await
+    in_time(desk.orders.add_device(device, by)).await
 }
 
 /// An order was carried out.

@@ -66,7 +66,7 @@ impl Orders for Crew {
     fn acknowledge(&self, id: AlertId, _by: String) -> BoxFuture<'_, Result<(), Fault>> {
         Box::pin(async move { if &*id.0 == "a1" { Ok(()) } else { Err(Fault::Missing("open alert")) } })
     }
-    fn add_device(&self, device: DeviceSettings) -> BoxFuture<'_, Result<(), Fault>> {
+    fn add_device(&self, device: DeviceSettings, _by: String) -> BoxFuture<'_, Result<(), Fault>> {
         let bad = &*device.id.0 == "mqtt:bad";
         Box::pin(async move { if bad { Err(Fault::Refused("no such patient".into())) } else { Ok(()) } })
     }
@@ -108,6 +108,7 @@ fn desk(clock: Clock) -> Arc<Desk> {
         alerts,
         orders: Arc::new(Crew),
         inbox: Arc::new(super::inbox::Empty),
+        charts: Arc::new(super::charts::Empty),
         probes: Arc::new(super::probe::Unknown),
         sources: vec![link("ward", view::LinkState::Up)],
         destinations: vec![link("centre", view::LinkState::Down)],

@@ -66,6 +66,20 @@ pub fn single(reading: &Reading, scope: &Scope, write: Write) -> Result<Single, 
     Ok(Single { target, body })
 }
 
+/// The same as an update of what a server has under this id.
+pub fn single_at(reading: &Reading, scope: &Scope, id: &str) -> Result<Single, Unmappable> {
+    let mut body = Vec::with_capacity(1_500);
+    observation::write(reading, scope, &Identity::of(reading)?, Some(id), &mut body)?;
+    Ok(Single { target: Target::put(format!("Observation/{id}")), body })
+}
+
+/// The same where a server has nothing of it.
+pub fn single_new(reading: &Reading, scope: &Scope) -> Result<Single, Unmappable> {
+    let (mut body, identity) = (Vec::with_capacity(1_500), Identity::of(reading)?);
+    observation::write(reading, scope, &identity, None, &mut body)?;
+    Ok(Single { target: Target::create("Observation", Identity::system(), identity.value()), body })
+}
+
 /// Appends the Observation and says where it goes. On an error nothing is appended.
 pub(super) fn put_observation(
     out: &mut Vec<u8>,
@@ -77,7 +91,12 @@ pub(super) fn put_observation(
     match write {
         Write::ConditionalCreate => {
             observation::write(reading, scope, &identity, None, out)?;
-            Ok(Target::create("Observation", Identity::system(), identity.value()))
+            let (system, value) = (Identity::system(), identity.value());
+            Ok(match reading.is_withdrawal() {
+                false => Target::create("Observation", system, value),
+                // A conditional update: of what is there, or in its place where it is not there yet.
+                true => Target::put(format!("Observation?identifier={system}|{value}")),
+            })
         }
         Write::Update => {
             let id = identity.resource_id();

@@ -40,6 +40,8 @@ pub(crate) fn reading(vital: &str) -> Reading {
         quality: Vec::new(),
         site: None,
         stored: false,
+        unassigned: None,
+        amendment: None,
     }
 }
 

@@ -39,7 +39,7 @@ impl Identity {
             }
         };
         time(&mut out, reading);
-        let (half, _) = reading.key.0.split_at(8);
+        let (half, _) = reading.known_as().0.split_at(8);
         let half = half.iter().fold(0u64, |half, octet| half << 8 | u64::from(*octet));
         let _ = write!(out, "-{half:016x}");
         Ok(Self(out))

@@ -14,7 +14,7 @@ mod task;
 mod types;
 
 pub use alert::{AlertResources, Pointer};
-pub use bundle::{Bundle, Kind, Single, Target, Write, single};
+pub use bundle::{Bundle, Kind, Single, Target, Write, single, single_at, single_new};
 pub use device::{GATEWAY_EXTENSION, GATEWAY_SYSTEM};
 pub use identity::{Clue, Identity, alert_id};
 pub use observation::{Scope, write as write_observation};

@@ -171,7 +171,11 @@ pub fn write(
         meta: &common.meta,
         extension: [ReferenceExtension { url: GATEWAY_EXTENSION, value: gateway(&scope.gateway) }],
         identifier: [Identifier { system: Identity::system(), value: identity.value() }],
-        status: if labels.preliminary { "preliminary" } else { "final" },
+        status: match labels.preliminary {
+            _ if reading.is_withdrawal() => "entered-in-error",
+            true => "preliminary",
+            false => "final",
+        },
         category: &common.category,
         code: &common.code,
         subject: Reference::to(patient),

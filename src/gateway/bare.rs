@@ -14,7 +14,7 @@ use super::outbox::Debts;
 pub use super::outbox::Evidence;
 use super::pipeline::{Inbox, Pipeline};
 use super::quota::Quota;
-use super::start::{Links, Way, creditor, failed, feel, recover};
+use super::start::{Links, Start, Way, creditor, failed, feel, recover};
 use super::{Extra, Tasks, Work};
 use crate::alert::Engine;
 use crate::alert::notify::Signal;
@@ -63,7 +63,7 @@ impl Bare {
         let Self { config, clock, journal, catalogue, engine, destinations, evidence, dice, sources, patience } = self;
         let (journal, before) = journal;
         let (mut inflow, mut outflow, outflow_stop) = (Tasks::new(), Tasks::new(), CancellationToken::new());
-        let (core, ended, _) = recover(&config, before, &clock, &catalogue, engine);
+        let Start { core, ended, .. } = recover(&config, before, &clock, &catalogue, engine);
         let (frames, arriving) = mpsc::channel(limits::FRAMES_WAITING_MAX);
         let (orders, ordered) = mpsc::channel(limits::ORDERS_WAITING_MAX);
         let (found, technical) = mpsc::channel(limits::CONDITIONS_WAITING_MAX);

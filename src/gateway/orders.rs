@@ -13,7 +13,7 @@ use crate::control::{Fault, Orders};
 use crate::journal::JournalError;
 use crate::journal::inbox::Cause;
 use crate::profile::Decoder;
-use crate::reading::Frame;
+use crate::reading::{Frame, Reading};
 
 /// Longer than this a person does not wait; the order may still be carried out.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
@@ -23,7 +23,9 @@ pub(super) enum Order {
     /// A person takes an alert.
     Acknowledge { id: AlertId, by: String, answer: oneshot::Sender<Result<(), AlertError>> },
     /// A device joins, or gets another holder.
-    AddDevice { device: DeviceSettings, answer: oneshot::Sender<Result<(), JournalError>> },
+    AddDevice { device: DeviceSettings, by: String, answer: oneshot::Sender<Result<(), JournalError>> },
+    /// A person said whose these readings are: what they tell of people is known from now on.
+    Learn(Vec<Reading>),
     /// Frames of the inbox, to be decoded by this decoder: how many became readings.
     Redo {
         cause: Cause,
@@ -62,8 +64,8 @@ impl Orders for Window {
         self.ask(Order::Acknowledge { id, by, answer }, wait, refuse).boxed()
     }
 
-    fn add_device(&self, device: DeviceSettings) -> BoxFuture<'_, Result<(), Fault>> {
+    fn add_device(&self, device: DeviceSettings, by: String) -> BoxFuture<'_, Result<(), Fault>> {
         let (answer, wait) = oneshot::channel();
-        self.ask(Order::AddDevice { device, answer }, wait, |e| Fault::Refused(e.to_string())).boxed()
+        self.ask(Order::AddDevice { device, by, answer }, wait, |e| Fault::Refused(e.to_string())).boxed()
     }
 }

@@ -204,15 +204,25 @@ impl Pipeline {
                 }
                 Err(e) => drop(answer.send(Err(e))),
             },
-            Order::AddDevice { device, answer } => {
-                self.core.intake.register(&device);
+            Order::AddDevice { device, by, answer } => {
+                let held = self.core.intake.hand(&device, self.clock.now().wall_ms, &by);
                 super::radio::know(&self.known, &device);
                 let journal = self.journal.clone();
                 in_flight.push(Box::pin(async move {
-                    drop(answer.send(journal.save_device(device).await));
+                    // Who holds it first: a device that is known and nobody's binds nothing.
+                    let kept = match held {
+                        Some(held) => journal.redress(Act::Hold(vec![held])).await.map(drop),
+                        None => Ok(()),
+                    };
+                    let kept = match kept {
+                        Ok(()) => journal.save_device(device).await,
+                        Err(e) => Err(e),
+                    };
+                    drop(answer.send(kept));
                     (Arc::default(), Vec::new(), Ok(Vec::new()))
                 }));
             }
+            Order::Learn(readings) => readings.iter().for_each(|reading| self.core.intake.learn(reading)),
             Order::Redo { cause, by, frames, mut decoder, answer } => {
                 let now = self.clock.now();
                 let (mut arrivals, mut events) = (Vec::new(), Vec::new());

@@ -189,7 +189,7 @@ fn stage(folder: &FilePath, to: &FilePath, profiles: Option<PathBuf>, settings: 
     let known = of_box.and_then(|c| c.patients.iter().find(|p| p.reference == settings.patient).cloned());
     config.patients = vec![known.unwrap_or(patient)];
     let (id, patient) = (DeviceId(replay::DEVICE.into()), Some(settings.patient.clone()));
-    config.devices = vec![DeviceSettings { id, patient, slots: BTreeMap::new(), time_zone: None }];
+    config.devices = vec![DeviceSettings { id, patient, slots: BTreeMap::new(), since: None, time_zone: None }];
     config.gateway.profiles = profiles;
     if let Some(of_box) = of_box {
         config.gateway.time_zone.clone_from(&of_box.gateway.time_zone);

@@ -16,11 +16,12 @@ use super::outbox::{self, Debts};
 use super::pipeline::{Inbox, Pipeline, Technical};
 use super::probe::{self, Surveys};
 use super::quota::Quota;
-use super::{Extra, Failed, Tasks, records, watch};
+use super::{Extra, Failed, Tasks, charts, records, watch};
 use crate::alarm::{AlertEvent, Priority};
 use crate::alert::notify::Signal;
 use crate::alert::ruleset::{RuleError, Rules};
 use crate::alert::{Engine, Input};
+use crate::association::Held;
 use crate::clock::Clock;
 use crate::config::{Config, DeviceSettings, SourceSettings};
 use crate::control::Desk;
@@ -30,7 +31,7 @@ use crate::control::view::{Link, LinkState};
 use crate::custody::{Creditor, Why};
 use crate::intake::Intake;
 use crate::intake::stream::Streams;
-use crate::journal::{Journal, JournalError, KeyError, OpenError, Recovered, Salvaged, Vault};
+use crate::journal::{Act, Journal, JournalError, KeyError, OpenError, Recovered, Salvaged, Vault};
 use crate::limits;
 use crate::page::{Page, PageError};
 use crate::profile::{Catalogue, Decoder, ProfileError};
@@ -68,6 +69,9 @@ pub enum StartError {
     /// See the journal's own remedy.
     #[error(transparent)]
     Journal(#[from] OpenError),
+    /// See the journal's own remedy.
+    #[error(transparent)]
+    Disk(#[from] JournalError),
     /// Correct the destination.
     #[error("destination `{0}`: {1}")]
     Sink(String, SinkError),
@@ -92,6 +96,7 @@ impl crate::fault::Explain for StartError {
             Self::Rules(_) => "WL-A001",
             Self::Key(e) => e.code(),
             Self::Journal(e) => e.code(),
+            Self::Disk(e) => e.code(),
             Self::Sink(_, e) => e.code(),
             Self::Source(_, e) => e.code(),
             Self::Heartbeat(e) => e.code(),
@@ -105,6 +110,7 @@ impl crate::fault::Explain for StartError {
             Self::Rules(_) => "Correct the rules and run `wardline check`.",
             Self::Key(e) => e.remedy(),
             Self::Journal(e) => e.remedy(),
+            Self::Disk(e) => e.remedy(),
             Self::Sink(_, e) => e.remedy(),
             Self::Source(_, e) => e.remedy(),
             Self::Heartbeat(e) => e.remedy(),
@@ -167,7 +173,10 @@ impl Parts {
         let patience = telemetry::starting();
         let (journal, before) = Journal::open(&vault, &config.journal, &creditors, options.clock.clone())?;
         drop(patience);
-        let (core, ended, before) = recover(&config, before, &options.clock, &catalogue, engine);
+        let Start { core, ended, devices: before, held } = recover(&config, before, &options.clock, &catalogue, engine);
+        if !held.is_empty() {
+            journal.redress(Act::Hold(held)).await?;
+        }
         let (signal, heartbeat) = (Signal::default(), heartbeat.transpose()?);
         Ok(Self { config, options, catalogue, core, ended, signal, before, journal, sinks, heartbeat, sockets, page })
     }
@@ -220,8 +229,8 @@ impl Parts {
             links.destination(way, &clock, inflow, (outflow, outflow_stop));
         }
         let records = records::of(&config, &journal);
-        let office =
-            Office::new(&config, &clock, &journal, records.clone(), catalogue, orders.clone(), surveys.clone());
+        let cabinet = charts::Cabinet::new(&config, &clock, &journal, catalogue.clone(), orders.clone());
+        let office = Office::new(&config, &clock, &journal, catalogue, orders.clone(), surveys.clone());
         let (watched, found) = (office.clone(), links.found.clone());
         inflow.spawn(async move {
             notice::run(watched, found).await;
@@ -234,6 +243,7 @@ impl Parts {
             patients: config.patients.iter().map(|p| p.reference.clone()).collect(),
             records,
             inbox: Arc::new(Counter(office)),
+            charts: Arc::new(charts::Counter(cabinet)),
             probes: Arc::new(probe::Desk(surveys)),
             alerts: signal.watch(),
             orders: Arc::new(Window(orders)),
@@ -283,6 +293,17 @@ pub(super) async fn feel(journal: Journal, pulse: Pulse, stop: CancellationToken
     }
 }
 
+/// What a start begins with.
+pub(super) struct Start {
+    pub(super) core: Core,
+    /// Alert events of the start itself, to be committed first.
+    pub(super) ended: Vec<AlertEvent>,
+    /// Devices that were added at run time.
+    pub(super) devices: Vec<DeviceSettings>,
+    /// Who holds which device by now, to be kept.
+    pub(super) held: Vec<Held>,
+}
+
 /// Takes over what was before.
 pub(super) fn recover(
     config: &Config,
@@ -290,9 +311,8 @@ pub(super) fn recover(
     clock: &Clock,
     catalogue: &Arc<Catalogue>,
     mut engine: Engine,
-) -> (Core, Vec<AlertEvent>, Vec<DeviceSettings>) {
-    let mut intake = Intake::new(config, before.run);
-    before.devices.iter().for_each(|d| intake.register(d));
+) -> Start {
+    let (intake, held) = intake(config, &before, clock);
     let mut first = engine.restore(clock.now(), before.open_alerts, &before.recent);
     if let Some(Salvaged { readings, damaged, cut_short, kept, .. }) = before.salvaged {
         let more = if cut_short { ". Not all of it was searched: more readings may be in it" } else { "" };
@@ -309,7 +329,24 @@ pub(super) fn recover(
         SourceSettings::Mqtt(_) => None,
     });
     let streams = Streams::new(streams.collect());
-    (Core { decoder: Decoder::new(catalogue.clone()), intake, engine, streams }, first, before.devices)
+    let core = Core { decoder: Decoder::new(catalogue.clone()), intake, engine, streams };
+    Start { core, ended: first, devices: before.devices, held }
+}
+
+/// Devices with who holds them, and what is new about that. What people said at run time stands before the configuration.
+fn intake(config: &Config, before: &Recovered, clock: &Clock) -> (Intake, Vec<Held>) {
+    let mut intake = Intake::new(config, before.run);
+    // A clock that was not set yet must not date a hand-over before what is stored already.
+    let at_ms = clock.now().wall_ms.max(before.newest_ms.unwrap_or(i64::MIN));
+    let later = |d: &DeviceSettings| before.devices.iter().any(|b| b.id == d.id);
+    let configured = config.devices.iter().filter(|d| !later(d)).map(|d| (d, "configuration"));
+    let mut new = Vec::new();
+    for (device, by) in configured.chain(before.devices.iter().map(|d| (d, "technician"))) {
+        let past = before.held.iter().find(|h| h.device == device.id);
+        new.extend(intake.take_over(device, past.map(|h| h.history.clone()).unwrap_or_default(), at_ms, by));
+    }
+    before.recent.iter().for_each(|reading| intake.learn(reading));
+    (intake, new)
 }
 
 pub(super) fn creditor(name: &Arc<str>, sink: &Sink) -> Creditor {

@@ -5,6 +5,7 @@
 
 mod attribution;
 mod identity;
+pub mod likeness;
 pub mod stream;
 mod time;
 
@@ -12,17 +13,21 @@ use std::collections::HashMap;
 
 use jiff::tz::TimeZone;
 
+use crate::association::{Held, History, Unassigned};
 use crate::config::{Config, DeviceSettings};
+use crate::intake::likeness::Likeness;
 use crate::profile::Decoded;
-use crate::reading::{Delivery, DeviceId, Draft, Frame, Quality, Reading, is_plausible};
+use crate::reading::{Delivery, DeviceId, Draft, Frame, PatientId, Quality, Reading, is_plausible};
 
 /// What the gateway knows of its devices, and the zone in which they tell the time.
 pub struct Intake {
     zone: TimeZone,
     devices: HashMap<DeviceId, Device>,
+    likeness: Likeness,
     run: u64,
 }
 
+#[derive(Default)]
 struct Device {
     holders: attribution::Holders,
     zone: Option<TimeZone>,
@@ -41,16 +46,40 @@ impl Intake {
     /// Devices and zone of the configuration; `run` is of this start of the process alone, so that keys of undated readings never repeat.
     pub fn new(config: &Config, run: u64) -> Self {
         let zone = TimeZone::get(&config.gateway.time_zone).unwrap_or(TimeZone::UTC);
-        let mut intake = Self { zone, devices: HashMap::new(), run };
-        config.devices.iter().for_each(|d| intake.register(d));
+        let mut intake = Self { zone, devices: HashMap::new(), likeness: Likeness::default(), run };
+        config.devices.iter().for_each(|d| drop(intake.hand(d, i64::MIN, "configuration")));
         intake
     }
 
-    /// Adds a device or replaces what is known of it. Takes effect with the next frame.
-    pub fn register(&mut self, device: &DeviceSettings) {
-        let zone = device.time_zone.as_deref().and_then(|z| TimeZone::get(z).ok());
-        let holders = attribution::Holders::new(device);
-        self.devices.insert(device.id.clone(), Device { holders, zone });
+    /// A device as it is now, with what the journal says of who held it. What must be kept of that, if anything is new.
+    pub fn take_over(&mut self, device: &DeviceSettings, past: History, now_ms: i64, by: &str) -> Option<Held> {
+        let known = Device { holders: attribution::Holders::new(past), zone: None };
+        self.devices.insert(device.id.clone(), known);
+        self.hand(device, now_ms, by)
+    }
+
+    /// Adds a device, or hands it to whom `device` says; its past stays. Takes effect with the next frame.
+    /// What must be kept, if anything is new.
+    pub fn hand(&mut self, device: &DeviceSettings, now_ms: i64, by: &str) -> Option<Held> {
+        let known = self.devices.entry(device.id.clone()).or_default();
+        known.zone = device.time_zone.as_deref().and_then(|z| TimeZone::get(z).ok());
+        let changed = known.holders.hand(device, now_ms, by);
+        changed.then(|| Held { device: device.id.clone(), history: known.holders.history.clone() })
+    }
+
+    /// A reading of before: what it tells of its device's users and of a person's weight.
+    pub fn learn(&mut self, reading: &Reading) {
+        if let Some(device) = self.devices.get_mut(&reading.device) {
+            device.holders.tells(reading.slot);
+        }
+        self.likeness.note(reading);
+    }
+
+    /// Whose a reading is that was nobody's, as things stand.
+    pub fn owner(&self, reading: &Reading) -> Result<PatientId, Unassigned> {
+        let known = self.devices.get(&reading.device).ok_or(Unassigned::NoHolder)?;
+        let patient = known.holders.bind(reading.slot, &reading.taken)?;
+        if self.likeness.contradicts(&patient, reading) { Err(Unassigned::UnlikeHolder) } else { Ok(patient) }
     }
 
     /// Whether a device is known here.
@@ -59,24 +88,23 @@ impl Intake {
     }
 
     /// The readings of a decoded frame.
-    pub fn take(&self, frame: &Frame, decoded: Decoded) -> Taken {
-        let known = self.devices.get(&decoded.device);
-        let zone = known.and_then(|d| d.zone.as_ref()).unwrap_or(&self.zone);
+    pub fn take(&mut self, frame: &Frame, decoded: Decoded) -> Taken {
+        let Decoded { device, profile, drafts, .. } = decoded;
+        let zone = self.devices.get(&device).and_then(|d| d.zone.as_ref()).unwrap_or(&self.zone).clone();
         let mut undated = false;
-        let mut readings = Vec::with_capacity(decoded.drafts.len());
-        for (index, draft) in decoded.drafts.into_iter().enumerate() {
+        let mut readings = Vec::with_capacity(drafts.len());
+        for (index, draft) in drafts.into_iter().enumerate() {
             let arrival = identity::Arrival { run: self.run, frame, index };
             undated |= identity::is_undated(&draft);
-            let key = identity::key(&decoded.device, &draft, &arrival);
-            let (taken, time_doubt) = time::resolve(&draft, frame, zone);
-            let patient = known.and_then(|d| d.holders.bind(draft.slot));
+            let key = identity::key(&device, &draft, &arrival);
+            let (taken, time_doubt) = time::resolve(&draft, frame, &zone);
             let quality = labels(&draft, time_doubt);
-            readings.push(Reading {
+            let mut reading = Reading {
                 key,
-                device: decoded.device.clone(),
-                profile: decoded.profile.clone(),
+                device: device.clone(),
+                profile: profile.clone(),
                 slot: draft.slot,
-                patient,
+                patient: None,
                 vital: draft.vital,
                 parts: draft.parts,
                 sequence: draft.sequence,
@@ -85,10 +113,31 @@ impl Intake {
                 site: draft.site,
                 // What waited and is dated by its device has an age of its own.
                 stored: draft.stored || (frame.delivery == Delivery::Waited && !taken.is_dated_by_device()),
-            });
+                unassigned: None,
+                amendment: None,
+            };
+            self.attribute(&mut reading);
+            readings.push(reading);
         }
         Taken { readings, undated }
     }
+
+    /// Binds it to its patient, or says why not.
+    fn attribute(&mut self, reading: &mut Reading) {
+        if let Some(device) = self.devices.get_mut(&reading.device) {
+            device.holders.tells(reading.slot);
+        }
+        match self.owner(reading) {
+            Ok(patient) => reading.patient = Some(patient),
+            Err(why) => reading.unassigned = Some(why),
+        }
+        self.likeness.note(reading);
+    }
+}
+
+/// Whose a reading is by who held its device.
+pub fn owner(history: &History, reading: &Reading) -> Result<PatientId, Unassigned> {
+    attribution::bind(history, reading.slot, &reading.taken)
 }
 
 /// The device's own labels and ours: implausible values and doubtful times.

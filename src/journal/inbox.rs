@@ -11,10 +11,11 @@ use rusqlite::{Connection, Row, params};
 
 use super::reader::{Entry, ReadError, Reader, entry, select};
 use crate::alarm::AlertEvent;
+use crate::association::Unassigned;
 use crate::clock::Stamp;
 use crate::custody::Why;
 use crate::limits;
-use crate::reading::{DeviceId, Frame, Path};
+use crate::reading::{DeviceId, Frame, Path, Reading};
 
 /// What kind of item is stuck.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -59,7 +60,8 @@ pub struct Cause {
     pub place: Arc<str>,
     /// Stable code.
     pub code: String,
-    /// One sentence, without numbers that differ from item to item. Unassigned: the device's user slot, if it has any.
+    /// One sentence, without numbers that differ from item to item. Unassigned: a word of `Unassigned`, and the device's user
+    /// slot, if it has any.
     pub reason: String,
 }
 
@@ -76,7 +78,19 @@ impl Cause {
 
     /// The user slot of an unassigned group.
     pub fn slot(&self) -> Option<u8> {
-        self.reason.strip_prefix("user slot ")?.parse().ok()
+        self.reason.split_once(", user slot ")?.1.parse().ok()
+    }
+
+    /// Why the readings of an unassigned group were nobody's when they came.
+    pub fn unassigned(&self) -> Option<Unassigned> {
+        Unassigned::parse(self.reason.split(',').next()?)
+    }
+
+    /// The group of a reading that is nobody's.
+    pub fn of_nobodys(reading: &Reading) -> Self {
+        let why = reading.unassigned.unwrap_or(Unassigned::NoHolder).word();
+        let reason = reading.slot.map_or_else(|| why.to_owned(), |slot| format!("{why}, user slot {slot}"));
+        Self { kind: Kind::Unassigned, place: reading.device.0.clone(), code: UNASSIGNED.into(), reason }
     }
 }
 
@@ -231,7 +245,7 @@ const FRAMES: &str = "SELECT channel.source, reject_code, reject_reason, count(*
     FROM frame INDEXED BY frame_stuck JOIN channel ON channel.id = frame.channel
     WHERE reject_code IS NOT NULL
     AND NOT EXISTS (SELECT 1 FROM discarded WHERE kind = 'undecodable' AND item = frame.id) GROUP BY 1, 2, 3";
-const NOBODYS: &str = "SELECT device.name, 'WL-O020', CASE WHEN slot IS NULL THEN '' ELSE 'user slot ' || slot END,
+const NOBODYS: &str = "SELECT device.name, 'WL-O020', coalesce(unassigned, 'no-holder') || CASE WHEN slot IS NULL THEN '' ELSE ', user slot ' || slot END,
     count(*), min(committed_ms), max(committed_ms)
     FROM reading INDEXED BY reading_nobodys JOIN device ON device.id = reading.device
     WHERE patient IS NULL
@@ -391,11 +405,12 @@ fn nobodys(conn: &Connection, cause: &Cause, after: i64, max: usize) -> rusqlite
     let sql = format!(
         "{} AND reading.id > ?3 AND NOT EXISTS (SELECT 1 FROM discarded WHERE kind = 'unassigned' AND item = reading.id)
          ORDER BY reading.id LIMIT ?4",
-        select("device.name = ?1 AND slot IS ?2 AND patient IS NULL")
+        select("device.name = ?1 AND slot IS ?2 AND patient IS NULL AND coalesce(unassigned, 'no-holder') = ?5")
     );
     let mut statement = conn.prepare(&sql)?;
     let most = i64::try_from(max).unwrap_or(i64::MAX);
-    let mut rows = statement.query(params![&*cause.place, cause.slot(), after, most])?;
+    let word = cause.unassigned().map_or("", Unassigned::word);
+    let mut rows = statement.query(params![&*cause.place, cause.slot(), after, most, word])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         let (id, at_ms) = (row.get(0)?, row.get(1)?);
@@ -430,6 +445,6 @@ mod tests {
         assert_eq!(cause("x").id(), cause("x").id());
         assert_ne!(cause("x").id(), cause("y").id());
         assert_eq!(cause("x").id().len(), 8);
-        assert_eq!(Cause { reason: "user slot 3".into(), ..cause("") }.slot(), Some(3));
+        assert_eq!(Cause { reason: "slot-unknown, user slot 3".into(), ..cause("") }.slot(), Some(3));
     }
 }

@@ -3,8 +3,10 @@
 //! Promises: what [`Journal::commit`] answered is on the disk; what was delivered stays settled; a failed sync is fatal.
 //! Must never: answer before the sync, retry a failed sync, or delete what is not settled.
 
+mod amend;
 pub mod backup;
 mod chain;
+mod charts;
 mod counts;
 mod days;
 #[doc(hidden)]
@@ -53,6 +55,7 @@ use std::thread::JoinHandle;
 use tokio::sync::{Notify, Semaphore, oneshot, watch};
 
 use crate::alarm::{Alert, AlertEvent};
+use crate::association::Held;
 use crate::clock::Clock;
 use crate::config::{DeviceSettings, JournalSettings};
 use crate::custody::{Creditor, Item, ItemId, Lane, Outcome};
@@ -62,6 +65,7 @@ use crate::reading::{Arrival, Reading};
 
 use disk::Disk;
 
+pub use amend::Correction;
 pub use counts::{Counts, Custody, Owed};
 pub use days::{Day, DayCounts};
 #[doc(hidden)]
@@ -141,6 +145,10 @@ pub struct Recovered {
     pub recent: Vec<Reading>,
     /// Devices that were added or changed at run time; they stand before the configuration's.
     pub devices: Vec<DeviceSettings>,
+    /// Who held which device when.
+    pub held: Vec<Held>,
+    /// When the newest reading was committed, milliseconds since 1970.
+    pub newest_ms: Option<i64>,
     /// A random number of this start: no other start has it, also not of a journal that was restored or begun anew.
     pub run: u64,
     /// The journal was damaged.

@@ -137,7 +137,10 @@ impl<'c> Shelf<'c> {
             if !settled.contains(id) {
                 let known = failed.entry(id).or_default();
                 known.tries = known.tries.max(number);
-                known.own += u32::from(Why { code: code.into(), text: String::new() }.may_be_the_items());
+                let why = Why { code: code.into(), text: String::new() };
+                known.own += u32::from(why.may_be_the_items());
+                // Not every attempt is kept.
+                known.sent |= why.may_have_arrived() || number >= limits::ATTEMPTS_KEPT_MAX;
             }
         }
         let queue = Queue::new(start, newest);
@@ -235,12 +238,20 @@ impl<'c> Shelf<'c> {
         Ok(entries)
     }
 
+    /// It is not owed any more.
+    pub(super) fn cover_one(&mut self, outbox: &mut Outbox, id: i64) -> rusqlite::Result<()> {
+        outbox.failed.remove(&id);
+        let mut one = Spans::default();
+        one.insert(id, id, drop);
+        self.cover(outbox, &one)
+    }
+
     /// What was settled is owed again, after so many attempts.
     pub(super) fn owe_again(&mut self, outbox: &mut Outbox, id: i64, attempts: u32) -> rusqlite::Result<()> {
         let mut changes = Vec::new();
         outbox.settled.remove(id, |change| changes.push(change));
         outbox.nobodys.remove(id, drop);
-        outbox.failed.insert(id, Failed { tries: attempts, own: attempts });
+        outbox.failed.insert(id, Failed { tries: attempts, own: attempts, sent: true });
         outbox.queue.look_again_from(id);
         self.write(outbox.destination, changes)
     }
@@ -290,12 +301,19 @@ struct Failed {
     tries: u32,
     /// Those that may be its own doing.
     own: u32,
+    /// One of them may have arrived all the same.
+    sent: bool,
 }
 
 impl Outbox {
     /// It is not owed: paid, refused, or never wanted.
     pub(super) fn is_settled(&self, id: i64) -> bool {
         id > self.owed_through || self.settled.contains(id)
+    }
+
+    /// It was sent, and nobody knows whether it is there.
+    pub(super) fn may_have_arrived(&self, id: i64) -> bool {
+        self.failed.get(&id).is_some_and(|f| f.sent)
     }
 
     /// Takes outcomes into memory, after their commit. Answers whether something may be due at once.
@@ -315,6 +333,7 @@ impl Outbox {
                     let known = self.failed.entry(id).or_default();
                     known.tries += 1;
                     known.own += u32::from(!*destination || why.may_be_the_items());
+                    known.sent |= why.may_have_arrived();
                     // One that fails again while others pass must not hold up its device's later readings.
                     due |= self.queue.retry(id, *after, attempts == 0, now);
                     if *destination {

@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params, params_from_iter};
 
-use super::row;
 use super::vault::{Key, Vault};
+use super::{amend, row};
 use crate::alarm::Alert;
+use crate::association::Held;
 use crate::config::DeviceSettings;
 use crate::fault::Explain;
 use crate::limits;
@@ -123,6 +124,11 @@ impl Reader {
 
     pub(super) fn key(&self) -> Option<&Key> {
         self.vault.key()
+    }
+
+    /// Who held which device when.
+    pub fn held(&self) -> Result<Vec<Held>, ReadError> {
+        self.with(amend::held)
     }
 
     pub(super) fn with<T>(&self, ask: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, ReadError> {

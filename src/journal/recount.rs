@@ -55,7 +55,8 @@ impl Reader {
             };
             let sql = format!(
                 "SELECT reading.id, {} FROM reading CROSS JOIN device ON device.id = reading.device
-                 WHERE reading.id > ?1 AND patient IS NOT NULL AND committed_ms BETWEEN ?2 AND ?3 ORDER BY reading.id",
+                 WHERE reading.id > ?1 AND patient IS NOT NULL AND committed_ms BETWEEN ?2 AND ?3
+                 AND NOT EXISTS (SELECT 1 FROM corrected WHERE corrected.reading = reading.id) ORDER BY reading.id",
                 row::COLUMNS
             );
             let mut walk = moment.prepare(&sql)?;
@@ -64,7 +65,7 @@ impl Reader {
             while let Some(line) = rows.next()? {
                 let id = line.get(0)?;
                 if desk.delivered(id)
-                    && let Some(reading) = row::read(line, 1)?
+                    && let Some(reading) = row::read(line, 1)?.filter(|r| !r.is_withdrawal())
                 {
                     found.push((id, reading));
                 }

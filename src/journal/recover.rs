@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::Recovered;
 use super::tally::{self, Tally};
-use super::{outbox, row, seal};
+use super::{amend, outbox, row, seal};
 use crate::clock::Stamp;
 use crate::custody::Creditor;
 use crate::limits;
@@ -64,7 +64,10 @@ pub(super) fn past(conn: &Connection, run: u64) -> rusqlite::Result<Recovered> {
     let mut open_alerts: Vec<_> =
         parsed(alerts.query([i64::try_from(limits::ALERTS_IN_MEMORY_MAX).unwrap_or(i64::MAX)])?)?;
     open_alerts.reverse();
-    Ok(Recovered { open_alerts, recent: recent(conn)?, devices: parsed(devices.query([])?)?, run, salvaged: None })
+    let newest = "SELECT committed_ms FROM reading ORDER BY id DESC LIMIT 1";
+    let newest_ms = conn.query_row(newest, [], |r| r.get(0)).optional()?;
+    let (recent, devices, held) = (recent(conn)?, parsed(devices.query([])?)?, amend::held(conn)?);
+    Ok(Recovered { open_alerts, recent, devices, held, newest_ms, run, salvaged: None })
 }
 
 fn parsed<T: serde::de::DeserializeOwned>(mut rows: rusqlite::Rows<'_>) -> rusqlite::Result<Vec<T>> {
@@ -78,14 +81,16 @@ fn parsed<T: serde::de::DeserializeOwned>(mut rows: rusqlite::Rows<'_>) -> rusql
 /// The newest of each patient (or unassigned device) and vital, oldest first.
 fn recent(conn: &Connection) -> rusqlite::Result<Vec<Reading>> {
     let mut newest = conn.prepare(&format!(
-        "SELECT {} FROM reading LEFT JOIN device ON device.id = reading.device ORDER BY reading.id DESC LIMIT ?1",
+        "SELECT {} FROM reading LEFT JOIN device ON device.id = reading.device
+         WHERE NOT EXISTS (SELECT 1 FROM corrected WHERE corrected.reading = reading.id)
+         ORDER BY reading.id DESC LIMIT ?1",
         row::COLUMNS
     ))?;
     let mut rows = newest.query([limits::RECOVERED_READINGS_MAX])?;
     let mut counts: HashMap<(String, &'static str), usize> = HashMap::new();
     let mut kept = Vec::new();
     while let Some(row) = rows.next()? {
-        let Some(reading) = row::read(row, 0)? else { continue };
+        let Some(reading) = row::read(row, 0)?.filter(|r| !r.is_withdrawal()) else { continue };
         let whose = reading.patient.as_ref().map_or(&*reading.device.0, |p| p.reveal());
         let count = counts.entry((whose.to_owned(), reading.vital.id)).or_default();
         *count += 1;

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::amend::{self, Correction};
 use super::chain::{self, Entry};
 use super::inbox::{Cause, Kind, normalised};
 use super::outbox::{self, Recent};
@@ -16,6 +17,7 @@ use super::spans::Spans;
 use super::store::New;
 use super::tally::Tally;
 use super::writer::{Desk, Writer};
+use crate::association::Held;
 use crate::clock::Stamp;
 use crate::reading::{Arrival, PatientId};
 
@@ -81,6 +83,15 @@ pub enum Act {
         /// What.
         items: Vec<(i64, String)>,
     },
+    /// These readings were wrong.
+    Correct {
+        /// Who says so.
+        by: String,
+        /// What takes each back, and what stands in its place.
+        corrections: Vec<Correction>,
+    },
+    /// Who held devices when.
+    Hold(Vec<Held>),
     /// A destination does not hold these readings, which it took: owed again.
     Missing {
         /// The destination's name.
@@ -139,6 +150,12 @@ impl Writer<'_> {
                 self.seal("missing", rows, destination, now, tally)?;
                 return Ok(again);
             }
+            Act::Correct { by, corrections } => {
+                let rows = self.correct(corrections, now, tally, news)?;
+                self.seal("corrected", &rows, by, now, tally)?;
+                return Ok(rows.len() as u64);
+            }
+            Act::Hold(held) => amend::hold(conn, held)?,
             Act::Recounted { destination, found } => recount::record(conn, destination, found, at_ms)?,
             Act::Replay { cause, by, rows } => {
                 let n = self.replay(cause, rows, tally)?;
@@ -213,7 +230,9 @@ impl Writer<'_> {
     }
 
     fn assign(&mut self, patient: &PatientId, rows: &[i64], tally: &mut Tally) -> rusqlite::Result<u64> {
-        let mut set = self.conn.prepare("UPDATE reading SET patient = ?2 WHERE id = ?1 AND patient IS NULL")?;
+        let mut set = self
+            .conn
+            .prepare("UPDATE reading SET patient = ?2, unassigned = NULL WHERE id = ?1 AND patient IS NULL")?;
         let given = row::change(self.conn, rows, |row| set.execute(params![row, patient.reveal()]))?;
         tally.totals.readings_unassigned -= i64::try_from(given.len()).unwrap_or(0);
         for desk in &mut self.desks {
@@ -245,6 +264,8 @@ impl Act {
             Self::Missing { rows, .. } => rows.len(),
             Self::Replay { rows, .. } | Self::Assign { rows, .. } => rows.len(),
             Self::Redo { arrivals, .. } => arrivals.len(),
+            Self::Correct { corrections, .. } => corrections.len(),
+            Self::Hold(held) => held.len(),
             Self::Discard { items, .. } => items.len(),
         };
         n as u64

@@ -7,6 +7,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, Statement, params};
 
 use super::seal::Seal;
+use crate::association::Unassigned;
 use crate::clock::Stamp;
 use crate::reading::{DeviceId, DeviceTime, PatientId, Reading, ReadingKey, Taken, TimeMethod};
 use crate::vital::{Site, Vital};
@@ -15,14 +16,15 @@ use crate::vital::{Site, Vital};
 pub(super) const COLUMNS: &str = "key, device.name, patient, profile, vital, parts, slot, sequence, taken_ms,
     taken_uncertainty_ms, taken_method, device_time, quality, site, from_memory,
     received_ms, received_trusted, received_mono_us, received_boot,
-    reading.id, reading.seal, reading.seal IS NULL AND reading.id <= (SELECT unsealed_through FROM totals)";
+    reading.id, reading.seal, reading.seal IS NULL AND reading.id <= (SELECT unsealed_through FROM totals),
+    unassigned, amendment";
 
 /// So many of the columns are sealed, with the row's number.
 const SEALED: usize = 19;
 
 /// Stores what [`write`] gives it.
 pub(super) const INSERT: &str = "INSERT INTO reading VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13,
-    ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27) ON CONFLICT (key_order, key) DO NOTHING";
+    ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29) ON CONFLICT (key_order, key) DO NOTHING";
 
 /// Where a reading goes.
 pub(super) struct Place {
@@ -42,8 +44,22 @@ pub(super) fn write(
     bytes: &[u8],
 ) -> rusqlite::Result<bool> {
     // Without `..`, so that a new field cannot be forgotten here.
-    let Reading { key, device: name, patient, profile, slot, vital, parts, sequence, taken, quality, site, stored } =
-        reading;
+    let Reading {
+        key,
+        device: name,
+        patient,
+        profile,
+        slot,
+        vital,
+        parts,
+        sequence,
+        taken,
+        quality,
+        site,
+        stored,
+        unassigned,
+        amendment,
+    } = reading;
     let Taken { received, device, at_ms, uncertainty_ms, method } = *taken;
     let quality = if quality.is_empty() { None } else { Some(json(quality)?) };
     let (parts, patient, sequence) =
@@ -73,7 +89,10 @@ pub(super) fn write(
         number(Some(received.mono_us.cast_signed())),
         number(Some(received.boot.cast_signed())),
     ];
-    let seal = sealed.into_iter().fold(Seal::new(place.id), Seal::and).number();
+    let unassigned = unassigned.map(Unassigned::word);
+    let amendment = amendment.as_deref().map(json).transpose()?;
+    let later = [text(unassigned), text(amendment.as_deref())];
+    let seal = sealed.into_iter().chain(later.into_iter().filter(is_set)).fold(Seal::new(place.id), Seal::and).number();
     let new = insert.execute(params![
         place.id,
         &key.0[..],
@@ -102,8 +121,15 @@ pub(super) fn write(
         received.boot.cast_signed(),
         place.holder.is_none().then_some(bytes),
         seal,
+        unassigned,
+        amendment,
     ])?;
     Ok(new > 0)
+}
+
+/// Columns that came later are sealed where they hold something, so that older rows keep their seals.
+fn is_set(value: &ValueRef<'_>) -> bool {
+    *value != ValueRef::Null
 }
 
 fn text(text: Option<&str>) -> ValueRef<'_> {
@@ -122,7 +148,8 @@ fn json(value: &impl serde::Serialize) -> rusqlite::Result<String> {
 fn seal(row: &Row<'_>, at: usize) -> rusqlite::Result<i64> {
     let number = Seal::new(row.get(at + SEALED)?);
     let sealed = (at..at + SEALED).try_fold(number, |seal, i| Ok::<_, rusqlite::Error>(seal.and(row.get_ref(i)?)))?;
-    Ok(sealed.number())
+    let later = [row.get_ref(at + SEALED + 3)?, row.get_ref(at + SEALED + 4)?];
+    Ok(later.into_iter().filter(is_set).fold(sealed, Seal::and).number())
 }
 
 /// Whether the row in [`COLUMNS`] is as it was written.
@@ -176,6 +203,8 @@ pub(super) fn read(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Reading>
     let Ok(device) = text_or_null(11)?.map(device_time).transpose() else { return Ok(None) };
     let Ok(quality) = serde_json::from_str(text_or_null(12)?.unwrap_or("[]")) else { return Ok(None) };
     let Ok(site) = text_or_null(13)?.map(|id| Site::parse(id).ok_or(())).transpose() else { return Ok(None) };
+    let Ok(unassigned) = text_or_null(22)?.map(|w| Unassigned::parse(w).ok_or(())).transpose() else { return Ok(None) };
+    let Ok(amendment) = text_or_null(23)?.map(serde_json::from_str).transpose() else { return Ok(None) };
     Ok(Some(Reading {
         key: ReadingKey(row.get(at)?),
         device: DeviceId(text(1)?.into()),
@@ -189,6 +218,8 @@ pub(super) fn read(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Reading>
         quality,
         site,
         stored: row.get(at + 14)?,
+        unassigned,
+        amendment,
     }))
 }
 

@@ -51,6 +51,12 @@ pub(super) fn of_event(id: i64, body: &[u8]) -> i64 {
     Seal::new(id).and(ValueRef::Text(body)).number()
 }
 
+/// Of who held a device.
+pub(super) fn of_held(device: &str, history: &str) -> i64 {
+    let texts = [device, history];
+    texts.into_iter().fold(Seal::new(0), |seal, text| seal.and(ValueRef::Text(text.as_bytes()))).number()
+}
+
 /// Of a destination: who it is, and what it is not owed.
 fn of_destination(id: i64, name: &str, absent_from: Option<i64>) -> i64 {
     let absent_from = absent_from.map_or(ValueRef::Null, ValueRef::Integer);

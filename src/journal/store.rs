@@ -27,6 +27,7 @@ pub(super) struct Store<'c> {
     frame: Statement<'c>,
     devices: Names<'c, Arc<str>>,
     channels: Names<'c, (Arc<str>, Path)>,
+    channel_of: Statement<'c>,
     set_device: Statement<'c>,
     alert: Statement<'c>,
     event: Statement<'c>,
@@ -62,6 +63,7 @@ impl<'c> Store<'c> {
                 "INSERT INTO channel (source, kind, name, device, device_name) VALUES (?1, ?2, ?3, ?4, ?5)
                  ON CONFLICT DO UPDATE SET name = excluded.name RETURNING id",
             )?),
+            channel_of: conn.prepare("SELECT channel FROM reading WHERE id = ?1")?,
             set_device: conn.prepare("UPDATE device SET settings = ?2, settings_ms = ?3 WHERE id = ?1")?,
             alert: conn.prepare(
                 "INSERT INTO alert (alert_id, raised_ms, resolved_ms, body) VALUES (?1, ?2, ?3, ?4)
@@ -155,6 +157,26 @@ impl<'c> Store<'c> {
             return Ok(None);
         }
         tally.next_reading += 1;
+        tally.stored(reading.patient.is_some());
+        Ok(Some(New { id, device, reading }))
+    }
+
+    /// What corrects the reading in the row `of`, on the same channel; the bytes are there. `None`: it is known.
+    pub(super) fn amended<'a>(
+        &mut self,
+        reading: &'a Reading,
+        of: i64,
+        now: Stamp,
+        tally: &mut Tally,
+    ) -> rusqlite::Result<Option<New<'a>>> {
+        let channel = self.channel_of.query_row([of], |r| r.get(0))?;
+        let (id, device) = (tally.next_reading, self.device(&reading.device.0)?);
+        let place = Place { id, device, channel, holder: None, committed: now };
+        if !row::write(&mut self.reading, &place, reading, &[])? {
+            return Ok(None);
+        }
+        tally.next_reading += 1;
+        tally.totals.readings_committed += 1;
         tally.stored(reading.patient.is_some());
         Ok(Some(New { id, device, reading }))
     }

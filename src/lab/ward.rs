@@ -75,6 +75,7 @@ impl Ward {
             id: device.id,
             patient: Some(reference(p)),
             slots: Default::default(),
+            since: None,
             time_zone: None,
         });
         settings.collect()

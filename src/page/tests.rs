@@ -72,7 +72,7 @@ impl Orders for Crew {
         let known = &*id.0 == "a1" && by == "Nurse Joy";
         Box::pin(async move { if known { Ok(()) } else { Err(Fault::Missing("open alert")) } })
     }
-    fn add_device(&self, _device: DeviceSettings) -> BoxFuture<'_, Result<(), Fault>> {
+    fn add_device(&self, _device: DeviceSettings, _by: String) -> BoxFuture<'_, Result<(), Fault>> {
         Box::pin(async { Ok(()) })
     }
 }
@@ -100,6 +100,8 @@ fn reading(n: u32, vital: &str, numbers: &[(Role, &str)], at: i64) -> view::Row 
         quality: vec![],
         site: None,
         stored: false,
+        unassigned: None,
+        amendment: None,
     };
     view::Row { reading, committed_ms: at, destinations: vec![] }
 }
@@ -167,6 +169,7 @@ fn desk(rows: Vec<view::Row>, alerts: Vec<Alert>, centre: view::LinkState) -> Ar
         alerts: watch::channel(Arc::from(alerts)).1,
         orders: Arc::new(Crew),
         inbox: Arc::new(control::inbox::Empty),
+        charts: Arc::new(control::charts::Empty),
         probes: Arc::new(control::probe::Unknown),
         sources: vec![link("ward", "sim", view::LinkState::Up)],
         destinations: vec![link("centre", "fhir", centre), link("archive", "ndjson", view::LinkState::Up)],

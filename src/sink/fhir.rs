@@ -399,7 +399,14 @@ impl Destination for FhirSink {
                 Payload::Reading(reading) => readings.push((n, item, &**reading)),
             }
         }
+        let withdrawn: Vec<_> = readings.iter().filter(|(.., r)| r.is_withdrawal()).map(|(n, _, r)| (*n, *r)).collect();
         self.readings(readings, &mut outcomes).await;
+        for (n, reading) in withdrawn {
+            if let Some(Some(refused @ Outcome::Reject(_))) = outcomes.get(n) {
+                let outcome = self.take_back(reading, refused.clone()).await;
+                set(&mut outcomes, n, outcome);
+            }
+        }
         judge(items, &mut outcomes);
         // Nothing is left without an outcome; if it were, sending again is safe.
         let missing = || Trouble::Unclear("nothing is known of this item").item(limits::ITEM_RETRY.0);
@@ -424,7 +431,7 @@ impl Destination for FhirSink {
 }
 
 /// The destination's trouble, and when it wants to be asked again.
-type Unwell = (Trouble, Option<Duration>);
+pub(super) type Unwell = (Trouble, Option<Duration>);
 
 /// What sending a batch came to.
 enum Sent {

@@ -3,6 +3,7 @@
 //! A sink gets a batch and answers for each item. Leasing, lanes, back-off, `Retry-After`, the breaker live in `deliver.rs` only.
 //! Must never: answer Delivered without the destination's own word.
 
+mod amend;
 mod answer;
 pub mod deliver;
 pub mod fhir;

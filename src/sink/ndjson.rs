@@ -20,6 +20,8 @@ use crate::reading::Reading;
 
 const PREFIX: &str = "Observation-";
 const SUFFIX: &str = ".ndjson";
+/// Told apart from the line that it takes back.
+const WITHDRAWN: &str = " withdrawn";
 /// Lines in one write, and one sync.
 const BATCH_MAX: usize = 500;
 
@@ -88,9 +90,11 @@ fn line(item: &Item, scope: &Scope) -> Result<Line, Outcome> {
         return Err(Trouble::Unclear("a file takes readings only").reject());
     };
     let written = Identity::of(reading).and_then(|identity| {
-        let (id, mut text) = (identity.resource_id(), Vec::with_capacity(1_500));
+        let (mut id, mut text) = (identity.resource_id(), Vec::with_capacity(1_500));
         write_observation(reading, scope, &identity, Some(&id), &mut text)?;
         text.push(b'\n');
+        // The line that takes another back has its id.
+        id.push_str(if reading.is_withdrawal() { WITHDRAWN } else { "" });
         Ok(Line { id, text })
     });
     written.map_err(|why| match why {
@@ -200,8 +204,11 @@ fn id_of(line: &[u8]) -> Option<String> {
     #[derive(serde::Deserialize)]
     struct Resource {
         id: String,
+        #[serde(default)]
+        status: String,
     }
-    serde_json::from_slice::<Resource>(line).ok().map(|r| r.id)
+    let Resource { id, status } = serde_json::from_slice(line).ok()?;
+    Some(if status == "entered-in-error" { id + WITHDRAWN } else { id })
 }
 
 #[cfg(test)]

@@ -298,6 +298,8 @@ impl Prober {
             quality: vec![Quality::Test],
             site: None,
             stored: false,
+            unassigned: None,
+            amendment: None,
         };
         Identity::of(&reading).map_err(Trouble::Unmappable)?;
         Ok(reading)

@@ -112,6 +112,8 @@ impl Fact {
             quality: self.labels.clone(),
             site: None,
             stored: self.stored,
+            unassigned: None,
+            amendment: None,
         }
     }
 }

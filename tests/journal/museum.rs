@@ -26,6 +26,7 @@ async fn weeks_offline_with_a_thousand_starts_lose_neither_readings_nor_settings
         id: DeviceId("mqtt:added-later".into()),
         patient: Some(PatientId::new("Patient/p")),
         slots: Default::default(),
+        since: None,
         time_zone: None,
     };
     let mut now = Stamp::at_ms(NOW_MS);

@@ -66,6 +66,8 @@ pub fn reading(n: u64, device: &str) -> Reading {
         quality: vec![],
         site: None,
         stored: false,
+        unassigned: None,
+        amendment: None,
     }
 }
 

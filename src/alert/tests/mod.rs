@@ -74,6 +74,8 @@ impl Bench {
             quality: vec![],
             site: None,
             stored: false,
+            unassigned: None,
+            amendment: None,
         }
     }
 

@@ -147,7 +147,8 @@ pub(in crate::control) fn name(given: &str) -> Result<String, Fault> {
     Ok(given.to_owned())
 }
 
-fn text(what: &str, given: &str) -> Result<String, Fault> {
+/// What a person wrote: kept in the record.
+pub(in crate::control) fn text(what: &str, given: &str) -> Result<String, Fault> {
     let given = given.trim();
     let bad = given.chars().any(|c| c.is_control() && c != '\n');
     if given.is_empty() || given.chars().count() > limits::INBOX_TEXT_CHARS_MAX || bad {

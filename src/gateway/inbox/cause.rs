@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use crate::alarm::Priority;
+use crate::association::Unassigned;
 use crate::control::inbox::{Fix, Owner};
 use crate::journal::inbox::{Cause, Kind};
 use crate::{codec, profile};
@@ -65,14 +66,7 @@ pub(super) fn fix(cause: &Cause, example: Option<&str>) -> Fix {
     let id = cause.id();
     let explain = example.map(|key| format!("wardline explain {key}"));
     let (words, mut commands): (String, Vec<String>) = match cause.kind {
-        Kind::Unassigned => {
-            let slot = cause.slot().map_or_else(String::new, |n| format!(" --slot {n}"));
-            let words =
-                "Say whose device this is. The readings then go to every destination under that patient, so make \
-                         sure that this patient had the device all the time."
-                    .to_owned();
-            (words, vec![format!("wardline devices add {}{slot} --patient Patient/…", cause.place)])
-        }
+        Kind::Unassigned => unassigned(cause, example),
         Kind::Undecodable => (undecodable(&cause.code), vec!["wardline profile test FILE".into()]),
         Kind::Alert => {
             let words = "Tell the care team by another way now: this alert did not reach the destination. Then see what it \
@@ -89,6 +83,32 @@ pub(super) fn fix(cause: &Cause, example: Option<&str>) -> Fix {
     commands.push(format!("wardline inbox dry-run {id}"));
     commands.push(format!("wardline inbox replay {id} --by NAME"));
     Fix { words, commands }
+}
+
+fn unassigned(cause: &Cause, example: Option<&str>) -> (String, Vec<String>) {
+    let (place, why) = (&cause.place, cause.unassigned().unwrap_or(Unassigned::NoHolder));
+    let slot = cause.slot().map_or_else(String::new, |n| format!(" --slot {n}"));
+    let look = format!("wardline unassigned --device {place}");
+    let confirm = format!("wardline unassigned {} --patient Patient/… --by NAME", example.unwrap_or("ID"));
+    let hand = format!("wardline assign {place} Patient/…{slot} --since WHEN --by NAME");
+    let (words, commands) = match why {
+        Unassigned::NoHolder | Unassigned::SlotUnknown => (
+            "Say whose this is and since when: what was taken since then goes to that patient, and nothing else.",
+            vec![hand],
+        ),
+        Unassigned::BeforeHandOut | Unassigned::AfterReturn | Unassigned::HandOver | Unassigned::TimeUnknown => (
+            "Who had the device when these were taken? Ask them, and say it for each; or correct the hand-out.",
+            vec![look, confirm, hand],
+        ),
+        Unassigned::SeveralUsers => (
+            "More than one person uses this device: say which user slot is whose. What came meanwhile is for a person to say.",
+            vec![hand, look, confirm],
+        ),
+        Unassigned::NoSlot | Unassigned::UnlikeHolder | Unassigned::TakenBack => {
+            ("Only the people themselves know whose these are: ask them, and say it for each.", vec![look, confirm])
+        }
+    };
+    (words.to_owned(), commands)
 }
 
 fn undecodable(code: &str) -> String {
@@ -137,7 +157,7 @@ mod tests {
     #[test]
     fn each_cause_has_an_owner_and_a_way_out() {
         for (cause, expected) in [
-            (cause(Kind::Unassigned, "mqtt:cuff", "WL-O020", "user slot 2"), Owner::CareManager),
+            (cause(Kind::Unassigned, "mqtt:cuff", "WL-O020", "slot-unknown, user slot 2"), Owner::CareManager),
             (cause(Kind::Alert, "centre", "WL-F011", "refused (HTTP 422)"), Owner::Operator),
             (cause(Kind::Notice, "centre", "WL-F011", "refused (HTTP 422)"), Owner::IntegrationEngineer),
             (cause(Kind::Refused, "centre", "WL-F011", "refused (HTTP 422)"), Owner::IntegrationEngineer),
@@ -153,9 +173,9 @@ mod tests {
             assert!(fix.words.len() > 30 && fix.commands.len() >= 2, "{fix:?}");
             assert!(fix.commands.iter().any(|c| c == &format!("wardline inbox dry-run {}", cause.id())));
         }
-        let slot = cause(Kind::Unassigned, "mqtt:cuff", "WL-O020", "user slot 2");
+        let slot = cause(Kind::Unassigned, "mqtt:cuff", "WL-O020", "slot-unknown, user slot 2");
         assert_eq!(title(&slot, 2), "2 readings of mqtt:cuff, user slot 2, are nobody's");
-        assert_eq!(fix(&slot, None).commands[0], "wardline devices add mqtt:cuff --slot 2 --patient Patient/…");
+        assert_eq!(fix(&slot, None).commands[0], "wardline assign mqtt:cuff Patient/… --slot 2 --since WHEN --by NAME");
         assert_eq!(title(&cause(Kind::Refused, "centre", "x", "y"), 1), "1 reading refused by centre");
     }
 }

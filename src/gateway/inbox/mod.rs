@@ -7,6 +7,8 @@ mod cause;
 pub(super) mod notice;
 mod trial;
 
+pub(super) use trial::owner;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,12 +19,13 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::orders::Order;
 use super::probe::Surveys;
+use crate::association::Unassigned;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::control::Fault;
 use crate::control::inbox::{
     Change, Details, DryRun, Group, Happened, Inbox, Settled, State, StuckItem, Trial, Verdict,
 };
-use crate::control::{Fault, Records};
 use crate::custody::Why;
 use crate::fhir::Scope;
 use crate::journal::inbox::{Case, Cause, Extent, Kind, Stuck, What};
@@ -35,7 +38,6 @@ use crate::reading::{Frame, PatientId};
 pub(super) struct Office {
     pub(super) reader: Reader,
     pub(super) journal: Journal,
-    pub(super) records: Arc<dyn Records>,
     pub(super) clock: Clock,
     pub(super) patients: BTreeSet<PatientId>,
     pub(super) scope: Scope,
@@ -57,7 +59,6 @@ impl Office {
         config: &Config,
         clock: &Clock,
         journal: &Journal,
-        records: Arc<dyn Records>,
         catalogue: Arc<Catalogue>,
         orders: mpsc::Sender<Order>,
         surveys: Arc<Surveys>,
@@ -65,7 +66,6 @@ impl Office {
         Arc::new(Self {
             reader: journal.reader(),
             journal: journal.clone(),
-            records,
             clock: clock.clone(),
             patients: config.patients.iter().map(|p| p.reference.clone()).collect(),
             scope: super::records::scope(config),
@@ -251,10 +251,13 @@ impl Office {
         match cause.kind {
             Kind::Refused | Kind::Alert | Kind::Notice => self.act(Act::Replay { cause, by, rows }).await,
             Kind::Unassigned => {
-                let about = cause.clone();
-                let patient = self.read(move |office| Ok(trial::holder(office, &about))).await?;
-                let patient = patient.ok_or(Fault::Refused("the device has no patient yet".into()))?;
-                self.act(Act::Assign { cause, by, patient, rows }).await
+                let owners = self.read(move |office| Ok(trial::owners(office, &items))).await?;
+                let mut done = 0;
+                for (patient, rows) in owners {
+                    let (cause, by) = (cause.clone(), by.clone());
+                    done += self.act(Act::Assign { cause, by, patient, rows }).await?;
+                }
+                Ok(done)
             }
             Kind::Undecodable => {
                 let frames: Vec<(i64, Frame)> = items
@@ -360,8 +363,10 @@ const PREVIEW_OCTETS: usize = 48;
 
 fn reason(cause: &Cause) -> String {
     match (cause.kind, cause.slot()) {
-        (Kind::Unassigned, None) => "the device has no patient".into(),
-        (Kind::Unassigned, Some(slot)) => format!("user slot {slot} of the device has no patient"),
+        (Kind::Unassigned, slot) => {
+            let why = cause.unassigned().unwrap_or(Unassigned::NoHolder).phrase();
+            slot.map_or_else(|| why.to_owned(), |slot| format!("{why} (user slot {slot})"))
+        }
         _ => cause.reason.clone(),
     }
 }
@@ -374,7 +379,7 @@ fn unreadable(e: ReadError) -> Fault {
     Fault::Unreadable(e.into())
 }
 
-fn not_now(e: &JournalError) -> Fault {
+pub(super) fn not_now(e: &JournalError) -> Fault {
     match e {
         JournalError::Full => Fault::Refused(e.to_string()),
         JournalError::Fatal(_) | JournalError::Closed => Fault::Busy,

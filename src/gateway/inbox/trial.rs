@@ -2,14 +2,17 @@
 //!
 //! Must never: change anything.
 
+use std::collections::{BTreeMap, HashMap};
+
 use super::super::probe::Surveys;
 use super::Office;
+use crate::association::{History, Unassigned};
 use crate::control::inbox::Verdict;
-use crate::fhir;
 use crate::journal::inbox::{Cause, Kind, Stuck, What};
 use crate::profile::{Catalogue, Decoder};
-use crate::reading::{Frame, PatientId, Reading, TimeMethod};
+use crate::reading::{DeviceId, Frame, PatientId, Reading, TimeMethod};
 use crate::sink::probe::Opinion;
+use crate::{fhir, intake};
 
 /// A verdict with its reason.
 pub(super) type Judged = (Verdict, String);
@@ -20,9 +23,12 @@ pub(super) fn trials(office: &Office, cause: &Cause, items: &[Stuck]) -> Vec<Jud
         Kind::Undecodable => Some(Bench::new(office)),
         _ => None,
     };
-    let holder = holder(office, cause);
+    let histories = match cause.kind {
+        Kind::Unassigned => histories(office),
+        _ => HashMap::new(),
+    };
     let mut judge = |item: &Stuck| match (&item.what, cause.kind, &mut bench) {
-        (What::Reading(entry), Kind::Unassigned, _) => owned(office, &entry.reading, holder.as_ref()),
+        (What::Reading(entry), Kind::Unassigned, _) => owned(office, &entry.reading, &histories),
         (What::Reading(entry), ..) => refused(office, &entry.reading),
         (What::Alert(_), ..) => unknown("an alert can only be tried by sending it"),
         (What::Frame(frame), _, Some(bench)) => bench.judge(frame),
@@ -60,19 +66,42 @@ pub(super) fn can_be_forced(cause: &Cause, item: &Stuck) -> bool {
     matches!(cause.kind, Kind::Refused | Kind::Alert | Kind::Notice) && !matches!(item.what, What::Unreadable)
 }
 
-/// Who holds the device of an unassigned group now, if it is one of this box's patients.
-pub(super) fn holder(office: &Office, cause: &Cause) -> Option<PatientId> {
-    if cause.kind != Kind::Unassigned {
-        return None;
+/// Rows of readings with whose they are, as far as that is known now. Blocking.
+pub(super) fn owners(office: &Office, items: &[Stuck]) -> Vec<(PatientId, Vec<i64>)> {
+    let histories = histories(office);
+    let mut owners: BTreeMap<PatientId, Vec<i64>> = BTreeMap::new();
+    for item in items {
+        let What::Reading(entry) = &item.what else { continue };
+        if let Ok(patient) = theirs(office, &entry.reading, &histories) {
+            owners.entry(patient).or_default().push(item.row);
+        }
     }
-    let devices = office.records.devices().ok()?;
-    let device = devices.iter().find(|d| *d.id.0 == *cause.place)?;
-    let holder = if device.slots.is_empty() {
-        device.patient.clone()
-    } else {
-        device.slots.get(&cause.slot()?.to_string()).cloned()
-    };
-    holder.filter(|p| office.patients.contains(p))
+    owners.into_iter().collect()
+}
+
+/// Whose a reading is by who held its device, as that is known now. `None`: a person must say so.
+pub(in crate::gateway) fn owner(history: &History, reading: &Reading) -> Option<PatientId> {
+    judged(history, reading).ok()
+}
+
+/// What was held back for its content is not bound by who holds the device.
+fn judged(history: &History, reading: &Reading) -> Result<PatientId, Unassigned> {
+    match reading.unassigned {
+        Some(why @ (Unassigned::SeveralUsers | Unassigned::UnlikeHolder | Unassigned::TakenBack)) => Err(why),
+        _ => intake::owner(history, reading),
+    }
+}
+
+type Histories = HashMap<DeviceId, History>;
+
+fn histories(office: &Office) -> Histories {
+    let held = office.reader.held().unwrap_or_default();
+    held.into_iter().map(|held| (held.device, held.history)).collect()
+}
+
+fn theirs(office: &Office, reading: &Reading, histories: &Histories) -> Result<PatientId, Unassigned> {
+    let patient = judged(histories.get(&reading.device).ok_or(Unassigned::NoHolder)?, reading)?;
+    if office.patients.contains(&patient) { Ok(patient) } else { Err(Unassigned::NoHolder) }
 }
 
 fn refused(office: &Office, reading: &Reading) -> Judged {
@@ -89,9 +118,12 @@ fn refused(office: &Office, reading: &Reading) -> Judged {
     }
 }
 
-fn owned(office: &Office, reading: &Reading, holder: Option<&PatientId>) -> Judged {
-    let Some(holder) = holder else { return fails("the device has no patient of this box yet") };
-    let theirs = Reading { patient: Some(holder.clone()), ..reading.clone() };
+fn owned(office: &Office, reading: &Reading, histories: &Histories) -> Judged {
+    let patient = match theirs(office, reading, histories) {
+        Ok(patient) => patient,
+        Err(why) => return fails(format!("{}: say whose it is (`wardline unassigned`)", why.phrase())),
+    };
+    let theirs = Reading { patient: Some(patient), unassigned: None, ..reading.clone() };
     match fhir::single(&theirs, &office.scope, fhir::Write::ConditionalCreate) {
         Ok(_) => (Verdict::Passes, "it gets its patient and is sent to every destination".into()),
         Err(fhir::Unmappable::Undated) if reading.taken.method == TimeMethod::Pending => {

@@ -94,13 +94,13 @@ document.addEventListener("click", (event) => {
 });
 
 for (const [id, path, body] of [
-  ["give", "devices", () => ({ id: device, patient: byId("give-to").value })],
-  ["forget", "bluetooth/forget", () => ({ device })],
+  ["give", () => `devices?by=${encodeURIComponent(byId("give-by").value)}`, () => ({ id: device, patient: byId("give-to").value })],
+  ["forget", () => "bluetooth/forget", () => ({ device })],
 ]) {
   byId(id).querySelector("form").addEventListener("submit", async (event) => {
     event.preventDefault();
     try {
-      await order(path, body());
+      await order(path(), body());
       byId(id).close();
     } catch (e) {
       problem(byId(id), e.message);

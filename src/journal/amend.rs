@@ -1,0 +1,165 @@
+//! Corrections in the writer's transaction: the old reading is no longer owed, what takes it back goes to every
+//! destination that may have it, and what stands in its place to every one that was owed it.
+//!
+//! Promises: made twice, it is done once; all of it or nothing. Must never: touch what is being sent at this moment,
+//! as nobody can say yet whether it arrived.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::outbox::Shelf;
+use super::store::New;
+use super::tally::Tally;
+use super::writer::{Desk, Writer};
+use crate::association::{Held, History};
+use crate::clock::Stamp;
+use crate::reading::{DeviceId, Reading};
+
+/// A correction of one reading.
+#[derive(Clone, Debug)]
+pub struct Correction {
+    /// Row of what was wrong.
+    pub row: i64,
+    /// Takes it back.
+    pub withdrawal: Reading,
+    /// Stands in its place.
+    pub replacement: Option<Reading>,
+}
+
+/// What a destination has of a reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Has {
+    /// It was never owed it.
+    NotMeant,
+    /// It surely never saw it, or refused it.
+    Nothing,
+    /// It took it, or it may have.
+    It,
+}
+
+impl Writer<'_> {
+    /// Answers the rows that were corrected: what is on its way at this moment, or was corrected before, is not among them.
+    pub(super) fn correct<'a>(
+        &mut self,
+        corrections: &'a [Correction],
+        now: Stamp,
+        tally: &mut Tally,
+        news: &mut Vec<New<'a>>,
+    ) -> rusqlite::Result<Vec<i64>> {
+        let before = "SELECT first_reading FROM start WHERE id = ?1";
+        let before: i64 = self.conn.query_row(before, [self.setup.start], |r| r.get(0))?;
+        let mut done = Vec::new();
+        for Correction { row, withdrawal, replacement } in corrections {
+            let in_flight = self.desks.iter().any(|d| d.readings.queue.attempts_in_flight(*row).is_some());
+            if in_flight || !is_correctable(self.conn, *row)? {
+                continue;
+            }
+            let Some(back) = self.store.amended(withdrawal, *row, now, tally)? else { continue };
+            let place = match replacement {
+                Some(new) => self.store.amended(new, *row, now, tally)?,
+                None => None,
+            };
+            let to = (back.id, place.as_ref().map(|new| new.id));
+            for desk in &mut self.desks {
+                if tally.account(desk.id).is_some_and(|a| a.wants_readings) {
+                    let has = give_up(self.conn, &mut self.shelf, desk, (*row, *row < before), tally)?;
+                    owe(self.conn, &mut self.shelf, desk, has, to, tally)?;
+                }
+            }
+            self.conn.execute("INSERT INTO corrected VALUES (?1, ?2, ?3)", params![row, to.0, to.1])?;
+            news.push(back);
+            news.extend(place);
+            done.push(*row);
+        }
+        Ok(done)
+    }
+}
+
+/// An attributed reading that was not corrected yet, and takes back nothing itself.
+fn is_correctable(conn: &Connection, row: i64) -> rusqlite::Result<bool> {
+    let sql = "SELECT patient IS NOT NULL AND coalesce(amendment, '') NOT LIKE '%\"kind\":\"withdrawal\"%'
+               AND NOT EXISTS (SELECT 1 FROM corrected WHERE reading = ?1) FROM reading WHERE id = ?1";
+    Ok(conn.query_row(sql, [row], |r| r.get::<_, Option<bool>>(0)).optional()?.flatten().unwrap_or(false))
+}
+
+/// The old reading is not owed any more. Answers what the destination has of it.
+fn give_up(
+    conn: &Connection,
+    shelf: &mut Shelf<'_>,
+    desk: &mut Desk,
+    (row, was_before): (i64, bool),
+    tally: &mut Tally,
+) -> rusqlite::Result<Has> {
+    let Some(account) = tally.account(desk.id) else { return Ok(Has::NotMeant) };
+    let counts = &mut account.readings;
+    if desk.readings.is_settled(row) {
+        let refused = "DELETE FROM rejected WHERE destination = ?1 AND reading = ?2";
+        if conn.execute(refused, [desk.id, row])? > 0 {
+            counts.rejected -= 1;
+            note_unowed(conn, desk.id, row)?;
+            return Ok(Has::Nothing);
+        }
+        let unowed = "SELECT 1 FROM unowed WHERE destination = ?1 AND first_reading <= ?2 AND last_reading >= ?2";
+        let meant = conn.query_row(unowed, [desk.id, row], |_| Ok(())).optional()?.is_none();
+        return Ok(if meant { Has::It } else { Has::NotMeant });
+    }
+    counts.waiting -= 1;
+    let sent = was_before || desk.readings.may_have_arrived(row);
+    shelf.cover_one(&mut desk.readings, row)?;
+    note_unowed(conn, desk.id, row)?;
+    Ok(if sent { Has::It } else { Has::Nothing })
+}
+
+/// What is new is owed already; what this destination needs not of it is not.
+fn owe(
+    conn: &Connection,
+    shelf: &mut Shelf<'_>,
+    desk: &mut Desk,
+    has: Has,
+    (back, place): (i64, Option<i64>),
+    tally: &mut Tally,
+) -> rusqlite::Result<()> {
+    let unneeded = match has {
+        Has::It => [None, None],
+        Has::Nothing => [Some(back), None],
+        Has::NotMeant => [Some(back), place],
+    };
+    for row in unneeded.into_iter().flatten() {
+        let is_owed = "SELECT patient IS NOT NULL FROM reading WHERE id = ?1";
+        if conn.query_row(is_owed, [row], |r| r.get(0))?
+            && let Some(account) = tally.account(desk.id)
+        {
+            account.readings.waiting -= 1;
+        }
+        shelf.cover_one(&mut desk.readings, row)?;
+        note_unowed(conn, desk.id, row)?;
+    }
+    Ok(())
+}
+
+fn note_unowed(conn: &Connection, destination: i64, row: i64) -> rusqlite::Result<()> {
+    conn.execute("INSERT OR REPLACE INTO unowed VALUES (?1, ?2, ?2)", [destination, row]).map(drop)
+}
+
+/// Keeps who held these devices.
+pub(super) fn hold(conn: &Connection, held: &[Held]) -> rusqlite::Result<()> {
+    let mut put = conn.prepare("INSERT OR REPLACE INTO held VALUES (?1, ?2, ?3)")?;
+    for Held { device, history } in held {
+        let json = serde_json::to_string(history).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
+        put.execute(params![&*device.0, json, super::seal::of_held(&device.0, &json)])?;
+    }
+    Ok(())
+}
+
+/// Who held which device. A history that is damaged is left out: what it would bind is nobody's.
+pub(super) fn held(conn: &Connection) -> rusqlite::Result<Vec<Held>> {
+    let mut all = conn.prepare("SELECT device, history, seal FROM held ORDER BY device")?;
+    let mut rows = all.query([])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (device, json) = (row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_str()?);
+        let intact = row.get::<_, i64>(2)? == super::seal::of_held(device, json);
+        let history = intact.then(|| serde_json::from_str::<History>(json).ok()).flatten();
+        found.extend(history.map(|history| Held { device: DeviceId(device.into()), history }));
+    }
+    Ok(found)
+}

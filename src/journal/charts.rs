@@ -1,0 +1,89 @@
+//! What is looked up about readings and their owners: nobody's, a device's, corrected ones, and the frame of one.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use rusqlite::{OptionalExtension, params};
+
+use super::reader::{Entry, ReadError, Reader, entry, select};
+use crate::clock::Stamp;
+use crate::reading::{DeviceId, Frame, Path, Reading};
+
+impl Reader {
+    /// Readings that are nobody's and were not given up, oldest first.
+    pub fn nobodys(&self, max: usize) -> Result<Vec<Entry>, ReadError> {
+        let sql = format!(
+            "{} AND NOT EXISTS (SELECT 1 FROM discarded WHERE kind = 'unassigned' AND item = reading.id)
+             ORDER BY reading.id LIMIT ?1",
+            select("reading.patient IS NULL")
+        );
+        self.entries(&sql, params![i64::try_from(max).unwrap_or(i64::MAX)])
+    }
+
+    /// All readings of a device that are somebody's and were not corrected, oldest first.
+    pub fn attributed(&self, device: &DeviceId) -> Result<Vec<Entry>, ReadError> {
+        let of = "device.name = ?1 AND reading.patient IS NOT NULL
+                  AND NOT EXISTS (SELECT 1 FROM corrected WHERE corrected.reading = reading.id)";
+        self.entries(&format!("{} ORDER BY reading.id", select(of)), params![&*device.0])
+    }
+
+    /// The newest reading of each person of this vital sign.
+    pub fn last_of_each(&self, vital: &str) -> Result<Vec<Reading>, ReadError> {
+        let of = "reading.id IN (SELECT max(id) FROM reading WHERE vital = ?1 AND patient IS NOT NULL
+                  AND NOT EXISTS (SELECT 1 FROM corrected WHERE corrected.reading = reading.id) GROUP BY patient)";
+        Ok(self.entries(&select(of), params![vital])?.into_iter().map(|e| e.reading).collect())
+    }
+
+    /// Rows that were corrected.
+    pub fn corrected(&self) -> Result<BTreeSet<i64>, ReadError> {
+        self.with(|conn| conn.prepare("SELECT reading FROM corrected")?.query_map([], |r| r.get(0))?.collect())
+    }
+
+    /// The frame that a reading came in, which of its readings it is, and of how many. `None`: its bytes are gone.
+    pub fn frame(&self, row: i64) -> Result<Option<(Frame, usize, usize)>, ReadError> {
+        let sql =
+            "SELECT channel.source, channel.kind, channel.name, channel.device, channel.device_name, holder.bytes,
+                   holder.received_ms, holder.received_trusted, holder.received_mono_us, holder.received_boot,
+                   (SELECT count(*) FROM reading AS r WHERE coalesce(r.frame, r.id) = holder.id AND r.id < reading.id
+                        AND r.id BETWEEN holder.id AND holder.id + 1000),
+                   (SELECT count(*) FROM reading AS r WHERE coalesce(r.frame, r.id) = holder.id
+                        AND r.id BETWEEN holder.id AND holder.id + 1000)
+                   FROM reading JOIN reading AS holder ON holder.id = coalesce(reading.frame, reading.id)
+                   JOIN channel ON channel.id = reading.channel
+                   WHERE reading.id = ?1 AND length(holder.bytes) > 0";
+        self.with(|conn| {
+            let mut statement = conn.prepare(sql)?;
+            let found = statement.query_row([row], |r| {
+                let text = |i: usize| Ok::<Arc<str>, rusqlite::Error>(r.get_ref(i)?.as_str()?.into());
+                let (name, device, model) = (text(2)?, DeviceId(text(3)?), text(4)?);
+                let path = match &*text(1)? {
+                    "topic" => Path::Topic(name),
+                    "advertisement" => Path::Advertisement { device, service: name },
+                    _ => Path::Characteristic { device, uuid: name, name: Some(model).filter(|m| !m.is_empty()) },
+                };
+                let received = Stamp {
+                    wall_ms: r.get(6)?,
+                    trusted: r.get(7)?,
+                    mono_us: r.get::<_, i64>(8)?.cast_unsigned(),
+                    boot: r.get::<_, i64>(9)?.cast_unsigned(),
+                };
+                let frame = Frame { path, ..Frame::new(&text(0)?, r.get::<_, Vec<u8>>(5)?, received) };
+                let count = |i: usize| r.get::<_, i64>(i).map(|n| usize::try_from(n).unwrap_or(0));
+                Ok((frame, count(10)?, count(11)?))
+            });
+            found.optional()
+        })
+    }
+
+    fn entries(&self, sql: &str, of: impl rusqlite::Params) -> Result<Vec<Entry>, ReadError> {
+        self.with(|conn| {
+            let mut statement = conn.prepare(sql)?;
+            let mut rows = statement.query(of)?;
+            let mut found = Vec::new();
+            while let Some(row) = rows.next()? {
+                found.extend(entry(row)?);
+            }
+            Ok(found)
+        })
+    }
+}
