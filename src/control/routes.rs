@@ -231,7 +231,10 @@ async fn add_device(
         return Err(Fault::Forbidden);
     }
     let Query(By { by }) = query.map_err(|e| Fault::Malformed(e.body_text()))?;
-    let by = by.map_or_else(|| Ok(if role.administers() { "administrator" } else { "technician" }.to_owned()), |by| super::inbox::name(&by))?;
+    let by = by.map_or_else(
+        || Ok(if role.administers() { "administrator" } else { "technician" }.to_owned()),
+        |by| super::inbox::name(&by),
+    )?;
     let Json(device) = body.map_err(|e| Fault::Malformed(e.body_text()))?;
     if let Some(finding) = check_device(&device).into_iter().next() {
         return Err(Fault::Refused(finding.to_string()));

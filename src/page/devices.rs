@@ -56,7 +56,8 @@ impl Devices {
         let (mut ours, mut others) = (String::new(), String::new());
         for device in &state.devices {
             let settings = known.iter().find(|d| d.id.0.eq_ignore_ascii_case(&device.id.0));
-            peripheral(&mut ours, device, &self.owner(settings), now);
+            let shared = settings.is_some_and(|d| !d.slots.is_empty());
+            peripheral(&mut ours, device, (&self.owner(settings), shared), now);
         }
         radio.strangers().iter().for_each(|s| stranger(&mut others, s, now));
         let ours = list("Devices of this box", &ours, "None yet. Wake a device: it appears below.");
@@ -131,7 +132,7 @@ fn headline(state: &RadioState, now: i64) -> Part {
     Part { id: "radio".into(), class, html }
 }
 
-fn peripheral(html: &mut String, d: &Peripheral, owner: &str, now: i64) {
+fn peripheral(html: &mut String, d: &Peripheral, (owner, shared): (&str, bool), now: i64) {
     let class = if d.why.is_some() {
         "down"
     } else if d.state == "away" {
@@ -160,12 +161,17 @@ fn peripheral(html: &mut String, d: &Peripheral, owner: &str, now: i64) {
         let _ = write!(html, r#"<p class="why">{} <code>{}</code></p>"#, escape(&why.text), escape(&why.code));
     }
     let pair = if d.paired { "Pair again" } else { "Pair" };
-    let _ = write!(
-        html,
-        r#"<p class="orders"><button type="button" data-do="pair" data-device="{id}">{pair}</button><button type="button" data-do="give" data-device="{id}">Give to…</button>"#
-    );
+    let order = |html: &mut String, what: &str, words: &str| {
+        let _ = write!(html, r#"<button type="button" data-do="{what}" data-device="{id}">{words}</button>"#);
+    };
+    html.push_str("<p class=\"orders\">");
+    order(html, "pair", pair);
+    // Slots are given on the command line, one by one.
+    if !shared {
+        order(html, "give", "Give to…");
+    }
     if d.paired {
-        let _ = write!(html, r#"<button type="button" data-do="forget" data-device="{id}">Forget bond</button>"#);
+        order(html, "forget", "Forget bond");
     }
     html.push_str("</p></li>");
 }

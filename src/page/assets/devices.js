@@ -93,14 +93,23 @@ document.addEventListener("click", (event) => {
   if (event.target.closest("dialog .close")) event.target.closest("dialog").close();
 });
 
+// Its zone stays as it is.
+async function given() {
+  const known = (await order("devices")).find((d) => d.id.toLowerCase() === device.toLowerCase());
+  const since = byId("give-since").value === "ever" ? new Date(0) : new Date();
+  return {
+    id: known ? known.id : device, patient: byId("give-to").value, since: since.toISOString(), time_zone: known?.time_zone ?? null,
+  };
+}
+
 for (const [id, path, body] of [
-  ["give", () => `devices?by=${encodeURIComponent(byId("give-by").value)}`, () => ({ id: device, patient: byId("give-to").value })],
+  ["give", () => `devices?by=${encodeURIComponent(byId("give-by").value)}`, given],
   ["forget", () => "bluetooth/forget", () => ({ device })],
 ]) {
   byId(id).querySelector("form").addEventListener("submit", async (event) => {
     event.preventDefault();
     try {
-      await order(path(), body());
+      await order(path(), await body());
       byId(id).close();
     } catch (e) {
       problem(byId(id), e.message);
