@@ -394,6 +394,12 @@ pub const BLE_CLOCK_SLACK: Duration = Duration::from_secs(5);
 pub const BLE_NAME_CHARS_MAX: usize = 64;
 /// After the news that a link is gone, how long its last values may be behind.
 pub const BLE_LAST_WORDS: Duration = Duration::from_millis(200);
+/// A technician's link to the page is opened soon, or not at all.
+pub const PAGE_KEY_VALID: Duration = Duration::from_secs(600);
+/// What it opens ends by itself: long enough to set up a home.
+pub const PAGE_TECHNICIAN_MAX: Duration = Duration::from_secs(3_600);
+/// Links that wait, and browsers that opened one.
+pub const PAGE_TECHNICIANS_MAX: usize = 8;
 /// A recording of a device ends by itself after this, if nobody says less.
 pub const CAPTURE_DEFAULT: Duration = Duration::from_secs(600);
 /// And at most: a meter wakes once, a person measures twice.
