@@ -125,7 +125,7 @@ pub enum Uncoded {
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum AuthSettings {
     /// SMART Backend Services.
-    Smart(SmartSettings),
+    Smart(Box<SmartSettings>),
 }
 
 /// SMART Backend Services: a token for an assertion that is signed with a key of the gateway's own.
