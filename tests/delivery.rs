@@ -44,6 +44,7 @@ fn sink(url: &str, idempotency: Idempotency) -> FhirSink {
         client_certificate_file: None,
         client_key_file: None,
         token_file: None,
+        auth: None,
         profile: None,
         us_core: Default::default(),
         phd: false,

@@ -54,6 +54,7 @@ fn sink(server: &FhirServer, idempotency: Idempotency) -> FhirSink {
         client_certificate_file: None,
         client_key_file: None,
         token_file: None,
+        auth: None,
         profile: None,
         us_core: Default::default(),
         phd: false,

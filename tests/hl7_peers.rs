@@ -295,3 +295,76 @@ async fn a_correction_withdraws_the_order_and_sends_another_for_the_right_patien
     assert!(!messages.iter().any(|m| m.contains("Ada") || m.contains("the other watch")), "the reason stays here");
     assert_eq!(gateway.stop(), Some(0), "{}", gateway.log());
 }
+
+/// A device whose name has delimiters and letters beyond ASCII: what others' parsers read back is its name.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_with_delimiters_and_umlauts_is_read_back_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(broker) = Broker::start(&Door::Open, "") else { return };
+    let kinds = [Kind::Hl7, Kind::Strict];
+    let started: Option<Vec<Peer>> = kinds.iter().map(|kind| Peer::start(*kind, folder.path())).collect();
+    let Some(peers) = started else { return };
+    let name = "uhr|größe^1&2~3";
+    let destinations = destination("plain", "mllp", "127.0.0.1", peers[0].port, "")
+        + &destination("strict", "mllp", "127.0.0.1", peers[1].port, "")
+        + &format!("[[device]]\nid = \"mqtt:{name}\"\npatient = \"Patient/p1\"\n");
+    let mut gateway = Gateway::new(&settings(&broker, &destinations));
+    gateway.start();
+    let device = Device::connect(broker.device_port);
+    device.publish(&format!("vitals/{name}"), [r#"{"id":1,"time":"2026-11-22T10:00:00Z","spo2":97}"#]).await;
+    until("delivery", || peers.iter().all(|p| p.got().len() == 1)).await;
+    for (peer, kind) in peers.iter().zip(kinds) {
+        let message = peer.got().remove(0);
+        assert!(message["fault"].is_null(), "{kind:?}: {message}");
+        assert_eq!(message["rows"][0]["device"], format!("mqtt:{name}"), "{kind:?}");
+    }
+    assert_eq!(gateway.stop(), Some(0), "{}", gateway.log());
+}
+
+/// A receiver whose database is away says AR to everything: nothing is given up, and all is there when it is back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receiver_that_refuses_everything_for_a_while_gets_everything_afterwards() {
+    let Some(broker) = Broker::start(&Door::Open, "") else { return };
+    let receiver = Receiver::start(|_, n| Reply::Ack(if n < 8 { "AR" } else { "AA" })).await;
+    let mut gateway = Gateway::new(&settings(&broker, &destination("lab", "mllp", "127.0.0.1", receiver.port, "")));
+    gateway.start();
+    let device = Device::connect(broker.device_port);
+    publish(&device, 0..20).await;
+    until("its refusals", || receiver.messages().len() > 4).await;
+    let status = gateway.json(&["status"]).to_string();
+    assert!(status.contains("WL-H002"), "{status}");
+    until("everything", || gateway.json(&["outbox"])[0]["delivered"] == 20).await;
+    assert_eq!(gateway.json(&["outbox"])[0]["rejected"], 0);
+    assert_eq!(receiver.ids().into_iter().collect::<BTreeSet<_>>().len(), 20);
+    assert_eq!(gateway.stop(), Some(0), "{}", gateway.log());
+}
+
+/// An alert as it is raised and as it is taken, over a connection that waits for no reading.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_alert_is_told_when_it_is_raised_and_when_somebody_takes_it() {
+    let Some(broker) = Broker::start(&Door::Open, "") else { return };
+    // No reading is ever answered.
+    let receiver = Receiver::start(|m, _| if m.contains("ORU^R40") { Reply::Ack("AA") } else { Reply::Silence }).await;
+    let lab = destination("lab", "mllp", "127.0.0.1", receiver.port, "alerts = true");
+    let mut gateway = Gateway::new(&settings(&broker, &lab));
+    gateway.start();
+    let device = Device::connect(broker.device_port);
+    device.publish("vitals/watch-2", [r#"{"id":1,"spo2":70}"#, r#"{"id":2,"spo2":70}"#, r#"{"id":3,"spo2":70}"#]).await;
+    let alerts = || -> Vec<String> {
+        let of_p2 = |m: &String| m.contains("ORU^R40") && m.contains("|p2^^^CLINIC");
+        receiver.messages().into_iter().filter(of_p2).collect()
+    };
+    until("the alert", || !alerts().is_empty()).await;
+    let raised = alerts().remove(0);
+    assert!(raised.contains("MDC_ATTR_EVENT_PHASE^MDC|1.0.0.1.3|start|") && raised.contains("~SP|"), "{raised}");
+    assert!(raised.contains("150456^MDC_PULS_OXIM_SAT_O2^MDC") && raised.contains("|70|"), "its evidence: {raised}");
+    let id = field(&raised, "OBR", 3).split('^').next().unwrap().to_owned();
+    let (out, err, code) = gateway.cli(&["alerts", "ack", &id, "--by", "N. Nurse"]);
+    assert_eq!(code, Some(0), "{out}{err}");
+    let taken = |m: &&String| m.contains(&id) && m.contains("|alert-acknowledged|");
+    until("its acknowledgement", || alerts().iter().any(|m| taken(&m))).await;
+    let taken = alerts().into_iter().find(|m| taken(&m)).unwrap();
+    assert!(taken.contains("|update|") && !taken.contains("Nurse"), "{taken}");
+    assert_ne!(field(&taken, "MSH", 10), field(&raised, "MSH", 10));
+    assert_eq!(gateway.stop(), Some(0), "{}", gateway.log());
+}

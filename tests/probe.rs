@@ -33,6 +33,7 @@ fn prober(url: &str, idempotency: Idempotency) -> Prober {
         client_certificate_file: None,
         client_key_file: None,
         token_file: None,
+        auth: None,
         profile: None,
         us_core: Default::default(),
         phd: false,

@@ -32,6 +32,7 @@ fn settings(url: &str) -> FhirSettings {
         client_certificate_file: None,
         client_key_file: None,
         token_file: None,
+        auth: None,
         profile: None,
         us_core: Default::default(),
         phd: false,

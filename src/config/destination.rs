@@ -120,6 +120,42 @@ pub enum Uncoded {
     Inbox,
 }
 
+/// How the gateway gets a token for a FHIR server.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+pub enum AuthSettings {
+    /// SMART Backend Services.
+    Smart(SmartSettings),
+}
+
+/// SMART Backend Services: a token for an assertion that is signed with a key of the gateway's own.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SmartSettings {
+    /// As the centre registered the gateway.
+    pub client_id: String,
+    /// Private key (PKCS#8 PEM), made by `wardline key smart new`. It says how it signs: ES384 or RS384.
+    pub key_file: PathBuf,
+    /// What to ask for, e.g. `system/Observation.cu`.
+    pub scopes: Vec<String>,
+    /// Where tokens are given; without it, what the FHIR server's SMART configuration says.
+    #[serde(default)]
+    pub token_url: Option<String>,
+    /// Where the public keys are written, for whoever serves them.
+    #[serde(default)]
+    pub jwks_file: Option<PathBuf>,
+    /// Where they are served, for a token server that wants it in each assertion.
+    #[serde(default)]
+    pub jku: Option<String>,
+    /// A new key is tried after the centre had so long to fetch it, minutes.
+    #[serde(default = "new_key_after")]
+    pub new_key_after_min: u64,
+}
+
+fn new_key_after() -> u64 {
+    60
+}
+
 /// A FHIR R4 server.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -163,6 +199,9 @@ pub struct FhirSettings {
     /// File with a static bearer token (for a lab).
     #[serde(default)]
     pub token_file: Option<PathBuf>,
+    /// How the gateway gets a token of its own.
+    #[serde(default)]
+    pub auth: Option<AuthSettings>,
     /// A named set of defaults for the other keys.
     #[serde(default)]
     pub profile: Option<String>,

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 
 use super::{
-    BluetoothSettings, Config, DestinationSettings, FhirSettings, Hl7Settings, MqttSettings, NatsSettings,
-    NdjsonSettings, SourceSettings, WebhookSettings,
+    AuthSettings, BluetoothSettings, Config, DestinationSettings, FhirSettings, Hl7Settings, MqttSettings,
+    NatsSettings, NdjsonSettings, SourceSettings, WebhookSettings,
 };
 use crate::fault::Explain;
 
@@ -133,6 +133,10 @@ impl DestinationSettings {
             Self::Fhir(f) => {
                 let tls = [&mut f.ca_file, &mut f.crl_file, &mut f.client_certificate_file, &mut f.client_key_file];
                 tls.into_iter().chain([&mut f.token_file, &mut f.mapping_file]).flatten().for_each(join);
+                if let Some(AuthSettings::Smart(smart)) = &mut f.auth {
+                    join(&mut smart.key_file);
+                    smart.jwks_file.as_mut().map(join);
+                }
             }
             Self::Hl7(h) => {
                 let tls = [&mut h.ca_file, &mut h.crl_file, &mut h.client_certificate_file, &mut h.client_key_file];

@@ -21,10 +21,10 @@ mod source;
 #[cfg(test)]
 mod tests;
 
-pub use check::check_device;
+pub use check::{check_device, url_trouble};
 pub use destination::{
-    BundleKind, DestinationSettings, DeviceForm, FhirSettings, Idempotency, NatsSettings, NdjsonSettings, Uncoded,
-    UsCore, WebhookSettings,
+    AuthSettings, BundleKind, DestinationSettings, DeviceForm, FhirSettings, Idempotency, NatsSettings, NdjsonSettings,
+    SmartSettings, Uncoded, UsCore, WebhookSettings,
 };
 pub use hl7::{FirstCode, FirstUnit, Hl7Settings, ResultStatus};
 pub use load::{ConfigError, Finding};

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 use tokio::time::{Instant, sleep};
 
@@ -15,10 +16,12 @@ use super::answer::{self, Misread, Whole, patience, whole};
 use super::http::{Answer, Ask, Peer, Wire, exchange};
 use super::pace::Bucket;
 use super::places::{self, Places};
+use super::smart::{AuthTrouble, Smart};
 use super::why::Trouble;
 use super::{Destination, SinkError, claims};
 use crate::alarm::AlertEvent;
-use crate::config::{BundleKind, FhirSettings, GatewayId, Idempotency};
+use crate::clock::Clock;
+use crate::config::{AuthSettings, BundleKind, FhirSettings, GatewayId, Idempotency};
 use crate::custody::{Item, ItemId, Outcome, Payload, Receipt};
 use crate::fhir::{AlertResources, Bundle, Identity, Kind, Pointer, Scope, Single, Target, Unmappable, Write, single};
 use crate::limits;
@@ -50,6 +53,8 @@ pub struct FhirSink {
     wire: Option<Arc<dyn Wire>>,
     /// At a relay: which gateway an item is from.
     origins: Option<Origins>,
+    /// Where the token comes from, if the gateway gets it by itself.
+    smart: Option<Arc<Smart>>,
 }
 
 /// Tells which gateway an item is from.
@@ -96,8 +101,13 @@ impl Habits {
 pub(super) type Numbered<'a> = (usize, &'a Item, &'a Reading);
 
 impl FhirSink {
-    /// From settings; reads the token.
+    /// From settings, with the machine's clock; reads the token, or the key.
     pub fn new(settings: &FhirSettings, gateway: &Arc<str>) -> Result<Self, SinkError> {
+        Self::timed(settings, gateway, &Clock::system())
+    }
+
+    /// The same with this clock: what is signed says the time.
+    pub fn timed(settings: &FhirSettings, gateway: &Arc<str>, clock: &Clock) -> Result<Self, SinkError> {
         let timeout = Duration::from_secs(settings.timeout_s.max(1));
         let peer = Peer::new(&settings.url, settings.tls(), timeout)?;
         let mut headers = HeaderMap::new();
@@ -111,9 +121,14 @@ impl FhirSink {
             bearer.set_sensitive(true);
             headers.insert(AUTHORIZATION, bearer);
         }
+        let smart = match &settings.auth {
+            Some(AuthSettings::Smart(auth)) => Some(Arc::new(Smart::new(settings, auth, &peer, clock)?)),
+            None => None,
+        };
         Ok(Self {
             peer,
             headers,
+            smart,
             scope: claims::scope(settings, gateway)?,
             places: places::empty(),
             write: match settings.idempotency {
@@ -151,6 +166,16 @@ impl FhirSink {
         let origin = self.origins.as_ref().and_then(|origins| origins(item.id));
         let scope = self.scope();
         Scope { gateway: origin.unwrap_or_else(|| scope.gateway.clone()), ..scope }
+    }
+
+    /// Where its token comes from, if it gets one.
+    pub fn smart(&self) -> Option<&Arc<Smart>> {
+        self.smart.as_ref()
+    }
+
+    /// The same with the token of another sink for the same destination.
+    pub(super) fn sharing(self, smart: Option<&Arc<Smart>>) -> Self {
+        Self { smart: smart.cloned(), ..self }
     }
 
     /// What may be changed while it runs.
@@ -399,10 +424,13 @@ impl FhirSink {
             return wire.exchange(Ask { method: method.into(), url: url.into(), condition, body }).await;
         }
         let packing = self.packing.load(Ordering::Relaxed);
+        let body = Bytes::from(body);
+        let plain = || self.request(method, url, condition, body.clone(), false);
         if packing == PLAIN {
-            return exchange(self.request(method, url, condition, body, false)).await;
+            return self.admitted(plain).await;
         }
-        let packed = exchange(self.request(method, url, condition, gzip(&body)?, true)).await?;
+        let small = Bytes::from(gzip(&body)?);
+        let packed = self.admitted(|| self.request(method, url, condition, small.clone(), true)).await?;
         match packed.status {
             200..=299 => self.packing.store(PACKED, Ordering::Relaxed),
             415 => {}
@@ -413,7 +441,7 @@ impl FhirSink {
         if packed.status < 300 {
             return Ok(packed);
         }
-        let plain = exchange(self.request(method, url, condition, body, false)).await?;
+        let plain = self.admitted(plain).await?;
         if plain.status < 300 {
             tracing::info!("compressed bodies are not understood: sending plain ones from now on");
             self.packing.store(PLAIN, Ordering::Relaxed);
@@ -421,14 +449,42 @@ impl FhirSink {
         Ok(plain)
     }
 
-    /// A GET of something below the base.
-    pub(super) fn reading(&self, path: &str) -> reqwest::RequestBuilder {
-        self.get(&self.peer.below(path))
+    /// Asks for something below the base.
+    pub(super) async fn look(&self, path: &str) -> Result<Answer, Trouble> {
+        self.get(&self.peer.below(path)).await
     }
 
-    /// A GET of a URL of the peer's. Must not be called with another's: the credential goes along.
-    pub(super) fn get(&self, url: &str) -> reqwest::RequestBuilder {
-        self.peer.client.get(url).headers(self.headers.clone())
+    /// Asks for a URL of the peer's. Must not be called with another's: the credential goes along.
+    pub(super) async fn get(&self, url: &str) -> Result<Answer, Trouble> {
+        self.admitted(|| self.peer.client.get(url).headers(self.headers.clone())).await
+    }
+
+    /// With the token, where the gateway gets one. A token that is refused is renewed once.
+    async fn admitted(&self, request: impl Fn() -> reqwest::RequestBuilder) -> Result<Answer, Trouble> {
+        let Some(smart) = &self.smart else { return exchange(request()).await };
+        let bearer = smart.bearer().await.map_err(Trouble::Auth)?;
+        let mut answer = exchange(request().header(AUTHORIZATION, bearer.header())).await?;
+        if answer.status == 401 {
+            let bearer = smart.renewed(&bearer).await.map_err(Trouble::Auth)?;
+            answer = exchange(request().header(AUTHORIZATION, bearer.header())).await?;
+        }
+        match answer.status {
+            401 => Err(Trouble::Auth(AuthTrouble::TokenRefused)),
+            403 => Err(Trouble::Auth(smart.forbidden().await)),
+            _ => Ok(answer),
+        }
+    }
+
+    /// A token that is not good for one entry of a Bundle is explained as for a whole request.
+    async fn explain(&self, outcomes: &mut [Option<Outcome>]) {
+        let Some(smart) = &self.smart else { return };
+        for outcome in outcomes {
+            if let Some(Outcome::Retry { why, .. }) = outcome
+                && why.code == "WL-F007"
+            {
+                *why = Trouble::Auth(smart.forbidden().await).why();
+            }
+        }
     }
 
     fn request(
@@ -436,7 +492,7 @@ impl FhirSink {
         method: &str,
         url: &str,
         condition: Option<&str>,
-        body: Vec<u8>,
+        body: Bytes,
         packed: bool,
     ) -> reqwest::RequestBuilder {
         let client = &self.peer.client;
@@ -471,6 +527,7 @@ impl Destination for FhirSink {
             }
         }
         judge(items, &mut outcomes);
+        self.explain(&mut outcomes).await;
         // Nothing is left without an outcome; if it were, sending again is safe.
         let missing = || Trouble::Unclear("nothing is known of this item").item(limits::ITEM_RETRY.0);
         outcomes.into_iter().map(|o| o.unwrap_or_else(missing)).collect()

@@ -16,6 +16,7 @@ pub mod ndjson;
 mod pace;
 mod places;
 pub mod probe;
+pub mod smart;
 pub mod webhook;
 mod why;
 
@@ -70,7 +71,7 @@ impl Sink {
     /// From settings: reads secrets and certificates, opens files; sends nothing.
     pub fn build(settings: &DestinationSettings, gateway: &GatewayId, clock: &Clock) -> Result<Self, SinkError> {
         Ok(match settings {
-            DestinationSettings::Fhir(s) => Self::Fhir(Box::new(fhir::FhirSink::new(s, gateway)?)),
+            DestinationSettings::Fhir(s) => Self::Fhir(Box::new(fhir::FhirSink::timed(s, gateway, clock)?)),
             DestinationSettings::Hl7(s) => Self::Hl7(Box::new(mllp::MllpSink::new(s, gateway, clock)?)),
             DestinationSettings::Ndjson(s) => Self::Ndjson(ndjson::NdjsonSink::new(s, gateway)?),
             DestinationSettings::Webhook(s) => Self::Webhook(Box::new(webhook::WebhookSink::new(s, gateway, clock)?)),
@@ -201,6 +202,9 @@ pub enum SinkError {
     /// Correct the secret's file.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// Make or correct the key of the destination's client.
+    #[error(transparent)]
+    Auth(#[from] smart::AuthTrouble),
     /// Write one line of visible characters into it.
     #[error("{0}: is not a token")]
     Token(PathBuf),
@@ -220,6 +224,7 @@ impl Explain for SinkError {
             Self::Http(e) => e.code(),
             Self::Mapping(e) => e.code(),
             Self::Reach(e) => e.code(),
+            Self::Auth(e) => e.code(),
             Self::Secret(_) => "WL-F105",
             Self::Token(_) => "WL-F106",
             Self::Folder { .. } => "WL-F107",
@@ -230,6 +235,7 @@ impl Explain for SinkError {
             Self::Http(e) => e.remedy(),
             Self::Mapping(e) => e.remedy(),
             Self::Reach(e) => e.remedy(),
+            Self::Auth(e) => e.remedy(),
             Self::Secret(_) => "Give a file that only the gateway's user can read (mode 0600) and that is not empty.",
             Self::Token(_) => "Write the token on one line, without spaces or control characters.",
             Self::Folder { .. } => "Give a folder that the gateway's user may write as `folder`.",

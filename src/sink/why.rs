@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use super::smart::AuthTrouble;
 use crate::custody::{Outcome, Why};
 use crate::fault::Explain;
 
@@ -69,6 +70,9 @@ pub enum Trouble {
     /// Correct the profile.
     #[error("{0}")]
     Hl7Unmappable(crate::hl7v2::Unmappable),
+    /// There is no credential: nothing was sent, or it is not allowed.
+    #[error("{0}")]
+    Auth(AuthTrouble),
     /// Free space, or correct the folder.
     #[error("the file cannot be written: {0}")]
     File(std::io::ErrorKind),
@@ -95,6 +99,7 @@ impl Explain for Trouble {
             Self::Conflict => "WL-F013",
             Self::Unmappable(crate::fhir::Unmappable::Uncoded) => "WL-T006",
             Self::Unmappable(_) => "WL-F014",
+            Self::Auth(e) => e.code(),
             Self::File(_) => "WL-F015",
             Self::Hl7Error(_) => "WL-H001",
             Self::Hl7Refused(_) => "WL-H002",
@@ -129,6 +134,7 @@ impl Explain for Trouble {
             }
             Self::Hl7Unclear(_) => "Check that `url` is an MLLP receiver that answers in the application's name.",
             Self::Bus(e) => e.remedy(),
+            Self::Auth(e) => e.remedy(),
             Self::File(_) => "Free space, and check that the gateway's user may write the folder.",
         }
     }

@@ -30,6 +30,7 @@ def seen(text):
             rows.append({
                 "order": order, "code": str(segment[3]).split("^")[0], "value": str(segment[5]),
                 "unit": str(segment[6]).split("^")[0], "time": str(segment[14]),
+                "device": message.unescape(str(segment[18]).split("^")[0]),
             })
     patient = message.unescape(str(message.segment("PID")[3]).split("^")[0])
     return {"id": str(message.segment("MSH")[10]), "patient": patient, "rows": rows}

@@ -216,6 +216,7 @@ impl Story {
             client_certificate_file: None,
             client_key_file: None,
             token_file: None,
+            auth: None,
             profile: None,
             us_core: Default::default(),
             phd: false,
