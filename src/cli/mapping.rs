@@ -95,7 +95,7 @@ fn told(json: &Json) -> String {
         let code = if parts.is_some() { format!("{} ", codes(&part["code"])) } else { String::new() };
         out.push(format!("{code}{} {}", text(&quantity["unit"]), text(&quantity["code"])));
     }
-    let claims = json["meta"]["profile"].as_array().map_or(&[][..], |p| p.as_slice());
+    let claims = json.pointer("/meta/profile").and_then(Json::as_array).map_or(&[][..], |p| p.as_slice());
     out.extend(claims.iter().map(|p| format!("claims {}", text(p).rsplit('/').next().unwrap_or_default())));
     out.join("; ")
 }
