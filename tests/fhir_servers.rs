@@ -40,6 +40,8 @@ async fn sekmet() {
 
 fn sink(server: &FhirServer, idempotency: Idempotency) -> FhirSink {
     let settings = FhirSettings {
+        consent: wardline::consent::Rule::Enrolment,
+        fields: None,
         name: "centre".into(),
         url: server.url.clone(),
         idempotency,

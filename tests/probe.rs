@@ -19,6 +19,8 @@ use support::within;
 
 fn prober(url: &str, idempotency: Idempotency) -> Prober {
     let settings = FhirSettings {
+        consent: wardline::consent::Rule::Enrolment,
+        fields: None,
         name: "centre".into(),
         url: url.into(),
         idempotency,

@@ -18,6 +18,8 @@ use wardline::sink::fhir::FhirSink;
 
 fn settings(url: &str) -> FhirSettings {
     FhirSettings {
+        consent: wardline::consent::Rule::Enrolment,
+        fields: None,
         name: "centre".into(),
         url: url.into(),
         idempotency: Idempotency::ConditionalCreate,

@@ -33,6 +33,8 @@ fn write(folder: &Path, ca: &Authority) -> PathBuf {
 
 fn settings(url: &str, ca_file: PathBuf) -> FhirSettings {
     FhirSettings {
+        consent: wardline::consent::Rule::Enrolment,
+        fields: None,
         name: "centre".into(),
         url: url.into(),
         idempotency: Idempotency::Update,

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use crate::consent::Rule;
+use crate::minimum::{Field, Fields};
 use crate::tls::Files;
 
 /// A destination.
@@ -26,6 +28,25 @@ impl DestinationSettings {
             Self::Ndjson(n) => &n.name,
             Self::Webhook(w) => &w.name,
         }
+    }
+
+    /// Whose readings may go there.
+    pub fn consent(&self) -> Rule {
+        match self {
+            Self::Fhir(f) => f.consent,
+            Self::Ndjson(n) => n.consent,
+            Self::Webhook(w) => w.consent,
+        }
+    }
+
+    /// What it gets of them.
+    pub fn fields(&self) -> Fields {
+        let fields = match self {
+            Self::Fhir(f) => &f.fields,
+            Self::Ndjson(n) => &n.fields,
+            Self::Webhook(w) => &w.fields,
+        };
+        Fields::from(fields.as_deref())
     }
 }
 
@@ -62,6 +83,11 @@ pub struct FhirSettings {
     pub url: String,
     /// How duplicates are shut out: no default, it depends on the server.
     pub idempotency: Idempotency,
+    /// Whose readings may go there: no default, it decides where patient data goes.
+    pub consent: Rule,
+    /// What it gets beside the core; default: everything.
+    #[serde(default)]
+    pub fields: Option<Vec<Field>>,
     /// How readings travel together.
     #[serde(default)]
     pub bundle: BundleKind,
@@ -136,6 +162,11 @@ pub struct NdjsonSettings {
     pub name: String,
     /// Folder.
     pub folder: PathBuf,
+    /// Whose readings may go there: no default, it decides where patient data goes.
+    pub consent: Rule,
+    /// What it gets beside the core; default: everything.
+    #[serde(default)]
+    pub fields: Option<Vec<Field>>,
     /// A new file after this many MiB.
     #[serde(default = "rotate")]
     pub rotate_mib: u64,
@@ -155,6 +186,11 @@ pub struct WebhookSettings {
     pub url: String,
     /// File with the shared secret.
     pub secret_file: PathBuf,
+    /// Whose readings may go there: no default, it decides where patient data goes.
+    pub consent: Rule,
+    /// What it gets beside the core; default: everything.
+    #[serde(default)]
+    pub fields: Option<Vec<Field>>,
     /// CA certificates (PEM) beside the machine's.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,

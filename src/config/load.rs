@@ -148,6 +148,15 @@ fn locate(text: &str, error: &toml::de::Error) -> Finding {
     let table = lines.iter().rev().find_map(|line| header(line));
     let key = lines.get(line - 1).and_then(|l| l.split_once('=')).map(|(key, _)| key.trim());
     let place = [table, key].into_iter().flatten().collect::<Vec<_>>().join(".");
+    if message.contains("missing field `consent`") {
+        return Finding {
+            code: "WL-C030",
+            key: format!("line {line}, {place}"),
+            reason: "it does not say whose readings may go there".into(),
+            remedy: "Add `consent = \"recorded\"` (only with a recorded consent of the patient) or, where the contract of \
+                     enrolment covers this destination, `consent = \"enrolment\"`; docs/consent.md.",
+        };
+    }
     Finding {
         code: "WL-C002",
         key: if place.is_empty() { format!("line {line}") } else { format!("line {line}, {place}") },

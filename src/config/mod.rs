@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::reading::{DeviceId, PatientId};
 
 mod check;
+mod consent;
 mod destination;
 mod load;
 mod source;
@@ -19,6 +20,7 @@ mod source;
 mod tests;
 
 pub use check::check_device;
+pub use consent::ConsentSettings;
 pub use destination::{BundleKind, DestinationSettings, FhirSettings, Idempotency, NdjsonSettings, WebhookSettings};
 pub use load::{ConfigError, Finding};
 pub use source::{BluetoothSettings, MqttSettings, MqttVersion, SourceSettings};
@@ -41,6 +43,9 @@ pub struct Config {
     /// Where bytes come from.
     #[serde(default, rename = "source")]
     pub sources: Vec<SourceSettings>,
+    /// What needs a consent of its own.
+    #[serde(default)]
+    pub consent: ConsentSettings,
     /// Where readings and alerts go.
     #[serde(default, rename = "destination")]
     pub destinations: Vec<DestinationSettings>,

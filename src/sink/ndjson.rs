@@ -214,6 +214,7 @@ fn id_of(line: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::consent::Rule;
     use crate::custody::ItemId;
     use crate::fhir::fixtures::nth;
 
@@ -232,7 +233,7 @@ mod tests {
     }
 
     fn sink(folder: &Path) -> NdjsonSink {
-        let settings = NdjsonSettings { name: "files".into(), folder: folder.into(), rotate_mib: 1 };
+        let settings = NdjsonSettings { name: "files".into(), folder: folder.into(), rotate_mib: 1, consent: Rule::Enrolment, fields: None };
         NdjsonSink::new(&settings, &"box-1".into()).unwrap()
     }
 
@@ -298,7 +299,7 @@ mod tests {
 
     #[test]
     fn a_folder_that_cannot_be_written_is_an_error_and_later_a_retry() {
-        let settings = NdjsonSettings { name: "x".into(), folder: "/proc/nothing/here".into(), rotate_mib: 1 };
+        let settings = NdjsonSettings { name: "x".into(), folder: "/proc/nothing/here".into(), rotate_mib: 1, consent: Rule::Enrolment, fields: None };
         assert!(matches!(NdjsonSink::new(&settings, &"box-1".into()), Err(SinkError::Folder { .. })));
 
         let folder = tempfile::tempdir().unwrap();

@@ -138,6 +138,7 @@ kind = "bluetooth"
 name = "radio"
 [[destination]]
 kind = "fhir"
+consent = "enrolment"
 name = "centre"
 url = "{endpoint.url}"
 ca_file = "/etc/ca.pem"

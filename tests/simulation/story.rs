@@ -202,6 +202,8 @@ impl Story {
 
     fn sink(&self) -> FhirSink {
         let settings = FhirSettings {
+            consent: wardline::consent::Rule::Enrolment,
+            fields: None,
             name: "centre".into(),
             url: "http://centre".into(),
             idempotency: self.idempotency,
