@@ -317,7 +317,7 @@ mod tests {
     use crate::probed::{Stated, Written};
 
     fn settings(more: &str) -> FhirSettings {
-        toml::from_str(&format!("name='centre'\nurl='https://x/fhir'\n{more}")).unwrap()
+        toml::from_str(&format!("name='centre'\nurl='https://x/fhir'\nconsent='enrolment'\n{more}")).unwrap()
     }
 
     fn codes(more: &str, written: Option<Written>, stated: Stated) -> Vec<String> {

@@ -35,7 +35,7 @@ impl Night {
         let creditors = [Creditor { name: "centre".into(), readings: true, alerts: true, terms: crate::consent::Terms::open() }];
         let (journal, _) =
             Journal::open(folder.path(), &JournalSettings::default(), &creditors, clock.clone()).unwrap();
-        let text = format!("name='centre'\nurl='{}'\nidempotency='update'\ntimeout_s=20", endpoint.url());
+        let text = format!("name='centre'\nurl='{}'\nidempotency='update'\nconsent='enrolment'\ntimeout_s=20", endpoint.url());
         Self { _folder: folder, endpoint, journal, clock, settings: toml::from_str(&text).unwrap() }
     }
 
