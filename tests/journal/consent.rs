@@ -389,7 +389,9 @@ impl World {
                         continue;
                     }
                     self.model.readings.insert(n, (patient, sensitive));
-                    self.model.waiting.iter_mut().for_each(|w| drop(w.insert(n)));
+                    for waiting in &mut self.model.waiting {
+                        waiting.insert(n);
+                    }
                     let new = of(n, name(patient), if sensitive { GLUCOSE } else { "heart-rate" });
                     // Some devices are shared: a withheld reading must not hold up another one of its device.
                     let device = hr(u64::from(patient) % 2, name(patient)).device;
