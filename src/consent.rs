@@ -88,11 +88,12 @@ pub fn word(category: Category) -> &'static str {
         Category::VitalSigns => "vital-signs",
         Category::Laboratory => "laboratory",
         Category::Activity => "activity",
+        Category::Procedure => "procedure",
     }
 }
 
 /// Categories that a general consent covers.
-pub const GENERALS: [&str; 3] = ["vital-signs", "laboratory", "activity"];
+pub const GENERALS: [&str; 4] = ["vital-signs", "laboratory", "activity", "procedure"];
 
 /// What a person recorded. Never changed afterwards.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -34,8 +34,7 @@ pub enum Field {
 
 impl Field {
     /// All there are.
-    pub const ALL: [Self; 6] =
-        [Self::Device, Self::DeviceTime, Self::Slot, Self::Site, Self::Gateway, Self::Corrector];
+    pub const ALL: [Self; 6] = [Self::Device, Self::DeviceTime, Self::Slot, Self::Site, Self::Gateway, Self::Corrector];
 }
 
 /// The fields of a destination; without a word of the configuration all of them.

@@ -34,7 +34,12 @@ fn fhir(name: &str, url: &str, more: &str) -> String {
 
 async fn publish(device: &Device, name: &str, what: &str, numbers: std::ops::Range<u64>) {
     for n in numbers {
-        let payload = format!("{{\"id\":{n},\"time\":\"2026-11-22T10:{:02}:{:02}Z\",\"{what}\":{}}}", n / 60, n % 60, 70 + n % 30);
+        let payload = format!(
+            "{{\"id\":{n},\"time\":\"2026-11-22T10:{:02}:{:02}Z\",\"{what}\":{}}}",
+            n / 60,
+            n % 60,
+            70 + n % 30
+        );
         device.publish(&format!("vitals/{name}"), [payload]).await;
     }
 }
@@ -98,7 +103,10 @@ async fn nothing_goes_without_a_consent_and_everything_once_with_it() {
     ];
     until("waiting for consents", &gateway, || (withheld(&gateway, "centre") == all).then_some(())).await;
     let shown = said(&gateway, &["outbox"]);
-    assert!(shown.contains("4 readings wait for the consent of Patient/p1 to destination centre (vital-signs)"), "{shown}");
+    assert!(
+        shown.contains("4 readings wait for the consent of Patient/p1 to destination centre (vital-signs)"),
+        "{shown}"
+    );
     assert!(said(&gateway, &["status"]).contains("wait for the consent of Patient/p0"));
     // The people of the destination hear that something is kept from them, and nothing of anybody.
     until("the notice", &gateway, || (endpoint.bodies("DetectedIssue").len() >= 2).then_some(())).await;
@@ -136,8 +144,14 @@ async fn nothing_goes_without_a_consent_and_everything_once_with_it() {
     assert_eq!(endpoint.counts().duplicates, 0);
     // Who said what stays on record.
     let listed = gateway.json(&["consent", "list", "Patient/p0"]);
-    assert_eq!(listed[0]["in_force"], serde_json::json!(["vital-signs", "laboratory", "activity", "breath"]));
-    assert_eq!((&listed[0]["history"][0]["by"], &listed[0]["history"][0]["reference"]), (&"Ada".into(), &"Consent/7".into()));
+    assert_eq!(
+        listed[0]["in_force"],
+        serde_json::json!(["vital-signs", "laboratory", "activity", "procedure", "breath"])
+    );
+    assert_eq!(
+        (&listed[0]["history"][0]["by"], &listed[0]["history"][0]["reference"]),
+        (&"Ada".into(), &"Consent/7".into())
+    );
     // A consent to nothing is refused, and so is one of nobody.
     for wrong in [
         ["consent", "grant", "Patient/p0", "--to", "nowhere", "--by", "Ada"].as_slice(),
@@ -236,10 +250,14 @@ async fn two_destinations_get_what_each_may_and_needs() {
     said(&gateway, &["consent", "withdraw", "Patient/p1", "--everywhere", "--by", "Ada"]);
     let correct = ["correct", "--device", "mqtt:watch-1", "--void", "--by", "Grace", "--reason", "a visitor"];
     said(&gateway, &correct);
-    until("taken back", &gateway, || (has(&research.bodies("Observation"), "entered-in-error") == 5).then_some(())).await;
+    until("taken back", &gateway, || (has(&research.bodies("Observation"), "entered-in-error") == 5).then_some(()))
+        .await;
     let cut = research.bodies("Observation");
     assert_eq!((cut.len(), research.counts().duplicates), (5, 0));
-    assert!(cut.iter().all(|b| !b.contains("valueQuantity") && !b.contains("Grace") && !b.contains("visitor")), "{cut:?}");
+    assert!(
+        cut.iter().all(|b| !b.contains("valueQuantity") && !b.contains("Grace") && !b.contains("visitor")),
+        "{cut:?}"
+    );
     until("the end", &gateway, || (gateway.json(&["outbox", "care"])[0]["waiting"] == 0).then_some(())).await;
 }
 
@@ -262,8 +280,10 @@ async fn a_damaged_consent_sends_nothing_and_says_so() {
     drop(conn);
     gateway.start();
     publish(&device, "watch-0", "heart_rate", 3..6).await;
-    until("waiting", &gateway, || (withheld(&gateway, "centre") == [line("Patient/p0", "vital-signs", 3, 0)]).then_some(()))
-        .await;
+    until("waiting", &gateway, || {
+        (withheld(&gateway, "centre") == [line("Patient/p0", "vital-signs", 3, 0)]).then_some(())
+    })
+    .await;
     assert!(gateway.log().contains("WL-J060"), "{}", gateway.log());
     assert_eq!(of(&endpoint, "Patient/p0"), 3);
     said(&gateway, &["consent", "grant", "Patient/p0", "--to", "centre", "--by", "Ada"]);
@@ -292,12 +312,17 @@ async fn a_restored_backup_does_not_bring_a_withdrawn_consent_back() {
 /// Nobody starts a gateway without having said whose readings may go where.
 #[test]
 fn a_destination_says_whose_readings_may_go_there() {
-    let gateway = Gateway::new("[[destination]]\nkind = \"ndjson\"\nname = \"files\"\nfolder = \"/tmp\"\nconsent = \"recorded\"\n");
+    let gateway = Gateway::new(
+        "[[destination]]\nkind = \"ndjson\"\nname = \"files\"\nfolder = \"/tmp\"\nconsent = \"recorded\"\n",
+    );
     assert_eq!(gateway.cli(&["check"]).2, Some(0));
     let file = gateway.path("wardline.toml");
     let text = std::fs::read_to_string(&file).unwrap().replace("consent = \"recorded\"\n", "");
     std::fs::write(&file, text).unwrap();
     let (out, _, code) = gateway.cli(&["check"]);
     assert_eq!(code, Some(2));
-    assert!(out.contains("WL-C030") && out.contains("whose readings may go there") && out.contains("enrolment"), "{out}");
+    assert!(
+        out.contains("WL-C030") && out.contains("whose readings may go there") && out.contains("enrolment"),
+        "{out}"
+    );
 }

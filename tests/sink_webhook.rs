@@ -19,7 +19,7 @@ const ID: &str = "0123456789abcdef0123456789abcdef";
 fn settings(url: &str, folder: &std::path::Path) -> DestinationSettings {
     support::certificates::put(folder, "secret", "hush hush\n");
     DestinationSettings::Webhook(WebhookSettings {
-        consent: wardline::consent::Rule::Enrolment,
+        consent: None,
         fields: None,
         name: "pager".into(),
         url: url.into(),

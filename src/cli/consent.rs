@@ -48,7 +48,7 @@ struct GrantArgs {
     /// The destination's name.
     #[arg(long, value_name = "DESTINATION", required = true)]
     to: Vec<String>,
-    /// What of them: vital-signs, laboratory, activity, or a sensitive category. Default: all three that are not sensitive.
+    /// What of them: vital-signs, laboratory, activity, procedure, or a sensitive category. Default: all that are not sensitive.
     #[arg(long, value_name = "CATEGORY")]
     category: Vec<String>,
     /// In force from then on (an instant). Default: at once.
@@ -138,7 +138,8 @@ fn list(args: &ListArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn history(all: &[Listed]) -> String {
-    let mut table = Table::new(&["recorded", "patient", "destination", "what", "categories", "from", "until", "by", "at"]);
+    let mut table =
+        Table::new(&["recorded", "patient", "destination", "what", "categories", "from", "until", "by", "at"]);
     for l in all {
         for said in &l.history.0 {
             let what = if said.given { "given" } else { "withdrawn" };

@@ -46,7 +46,11 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 /// What waits for consents.
 pub fn lacking(boxes: &[Outbox], now: Stamp) -> String {
     let lines: String = boxes.iter().map(|b| super::consent::lacking(&b.destination, &b.withheld, now)).collect();
-    if lines.is_empty() { lines } else { format!("\n{lines}Once it is given: `wardline consent grant PATIENT --to DESTINATION --by NAME`.\n") }
+    if lines.is_empty() {
+        lines
+    } else {
+        format!("\n{lines}Once it is given: `wardline consent grant PATIENT --to DESTINATION --by NAME`.\n")
+    }
 }
 
 /// One line for each destination.

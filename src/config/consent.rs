@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::{Config, DestinationSettings, Finding};
-use crate::consent::{ALL, GENERAL, GENERALS, Sensitive, Terms};
+use crate::consent::{ALL, GENERAL, GENERALS, Rule, Sensitive, Terms};
 use crate::vital::Vital;
 
 /// What needs a consent of its own.
@@ -29,12 +29,21 @@ impl Config {
 
     /// What this destination needs before it gets anything.
     pub fn terms(&self, destination: &DestinationSettings) -> Terms {
-        Terms { rule: destination.consent(), sensitive: self.sensitive() }
+        // What says nothing was refused at the start; if not, the stricter word counts.
+        Terms { rule: destination.consent().unwrap_or(Rule::Recorded), sensitive: self.sensitive() }
     }
 
     /// Where a consent can be for, and whose.
     pub(super) fn check_consent(&self) -> Vec<Finding> {
-        let mut found = Vec::new();
+        let silent = |d: &&DestinationSettings| d.consent().is_none();
+        let unsaid = |d: &DestinationSettings| Finding {
+            code: "WL-C030",
+            key: format!("destination {}, consent", d.name()),
+            reason: "it does not say whose readings may go there".into(),
+            remedy: "Add `consent = \"recorded\"` (only with a recorded consent of the patient) or, where the contract of \
+                     enrolment covers this destination, `consent = \"enrolment\"`; docs/consent.md.",
+        };
+        let mut found: Vec<Finding> = self.destinations.iter().filter(silent).map(unsaid).collect();
         let mut add = |key: String, reason: String, remedy| {
             found.push(Finding { code: "WL-C031", key, reason, remedy });
         };
@@ -52,7 +61,11 @@ impl Config {
             for vital in vitals {
                 if Vital::parse(vital).is_none() {
                     let reason = format!("there is no vital sign `{vital}`");
-                    add(key.clone(), reason, "`wardline profile show` names those of a device; docs/fhir.md lists all.");
+                    add(
+                        key.clone(),
+                        reason,
+                        "`wardline profile show` names those of a device; docs/fhir.md lists all.",
+                    );
                 }
                 if let Some(other) = before.insert(vital, name) {
                     let reason = format!("`{vital}` is in `{other}` already");

@@ -14,15 +14,23 @@ use crate::reading::{DeviceId, PatientId};
 mod check;
 mod consent;
 mod destination;
+mod hl7;
 mod load;
+mod preset;
+mod relay;
 mod source;
 #[cfg(test)]
 mod tests;
 
-pub use check::check_device;
+pub use check::{check_device, url_trouble};
 pub use consent::ConsentSettings;
-pub use destination::{BundleKind, DestinationSettings, FhirSettings, Idempotency, NdjsonSettings, WebhookSettings};
+pub use destination::{
+    AuthSettings, BundleKind, DestinationSettings, DeviceForm, FhirSettings, Idempotency, NatsSettings, NdjsonSettings,
+    SmartSettings, Uncoded, UsCore, WebhookSettings,
+};
+pub use hl7::{FirstCode, FirstUnit, Hl7Settings, ResultStatus};
 pub use load::{ConfigError, Finding};
+pub use relay::{RelayConfig, RelaySettings};
 pub use source::{BluetoothSettings, MqttSettings, MqttVersion, SourceSettings};
 
 /// One configuration file.

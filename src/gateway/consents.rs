@@ -103,7 +103,7 @@ impl Registry {
             history: Default::default(),
         };
         for destination in &self.config.destinations {
-            let (name, rule): (Arc<str>, _) = (destination.name().into(), destination.consent());
+            let (name, rule): (Arc<str>, _) = (destination.name().into(), self.config.terms(destination).rule);
             for patient in &self.config.patients {
                 let key = (patient.reference.clone(), name.clone());
                 all.insert(key, blank(&patient.reference, &name, Some(rule)));
@@ -142,7 +142,8 @@ impl Registry {
             return Err("this patient is not one of this box".into());
         }
         let sensitive = self.config.sensitive();
-        let of_before = |c: &str| before.is_some_and(|b| b.history.0.iter().any(|s| s.categories.iter().any(|k| k == c)));
+        let of_before =
+            |c: &str| before.is_some_and(|b| b.history.0.iter().any(|s| s.categories.iter().any(|k| k == c)));
         let is_category = |c: &String| match c.as_str() {
             ALL => !order.given,
             GENERAL => true,

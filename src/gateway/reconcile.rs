@@ -114,7 +114,7 @@ impl Surveys {
         part: &[(i64, Reading)],
         found: &mut Recount,
     ) -> Result<Vec<u64>, Fault> {
-        let (rows, readings): (Vec<i64>, Vec<Reading>) = 
+        let (rows, readings): (Vec<i64>, Vec<Reading>) =
             part.iter().map(|(row, reading)| (*row, survey.fields.cut(reading))).unzip();
         let counts = survey.prober().holds(&readings).await.map_err(|t| said(&t.why()))?;
         found.checked += rows.len() as u64;

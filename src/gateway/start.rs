@@ -27,6 +27,7 @@ use crate::config::{Config, DeviceSettings, SourceSettings};
 use crate::consent::Terms;
 use crate::control::Desk;
 use crate::control::serve::{ServeError, Sockets};
+use crate::control::technician::Technicians;
 use crate::control::view::{Link, LinkState};
 use crate::custody::{Creditor, Why};
 use crate::intake::Intake;
@@ -169,7 +170,8 @@ impl Parts {
             None => None,
         };
         let terms = config.destinations.iter().map(|d| config.terms(d));
-        let creditors: Vec<_> = sinks.iter().zip(terms).map(|((name, sink), terms)| creditor(name, sink, terms)).collect();
+        let creditors: Vec<_> =
+            sinks.iter().zip(terms).map(|((name, sink), terms)| creditor(name, sink, terms)).collect();
         let vault = Vault::of(&config.gateway.state, &config.journal)?;
         let patience = telemetry::starting();
         let (journal, before) = Journal::open(&vault, &config.journal, &creditors, options.clock.clone())?;
@@ -255,6 +257,7 @@ impl Parts {
             sources: links.sources,
             destinations: links.destinations,
             radio: radio.view,
+            technicians: Technicians::new(page.as_ref().map(Page::url)),
             watchdog: watchdog.clone(),
             metrics: options.metrics,
         });

@@ -193,12 +193,7 @@ impl Judge {
         1
     }
 
-    fn close(
-        &mut self,
-        anywhere: &HashMap<[u8; 8], Vec<Option<Reading>>>,
-        shown: &mut [Shown],
-        fields: &Fields,
-    ) {
+    fn close(&mut self, anywhere: &HashMap<[u8; 8], Vec<Option<Reading>>>, shown: &mut [Shown], fields: &Fields) {
         for (half, find, clue, place) in std::mem::take(&mut self.open) {
             if anywhere.get(&half).is_some_and(|readings| is_among(&find, readings, fields)) {
                 let known = self.known(&find);

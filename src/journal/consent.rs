@@ -192,7 +192,11 @@ impl Writer<'_> {
     pub(super) fn on_the_way(&self, destination: &str, patient: &PatientId) -> rusqlite::Result<u64> {
         let Some(desk) = self.desks.iter().find(|d| *d.name == *destination) else { return Ok(0) };
         let mut is_theirs = self.conn.prepare("SELECT count(*) FROM reading WHERE id = ?1 AND patient = ?2")?;
-        let each = desk.readings.queue.in_flight().map(|id| is_theirs.query_row(params![id, patient.reveal()], |r| r.get::<_, u32>(0)));
+        let each = desk
+            .readings
+            .queue
+            .in_flight()
+            .map(|id| is_theirs.query_row(params![id, patient.reveal()], |r| r.get::<_, u32>(0)));
         each.collect::<rusqlite::Result<Vec<_>>>().map(|all| all.into_iter().map(u64::from).sum())
     }
 }
@@ -251,8 +255,15 @@ fn put(conn: &Connection, consent: &Consent) -> rusqlite::Result<()> {
 pub(super) fn suspend(conn: &Connection, at_ms: i64, by: &str) -> rusqlite::Result<()> {
     for mut consent in recorded(conn)? {
         let all = vec![crate::consent::ALL.to_owned()];
-        let said =
-            Said { given: false, categories: all, from_ms: None, until_ms: None, by: by.into(), at_ms, reference: None };
+        let said = Said {
+            given: false,
+            categories: all,
+            from_ms: None,
+            until_ms: None,
+            by: by.into(),
+            at_ms,
+            reference: None,
+        };
         consent.history.0.push(said);
         put(conn, &consent)?;
     }

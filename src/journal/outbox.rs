@@ -85,7 +85,8 @@ impl Due {
 
     fn judged(self, judge: Judge<'_>, whose: impl FnOnce() -> Option<(PatientId, Option<Vital>)>) -> Self {
         let Some((gate, now)) = judge.filter(|_| self == Self::Now) else { return self };
-        let lacks = |(patient, vital): (PatientId, Option<Vital>)| gate.lacks(&patient, vital.map(|v| v.id), now).is_some();
+        let lacks =
+            |(patient, vital): (PatientId, Option<Vital>)| gate.lacks(&patient, vital.map(|v| v.id), now).is_some();
         if whose().is_some_and(lacks) { Self::Withheld } else { self }
     }
 }

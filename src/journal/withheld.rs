@@ -105,7 +105,8 @@ fn of_alerts(
     now: Stamp,
     heaps: &mut Heaps,
 ) -> rusqlite::Result<()> {
-    let sql = "SELECT e.id, e.body, e.seal, e.at_ms FROM alert_delivery AS d JOIN alert_event AS e ON e.id = d.alert_event
+    let sql =
+        "SELECT e.id, e.body, e.seal, e.at_ms FROM alert_delivery AS d JOIN alert_event AS e ON e.id = d.alert_event
                WHERE d.destination = ?1 AND d.state NOT IN ('delivered', 'rejected', 'superseded', 'discarded')";
     let mut owed = conn.prepare(sql)?;
     let mut rows = owed.query([id])?;

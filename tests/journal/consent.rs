@@ -72,9 +72,8 @@ async fn due_numbers(journal: &Journal) -> Vec<u64> {
 
 fn withheld(journal: &Journal, folder: &Path) -> Vec<(String, String, u64, u64)> {
     let all = Reader::new(folder).withheld(&journal.consents(), Stamp::at_ms(NOW_MS)).unwrap();
-    let shown = |w: Withheld| {
-        (w.patient.map_or_else(String::new, |p| p.reveal().to_owned()), w.category, w.readings, w.alerts)
-    };
+    let shown =
+        |w: Withheld| (w.patient.map_or_else(String::new, |p| p.reveal().to_owned()), w.category, w.readings, w.alerts);
     all.into_iter().map(shown).collect()
 }
 
@@ -349,7 +348,11 @@ impl Model {
         };
         for sensitive in meant {
             let key = (patient, *sensitive);
-            if given { self.permitted[to].insert(key) } else { self.permitted[to].remove(&key) };
+            if given {
+                self.permitted[to].insert(key)
+            } else {
+                self.permitted[to].remove(&key)
+            };
         }
     }
 

@@ -12,8 +12,8 @@ use super::super::consents::Waiting;
 use super::super::pipeline::Technical;
 use super::{Office, State, cause, ms};
 use crate::alarm::Priority;
-use crate::journal::{Act, Withheld};
 use crate::journal::inbox::Cause;
+use crate::journal::{Act, Withheld};
 use crate::limits;
 
 /// Conditions by name: how urgent, and in words.
@@ -99,7 +99,8 @@ fn lacking(withheld: &[Withheld]) -> Notices {
     let mut notices = Notices::new();
     for w in withheld {
         let to = &w.destination;
-        let mut say = |what: &str, priority, text: String| drop(notices.insert(format!("{what}:{to}").into(), (priority, text)));
+        let mut say =
+            |what: &str, priority, text: String| drop(notices.insert(format!("{what}:{to}").into(), (priority, text)));
         if w.alerts > 0 {
             let text = format!(
                 "An alert about a person is not sent to {to}: a consent is lacking (WL-O050). Look at `wardline alerts` on the \
@@ -108,7 +109,8 @@ fn lacking(withheld: &[Withheld]) -> Notices {
             say("consent-alert", Priority::High, text);
         }
         if w.readings > 0 {
-            let text = format!("Readings wait for a consent and are not sent to {to} (WL-O050): see `wardline consent list`");
+            let text =
+                format!("Readings wait for a consent and are not sent to {to} (WL-O050): see `wardline consent list`");
             say("consent", Priority::Medium, text);
         }
     }
