@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::Hl7Settings;
+use crate::consent::Rule;
+use crate::minimum::{Field, Fields};
 use crate::tls::Files;
 
 /// A destination.
@@ -33,6 +35,29 @@ impl DestinationSettings {
             Self::Webhook(w) => &w.name,
             Self::Nats(n) => &n.name,
         }
+    }
+
+    /// Whose readings may go there, if it says so.
+    pub fn consent(&self) -> Option<Rule> {
+        match self {
+            Self::Fhir(f) => f.consent,
+            Self::Hl7(h) => h.consent,
+            Self::Ndjson(n) => n.consent,
+            Self::Webhook(w) => w.consent,
+            Self::Nats(n) => n.consent,
+        }
+    }
+
+    /// What it gets of them.
+    pub fn fields(&self) -> Fields {
+        let fields = match self {
+            Self::Fhir(f) => &f.fields,
+            Self::Hl7(h) => &h.fields,
+            Self::Ndjson(n) => &n.fields,
+            Self::Webhook(w) => &w.fields,
+            Self::Nats(n) => &n.fields,
+        };
+        Fields::from(fields.as_deref())
     }
 }
 
@@ -166,6 +191,12 @@ pub struct FhirSettings {
     pub url: String,
     /// How duplicates are shut out: no default, it depends on the server.
     pub idempotency: Idempotency,
+    /// Whose readings may go there: no default, `Config::check` asks for it.
+    #[serde(default)]
+    pub consent: Option<Rule>,
+    /// What it gets beside the core; default: everything.
+    #[serde(default)]
+    pub fields: Option<Vec<Field>>,
     /// How readings travel together.
     #[serde(default)]
     pub bundle: BundleKind,
@@ -258,6 +289,12 @@ pub struct NdjsonSettings {
     pub name: String,
     /// Folder.
     pub folder: PathBuf,
+    /// Whose readings may go there: no default, `Config::check` asks for it.
+    #[serde(default)]
+    pub consent: Option<Rule>,
+    /// What it gets beside the core; default: everything.
+    #[serde(default)]
+    pub fields: Option<Vec<Field>>,
     /// A new file after this many MiB.
     #[serde(default = "rotate")]
     pub rotate_mib: u64,
@@ -287,6 +324,12 @@ pub struct WebhookSettings {
     pub url: String,
     /// File with the shared secret.
     pub secret_file: PathBuf,
+    /// Whose readings may go there: no default, `Config::check` asks for it.
+    #[serde(default)]
+    pub consent: Option<Rule>,
+    /// What it gets beside the core; default: everything.
+    #[serde(default)]
+    pub fields: Option<Vec<Field>>,
     /// CA certificates (PEM) beside the machine's.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
@@ -315,6 +358,12 @@ pub struct NatsSettings {
     pub servers: Vec<String>,
     /// The stream.
     pub stream: String,
+    /// Whose readings may go there: no default, `Config::check` asks for it.
+    #[serde(default)]
+    pub consent: Option<Rule>,
+    /// What it gets beside the core; default: everything.
+    #[serde(default)]
+    pub fields: Option<Vec<Field>>,
     /// First word of the subjects: `wardline` of `wardline.box-1.readings`.
     #[serde(default = "subject_prefix")]
     pub subject_prefix: String,

@@ -20,6 +20,7 @@ use crate::telemetry::Watchdog;
 pub mod access;
 pub mod charts;
 pub mod client;
+pub mod consents;
 mod health;
 pub mod inbox;
 pub mod probe;
@@ -57,6 +58,8 @@ pub struct Desk {
     pub inbox: Arc<dyn inbox::Inbox>,
     /// Whose chart a reading belongs to.
     pub charts: Arc<dyn charts::Charts>,
+    /// Who consented to what.
+    pub consents: Arc<dyn consents::Consents>,
     /// What is known of the destinations.
     pub probes: Arc<dyn probe::Probes>,
     /// One for each source.
