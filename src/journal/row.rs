@@ -231,6 +231,7 @@ fn word(method: TimeMethod) -> &'static str {
     match method {
         TimeMethod::DeviceInstant => "device-instant",
         TimeMethod::DeviceCivil => "device-civil",
+        TimeMethod::DeviceCorrected => "device-corrected",
         TimeMethod::Received => "received",
         TimeMethod::Pending => "pending",
         TimeMethod::Unresolved => "unresolved",
@@ -241,6 +242,7 @@ fn method(word: &str) -> Option<TimeMethod> {
     Some(match word {
         "device-instant" => TimeMethod::DeviceInstant,
         "device-civil" => TimeMethod::DeviceCivil,
+        "device-corrected" => TimeMethod::DeviceCorrected,
         "received" => TimeMethod::Received,
         "pending" => TimeMethod::Pending,
         "unresolved" => TimeMethod::Unresolved,

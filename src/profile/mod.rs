@@ -31,6 +31,7 @@ pub use error::ProfileError;
 pub use examples::{check as check_examples, frames};
 pub use plan::Plan;
 pub use session::octets;
+pub use time::iso8601;
 
 #[cfg(test)]
 mod tests;
