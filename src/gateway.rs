@@ -7,6 +7,7 @@
 pub mod bare;
 mod charts;
 mod core;
+mod export;
 mod inbox;
 mod orders;
 mod outbox;

@@ -426,3 +426,7 @@ pub const LAG_OCCASION: Duration = Duration::from_secs(60);
 pub const CLOCK_DRIFT: u64 = 10_000;
 /// Counters of records that are followed, of one device: one for each vital and user.
 pub const RECORD_COUNTERS_MAX: usize = 64;
+/// Readings that an export reads at once: some 200 KiB of lines.
+pub const EXPORT_PAGE_READINGS: usize = 500;
+/// An export takes no longer: a million readings are written in minutes.
+pub const EXPORT_MAX: Duration = Duration::from_secs(1_800);

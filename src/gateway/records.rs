@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use ring::digest::{Context, SHA256};
 
+use super::export::{Permit, attributed};
 use crate::alarm::Alert;
 use crate::config::{Config, DestinationSettings, DeviceSettings, JournalSettings};
-use crate::control::{Records, Unreadable, view};
+use crate::control::{Pieces, Records, Unreadable, view};
 use crate::custody::Why;
 use crate::fhir::{Identity, Scope, write_observation};
 use crate::journal::reader::{Attempt, Entry, Of, ReadError, Reader, Standing};
@@ -23,6 +24,7 @@ struct Book {
     journal: Journal,
     folder: PathBuf,
     settings: JournalSettings,
+    permit: Permit,
 }
 
 /// For the gateway of this configuration.
@@ -34,6 +36,7 @@ pub(super) fn of(config: &Config, journal: &Journal) -> Arc<dyn Records> {
         journal: journal.clone(),
         folder: config.gateway.state.clone(),
         settings: config.journal.clone(),
+        permit: attributed(),
     })
 }
 
@@ -161,6 +164,11 @@ impl Records for Book {
             let _ = std::fs::remove_file(&file);
         }
         Ok((copied?, file))
+    }
+
+    fn export(&self, filter: view::ExportFilter) -> Result<Pieces, Unreadable> {
+        // A sight of its own, as for a copy.
+        super::export::begin(self.journal.reader(), filter, self.permit.clone())
     }
 
     fn devices(&self) -> Result<Vec<DeviceSettings>, Unreadable> {

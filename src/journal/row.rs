@@ -19,6 +19,9 @@ pub(super) const COLUMNS: &str = "key, device.name, patient, profile, vital, par
     reading.id, reading.seal, reading.seal IS NULL AND reading.id <= (SELECT unsealed_through FROM totals),
     unassigned, amendment";
 
+/// So many they are.
+pub(super) const NUMBER_OF_COLUMNS: usize = 24;
+
 /// So many of the columns are sealed, with the row's number.
 const SEALED: usize = 19;
 
