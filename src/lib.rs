@@ -25,8 +25,10 @@ pub mod config;
 pub mod alert;
 pub mod codec;
 pub mod fhir;
+pub mod hl7v2;
 pub mod intake;
 pub mod journal;
+pub mod nats;
 pub mod profile;
 pub mod sink;
 pub mod source;
@@ -36,6 +38,7 @@ pub mod control;
 pub mod gateway;
 pub mod lab;
 pub mod page;
+pub mod relay;
 pub mod telemetry;
 
 pub mod cli;

@@ -478,6 +478,19 @@ impl Vital {
         self.0.components.iter().find(|c| c.role == role)
     }
 
+    /// The value in a unit that it may be delivered in. A power of ten moves the point and keeps the digits.
+    pub fn deliverable(self, value: Decimal, unit: Unit) -> Option<(Decimal, Unit)> {
+        if self.units.contains(&unit.ucum()) {
+            return Some((value, unit));
+        }
+        let to = self.first_unit()?;
+        let converted = match unit.power_of_ten(to) {
+            Some(power) => value.scale10(power),
+            None => unit.convert(value, to, self.decimals)?,
+        };
+        Some((converted, to))
+    }
+
     /// Whether a value of this role lies in its plausible range. True where no range is stated.
     pub fn plausible(self, role: Role, value: Decimal, unit: Unit) -> bool {
         let Some(component) = self.component(role) else { return true };

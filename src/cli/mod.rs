@@ -28,6 +28,7 @@ mod pairing;
 mod profile;
 mod readings;
 mod record;
+mod relay;
 mod remote;
 mod replay;
 mod run;
@@ -48,6 +49,8 @@ pub struct Cli {
 enum Command {
     /// Run the gateway.
     Run(run::Args),
+    /// Bring what a fleet's gateways put into a NATS stream to a FHIR server, beside others of its kind.
+    Relay(relay::Args),
     /// Check configuration, profiles and rules.
     Check(check::Args),
     /// What the gateway is doing now.
@@ -104,6 +107,7 @@ enum Command {
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Run(args) => run::run(&args),
+        Command::Relay(args) => relay::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Readings(args) => readings::run(&args),

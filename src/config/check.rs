@@ -6,7 +6,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::{BluetoothSettings, Config, DestinationSettings, DeviceSettings, Finding, MqttSettings, SourceSettings};
+use super::{
+    BluetoothSettings, Config, DestinationSettings, DeviceSettings, Finding, Hl7Settings, MqttSettings, NatsSettings,
+    SourceSettings,
+};
 use crate::{limits, tls};
 
 /// A Unix socket's path must fit into the kernel's `sun_path` with its closing zero.
@@ -14,18 +17,32 @@ const SOCKET_PATH_MAX: usize = 107;
 
 /// Findings, gathered.
 #[derive(Default)]
-struct Findings(Vec<Finding>);
+pub(super) struct Findings(pub(super) Vec<Finding>);
 
 impl Findings {
-    fn add(&mut self, code: &'static str, key: impl Into<String>, reason: impl Into<String>, remedy: &'static str) {
+    pub(super) fn add(
+        &mut self,
+        code: &'static str,
+        key: impl Into<String>,
+        reason: impl Into<String>,
+        remedy: &'static str,
+    ) {
         self.0.push(Finding { code, key: key.into(), reason: reason.into(), remedy });
     }
 
-    fn name(&mut self, key: &str, name: &str) {
+    pub(super) fn name(&mut self, key: &str, name: &str) {
         let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
         if name.is_empty() || name.len() > 64 || !name.chars().all(fits) {
             let reason = "a name has 1 to 64 of A-Z a-z 0-9 - . _";
             self.add("WL-C003", key, reason, "Give it another name.");
+        }
+    }
+
+    /// A word of a subject.
+    pub(super) fn word(&mut self, key: &str, word: &str) {
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        if word.is_empty() || word.len() > 32 || !word.chars().all(fits) {
+            self.add("WL-C003", key, "this has 1 to 32 of A-Z a-z 0-9 - _", "Give it another name.");
         }
     }
 
@@ -39,7 +56,7 @@ impl Findings {
         }
     }
 
-    fn range<T: PartialOrd + std::fmt::Display>(&mut self, key: &str, n: T, from: T, to: T) {
+    pub(super) fn range<T: PartialOrd + std::fmt::Display>(&mut self, key: &str, n: T, from: T, to: T) {
         if n < from || n > to {
             self.add("WL-C010", key, format!("{n} is not within {from} to {to}"), "Choose a number in this range.");
         }
@@ -80,7 +97,7 @@ impl Findings {
         }
     }
 
-    fn socket(&mut self, key: &str, path: &Path) {
+    pub(super) fn socket(&mut self, key: &str, path: &Path) {
         let length = path.as_os_str().as_bytes().len();
         if length > SOCKET_PATH_MAX {
             let reason = format!("the path has {length} bytes; {SOCKET_PATH_MAX} fit");
@@ -238,20 +255,7 @@ impl Config {
             f.tls(key, &m.tls());
             m.password_file.iter().for_each(|file| f.secret(key("password_file"), file));
         }
-        for destination in &self.destinations {
-            let key = |field: &str| format!("destination {}, {field}", destination.name());
-            match destination {
-                DestinationSettings::Fhir(d) => {
-                    f.tls(key, &d.tls());
-                    d.token_file.iter().for_each(|file| f.secret(key("token_file"), file));
-                }
-                DestinationSettings::Webhook(w) => {
-                    f.tls(key, &w.tls());
-                    f.secret(key("secret_file"), &w.secret_file);
-                }
-                DestinationSettings::Ndjson(_) => {}
-            }
-        }
+        self.destinations.iter().for_each(|d| check_destination_files(&mut f, d));
         if let Some(file) = self.heartbeat.as_ref().and_then(|h| h.ca_file.as_ref()) {
             f.file("heartbeat.ca_file".into(), file);
         }
@@ -319,7 +323,41 @@ fn is_address(text: &str) -> bool {
     text.split(':').count() == 6 && text.split(':').all(pair)
 }
 
-fn check_destination(f: &mut Findings, destination: &DestinationSettings) {
+/// The files that a destination names.
+pub(super) fn check_destination_files(f: &mut Findings, destination: &DestinationSettings) {
+    let key = |field: &str| format!("destination {}, {field}", destination.name());
+    match destination {
+        DestinationSettings::Fhir(d) => {
+            f.tls(key, &d.tls());
+            d.token_file.iter().for_each(|file| f.secret(key("token_file"), file));
+        }
+        DestinationSettings::Webhook(w) => {
+            f.tls(key, &w.tls());
+            f.secret(key("secret_file"), &w.secret_file);
+        }
+        DestinationSettings::Hl7(h) => f.tls(key, &h.tls()),
+        DestinationSettings::Nats(n) => {
+            f.tls(key, &n.tls());
+            n.credentials_file.iter().for_each(|file| f.secret(key("credentials_file"), file));
+        }
+        DestinationSettings::Ndjson(_) => {}
+    }
+}
+
+fn check_nats(f: &mut Findings, nats: &NatsSettings) {
+    let key = |field: &str| format!("destination {}, {field}", nats.name);
+    f.range(&key("servers"), nats.servers.len(), 1, limits::NATS_SERVERS_MAX);
+    nats.servers.iter().for_each(|server| f.url(&key("servers"), server, ["tls", "nats"]));
+    f.word(&key("stream"), &nats.stream);
+    f.word(&key("subject_prefix"), &nats.subject_prefix);
+    f.range(&key("timeout_s"), nats.timeout_s, 1, 300);
+    f.both(key, &nats.client_certificate_file, &nats.client_key_file);
+    if nats.user.is_some() && nats.credentials_file.is_none() {
+        f.add("WL-C013", key("credentials_file"), "a user needs a password", "Give the file that holds it.");
+    }
+}
+
+pub(super) fn check_destination(f: &mut Findings, destination: &DestinationSettings) {
     let key = |field: &str| format!("destination {}, {field}", destination.name());
     f.name("destination.name", destination.name());
     match destination {
@@ -331,10 +369,55 @@ fn check_destination(f: &mut Findings, destination: &DestinationSettings) {
             f.range(&key("timeout_s"), fhir.timeout_s, 1, 300);
             f.both(key, &fhir.client_certificate_file, &fhir.client_key_file);
         }
-        DestinationSettings::Ndjson(ndjson) => f.range(&key("rotate_mib"), ndjson.rotate_mib, 1, 1_024),
+        DestinationSettings::Hl7(hl7) => check_hl7(f, hl7),
+        DestinationSettings::Nats(nats) => check_nats(f, nats),
+        DestinationSettings::Ndjson(ndjson) => {
+            f.range(&key("rotate_mib"), ndjson.rotate_mib, 1, 1_024);
+            f.range(&key("rotate_min"), ndjson.rotate_min, 1, 10_080);
+        }
         DestinationSettings::Webhook(webhook) => {
             f.url(&key("url"), &webhook.url, ["https", "http"]);
             f.range(&key("timeout_s"), webhook.timeout_s, 1, 300);
+        }
+    }
+}
+
+fn check_hl7(f: &mut Findings, hl7: &Hl7Settings) {
+    let key = |field: &str| format!("destination {}, {field}", hl7.name);
+    f.url(&key("url"), &hl7.url, ["mllps", "mllp"]);
+    f.range(&key("timeout_s"), hl7.timeout_s, 1, 300);
+    f.range(&key("readings_per_message"), hl7.readings_per_message, 1, limits::HL7_READINGS_PER_MESSAGE_MAX);
+    f.both(key, &hl7.client_certificate_file, &hl7.client_key_file);
+    if hl7.url.starts_with("mllp:") && hl7.tls().any() {
+        f.add("WL-C013", key("url"), "certificates are given, but `mllp` does not use them", "Write `mllps`.");
+    }
+    let printable = |text: &str| text.chars().count() <= limits::TEXT_CHARS_MAX && !text.chars().any(char::is_control);
+    if hl7.assigning_authority.trim_matches(['^', ' ']).is_empty() || !printable(&hl7.assigning_authority) {
+        let reason = "nobody is named who gave the patients' references";
+        f.add("WL-C013", key("assigning_authority"), reason, "Ask the receiver's owner what PID-3.4 must be.");
+    }
+    if hl7.eui64.as_ref().is_some_and(|e| e.len() != 16 || !e.bytes().all(|b| b.is_ascii_hexdigit())) {
+        f.add("WL-C013", key("eui64"), "an EUI-64 has 16 hexadecimal digits", "Correct it, or leave it out.");
+    }
+    if !matches!(&*hl7.processing_id, "P" | "T" | "D") {
+        f.add("WL-C013", key("processing_id"), "it is P, T or D", "P is production.");
+    }
+    let texts = [
+        ("identifier_type", &hl7.identifier_type),
+        ("receiving_application", &hl7.receiving_application),
+        ("receiving_facility", &hl7.receiving_facility),
+        ("sending_facility", &hl7.sending_facility),
+        ("message_profile", &hl7.message_profile),
+        ("alert_profile", &hl7.alert_profile),
+    ];
+    for (field, text) in texts.into_iter().chain(hl7.alert_facets.iter().map(|f| ("alert_facets", f))) {
+        if !printable(text) {
+            f.add(
+                "WL-C010",
+                key(field),
+                "it is too long, or holds control characters",
+                "Write at most 128 characters.",
+            );
         }
     }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::Hl7Settings;
 use crate::tls::Files;
 
 /// A destination.
@@ -12,10 +13,14 @@ use crate::tls::Files;
 pub enum DestinationSettings {
     /// A FHIR R4 server.
     Fhir(FhirSettings),
+    /// HL7 v2 messages over MLLP.
+    Hl7(Box<Hl7Settings>),
     /// NDJSON files.
     Ndjson(NdjsonSettings),
     /// Alerts to a signed webhook.
     Webhook(WebhookSettings),
+    /// A stream of a NATS server, for a fleet.
+    Nats(NatsSettings),
 }
 
 impl DestinationSettings {
@@ -23,8 +28,10 @@ impl DestinationSettings {
     pub fn name(&self) -> &str {
         match self {
             Self::Fhir(f) => &f.name,
+            Self::Hl7(h) => &h.name,
             Self::Ndjson(n) => &n.name,
             Self::Webhook(w) => &w.name,
+            Self::Nats(n) => &n.name,
         }
     }
 }
@@ -139,6 +146,16 @@ pub struct NdjsonSettings {
     /// A new file after this many MiB.
     #[serde(default = "rotate")]
     pub rotate_mib: u64,
+    /// In the form of a Bulk Data export: a file shows when it is whole, and `manifest.json` lists the whole ones.
+    #[serde(default)]
+    pub bulk: bool,
+    /// With `bulk`: a file is closed after this many minutes.
+    #[serde(default = "rotate_min")]
+    pub rotate_min: u64,
+}
+
+fn rotate_min() -> u64 {
+    60
 }
 
 fn rotate() -> u64 {
@@ -171,4 +188,62 @@ impl WebhookSettings {
     pub fn tls(&self) -> Files {
         Files { machine_too: true, authorities: self.ca_file.clone(), revoked: self.crl_file.clone(), identity: None }
     }
+}
+
+/// A stream of a NATS server (JetStream), from which relays bring what it holds to the centre.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NatsSettings {
+    /// Name of the destination.
+    pub name: String,
+    /// `tls://host:4222`, or `nats://` on this machine; the next is asked when one is away.
+    pub servers: Vec<String>,
+    /// The stream.
+    pub stream: String,
+    /// First word of the subjects: `wardline` of `wardline.box-1.readings`.
+    #[serde(default = "subject_prefix")]
+    pub subject_prefix: String,
+    /// Create the stream if it is not there.
+    #[serde(default)]
+    pub create: bool,
+    /// With it, `credentials_file` holds the password.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// Credentials of `nsc`, an nkey seed, or a token.
+    #[serde(default)]
+    pub credentials_file: Option<PathBuf>,
+    /// CA certificates (PEM) beside the machine's.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+    /// Revocation lists (PEM) of the CAs.
+    #[serde(default)]
+    pub crl_file: Option<PathBuf>,
+    /// Client certificate chain (PEM).
+    #[serde(default)]
+    pub client_certificate_file: Option<PathBuf>,
+    /// Its key (PEM).
+    #[serde(default)]
+    pub client_key_file: Option<PathBuf>,
+    /// How long the stream's word is waited for, seconds.
+    #[serde(default = "stream_timeout")]
+    pub timeout_s: u64,
+}
+
+impl NatsSettings {
+    /// What TLS is made with.
+    pub fn tls(&self) -> Files {
+        Files {
+            machine_too: true,
+            authorities: self.ca_file.clone(),
+            revoked: self.crl_file.clone(),
+            identity: self.client_certificate_file.clone().zip(self.client_key_file.clone()),
+        }
+    }
+}
+
+fn subject_prefix() -> String {
+    "wardline".into()
+}
+fn stream_timeout() -> u64 {
+    10
 }

@@ -13,14 +13,20 @@ use crate::reading::{DeviceId, PatientId};
 
 mod check;
 mod destination;
+mod hl7;
 mod load;
+mod relay;
 mod source;
 #[cfg(test)]
 mod tests;
 
 pub use check::check_device;
-pub use destination::{BundleKind, DestinationSettings, FhirSettings, Idempotency, NdjsonSettings, WebhookSettings};
+pub use destination::{
+    BundleKind, DestinationSettings, FhirSettings, Idempotency, NatsSettings, NdjsonSettings, WebhookSettings,
+};
+pub use hl7::{FirstCode, FirstUnit, Hl7Settings, ResultStatus};
 pub use load::{ConfigError, Finding};
+pub use relay::{RelayConfig, RelaySettings};
 pub use source::{BluetoothSettings, MqttSettings, MqttVersion, SourceSettings};
 
 /// One configuration file.

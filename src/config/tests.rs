@@ -131,6 +131,35 @@ fn zones_numbers_levels_and_references() {
 }
 
 #[test]
+fn an_hl7_receiver_is_named_whole_and_spoken_to_over_tls() {
+    let with = |text: &str| {
+        let authority = if text.contains("assigning_authority") { "" } else { "assigning_authority = \"CLINIC\"\n" };
+        findings(&format!("{GOOD}[[destination]]\nkind = \"hl7\"\nname = \"lab\"\n{authority}{text}"))
+    };
+    let url = "url = \"mllps://lab.example\"\n";
+    assert_eq!(with(url), []);
+    assert_eq!(with("url = \"mllp://127.0.0.1:2575\""), []);
+    for (text, code, key) in [
+        ("url = \"mllp://lab.example\"".to_owned(), "WL-C005", "url"),
+        ("url = \"https://lab.example\"".to_owned(), "WL-C005", "url"),
+        (format!("{url}assigning_authority = \" \""), "WL-C013", "assigning_authority"),
+        (format!("{url}eui64 = \"0123\""), "WL-C013", "eui64"),
+        (format!("{url}processing_id = \"X\""), "WL-C013", "processing_id"),
+        (format!("{url}readings_per_message = 0"), "WL-C010", "readings_per_message"),
+        (format!("{url}sending_facility = \"a\\rb\""), "WL-C010", "sending_facility"),
+        (format!("{url}client_certificate_file = \"x.pem\""), "WL-C013", "client_key_file"),
+        ("url = \"mllp://[::1]:2575\"\nca_file = \"x.pem\"".to_owned(), "WL-C013", "url"),
+    ] {
+        let found = with(&text);
+        assert_eq!(found.len(), 1, "{text}: {found:?}");
+        assert_eq!((found[0].0, &*found[0].1), (code, &*format!("destination lab, {key}")), "{text}");
+    }
+    // Nobody guesses whose number it is.
+    let unnamed = findings(&format!("{GOOD}[[destination]]\nkind = \"hl7\"\nname = \"lab\"\n{url}"));
+    assert!(unnamed[0].2.contains("assigning_authority"), "{unnamed:?}");
+}
+
+#[test]
 fn files_are_there_and_secrets_are_for_us_alone() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);

@@ -291,15 +291,7 @@ fn measured(vital: Vital, part: Option<&Part>, labels: &Labels) -> Result<Measur
     }
 }
 
-/// The value in a unit that the vital may be delivered in. A power of ten moves the point and keeps the digits.
+/// The value in a unit that the vital may be delivered in.
 fn deliverable(vital: Vital, value: Decimal, unit: Unit) -> Option<(Decimal, Unit)> {
-    if vital.units.contains(&unit.ucum()) {
-        return Some((value, unit));
-    }
-    let to = vital.first_unit()?;
-    let converted = match unit.power_of_ten(to) {
-        Some(power) => value.scale10(power),
-        None => unit.convert(value, to, vital.decimals)?,
-    };
-    Some((converted, to))
+    vital.deliverable(value, unit)
 }

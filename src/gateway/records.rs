@@ -44,7 +44,10 @@ pub(super) fn of(config: &Config, journal: &Journal) -> Arc<dyn Records> {
 pub(super) fn scope(config: &Config) -> Scope {
     let us_core = config.destinations.iter().find_map(|d| match d {
         DestinationSettings::Fhir(fhir) => Some(fhir.us_core),
-        DestinationSettings::Ndjson(_) | DestinationSettings::Webhook(_) => None,
+        DestinationSettings::Hl7(_)
+        | DestinationSettings::Ndjson(_)
+        | DestinationSettings::Webhook(_)
+        | DestinationSettings::Nats(_) => None,
     });
     Scope { gateway: config.gateway.id.as_str().into(), us_core: us_core.unwrap_or(true) }
 }

@@ -17,8 +17,8 @@ use super::pace::Bucket;
 use super::why::Trouble;
 use super::{Destination, SinkError};
 use crate::alarm::AlertEvent;
-use crate::config::{BundleKind, FhirSettings, Idempotency};
-use crate::custody::{Item, Outcome, Payload, Receipt};
+use crate::config::{BundleKind, FhirSettings, GatewayId, Idempotency};
+use crate::custody::{Item, ItemId, Outcome, Payload, Receipt};
 use crate::fhir::{AlertResources, Bundle, Identity, Kind, Pointer, Scope, Single, Target, Unmappable, Write, single};
 use crate::limits;
 use crate::reading::Reading;
@@ -46,7 +46,12 @@ pub struct FhirSink {
     linger: Duration,
     /// In the simulation: instead of the network.
     wire: Option<Arc<dyn Wire>>,
+    /// At a relay: which gateway an item is from.
+    origins: Option<Origins>,
 }
+
+/// Tells which gateway an item is from.
+pub type Origins = Arc<dyn Fn(ItemId) -> Option<GatewayId> + Send + Sync>;
 
 /// What is changed while it runs: by a 413, and by what a probe found.
 #[derive(Debug)]
@@ -114,6 +119,7 @@ impl FhirSink {
             bucket: Bucket::new(settings.requests_per_min),
             linger: Duration::from_millis(settings.linger_ms),
             wire: None,
+            origins: None,
         })
     }
 
@@ -121,6 +127,16 @@ impl FhirSink {
     #[doc(hidden)]
     pub fn over(self, wire: Arc<dyn Wire>) -> Self {
         Self { wire: Some(wire), packing: AtomicU8::new(PLAIN), ..self }
+    }
+
+    /// The same for items of many gateways.
+    pub fn on_behalf_of(self, origins: Origins) -> Self {
+        Self { origins: Some(origins), ..self }
+    }
+
+    fn scope_of(&self, item: &Item) -> Scope {
+        let origin = self.origins.as_ref().and_then(|origins| origins(item.id));
+        Scope { gateway: origin.unwrap_or_else(|| self.scope.gateway.clone()), ..self.scope.clone() }
     }
 
     /// What may be changed while it runs.
@@ -172,8 +188,8 @@ impl FhirSink {
         let kind = if self.habits.transaction.load(Ordering::Relaxed) { Kind::Transaction } else { Kind::Batch };
         let mut bundle = Bundle::new(kind, batch.len());
         let mut sent = Vec::with_capacity(batch.len());
-        for (n, _, reading) in batch {
-            match bundle.reading(reading, &self.scope, self.write) {
+        for (n, item, reading) in batch {
+            match bundle.reading(reading, &self.scope_of(item), self.write) {
                 Ok(url) => sent.push((*n, url)),
                 Err(e) => set(outcomes, *n, unmappable(e)),
             }
@@ -208,8 +224,8 @@ impl FhirSink {
     }
 
     /// Sends one reading as a resource of its own: the answer is about it alone.
-    async fn alone(&self, (n, _, reading): Numbered<'_>, outcomes: &mut [Option<Outcome>]) -> Sent {
-        let resource = match single(reading, &self.scope, self.write) {
+    async fn alone(&self, (n, item, reading): Numbered<'_>, outcomes: &mut [Option<Outcome>]) -> Sent {
+        let resource = match single(reading, &self.scope_of(item), self.write) {
             Ok(resource) => resource,
             Err(e) => {
                 set(outcomes, n, unmappable(e));
@@ -254,7 +270,8 @@ impl FhirSink {
         // Counted, and not waited for.
         self.bucket.take(Instant::now());
         let owner = self.owner.as_deref();
-        let resources = AlertResources { event, scope: &self.scope, owner, write: self.write, readings: evidence };
+        let scope = self.scope_of(item);
+        let resources = AlertResources { event, scope: &scope, owner, write: self.write, readings: evidence };
         let Ok((body, entries)) = resources.transaction() else { return self.parts(&resources).await };
         let answer = match self.send("POST", self.peer.url.as_str(), None, body).await {
             Ok(answer) => answer,
@@ -292,7 +309,7 @@ impl FhirSink {
     async fn try_parts(&self, resources: &AlertResources<'_>) -> Result<(Outcome, Outcome), Unwell> {
         let mut implicated = Vec::new();
         for reading in resources.evidence() {
-            let Ok(resource) = single(reading, &self.scope, self.write) else { continue };
+            let Ok(resource) = single(reading, resources.scope, self.write) else { continue };
             let Outcome::Delivered(receipt) = self.one(resource).await? else { continue };
             // A server that does not say where it is still knows its identifier.
             implicated.extend(match versionless(&receipt) {
@@ -399,11 +416,11 @@ impl Destination for FhirSink {
                 Payload::Reading(reading) => readings.push((n, item, &**reading)),
             }
         }
-        let withdrawn: Vec<_> = readings.iter().filter(|(.., r)| r.is_withdrawal()).map(|(n, _, r)| (*n, *r)).collect();
+        let withdrawn: Vec<_> = readings.iter().filter(|(.., r)| r.is_withdrawal()).copied().collect();
         self.readings(readings, &mut outcomes).await;
-        for (n, reading) in withdrawn {
+        for (n, item, reading) in withdrawn {
             if let Some(Some(refused @ Outcome::Reject(_))) = outcomes.get(n) {
-                let outcome = self.take_back(reading, refused.clone()).await;
+                let outcome = self.take_back(reading, &self.scope_of(item), refused.clone()).await;
                 set(&mut outcomes, n, outcome);
             }
         }

@@ -21,6 +21,9 @@ pub enum HttpError {
     /// Correct the URL.
     #[error("`{0}` is not an http or https URL")]
     Url(String),
+    /// Correct the URL.
+    #[error("`{0}` is not an mllps URL")]
+    Mllp(String),
     /// Correct the files, or install the machine's certificates.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -33,6 +36,7 @@ impl Explain for HttpError {
     fn code(&self) -> &'static str {
         match self {
             Self::Url(_) => "WL-F101",
+            Self::Mllp(_) => "WL-H101",
             Self::Tls(TlsError::File { .. } | TlsError::Secret(_)) => "WL-F102",
             Self::Tls(TlsError::NoAuthorities) => "WL-F103",
             Self::Tls(TlsError::Library(_)) | Self::Client(_) => "WL-F104",
@@ -41,6 +45,7 @@ impl Explain for HttpError {
     fn remedy(&self) -> &'static str {
         match self {
             Self::Url(_) => "Write it as `https://host[:port]/path`.",
+            Self::Mllp(_) => "Write it as `mllps://host[:port]`.",
             Self::Tls(TlsError::File { .. }) => {
                 "Give a PEM file that holds what the setting's name says and that the gateway's user can read."
             }
@@ -168,23 +173,26 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(after.min(limits::RETRY_AFTER_MAX))
 }
 
+/// What TLS says about the peer. No payload was taken.
+pub(super) fn of_tls(error: &rustls::Error) -> Trouble {
+    match error {
+        rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer) => {
+            Trouble::Certificate("signed by nobody we trust (UnknownIssuer)".into())
+        }
+        rustls::Error::InvalidCertificate(reason) => Trouble::Certificate(reason.to_string()),
+        rustls::Error::PeerIncompatible(_) => Trouble::Unreachable("TLS failed: it offers only unsafe versions"),
+        rustls::Error::AlertReceived(_) => Trouble::Unreachable("TLS failed: it refuses us"),
+        _ => Trouble::Unreachable("TLS failed: it does not speak it"),
+    }
+}
+
 /// What a failed exchange says about who has seen the payload.
 fn broken(error: &reqwest::Error) -> Trouble {
     let mut source = error.source();
     let mut refused = false;
     while let Some(cause) = source {
         if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
-            return match tls {
-                rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer) => {
-                    Trouble::Certificate("signed by nobody we trust (UnknownIssuer)".into())
-                }
-                rustls::Error::InvalidCertificate(reason) => Trouble::Certificate(reason.to_string()),
-                rustls::Error::PeerIncompatible(_) => {
-                    Trouble::Unreachable("TLS failed: it offers only unsafe versions")
-                }
-                rustls::Error::AlertReceived(_) => Trouble::Unreachable("TLS failed: it refuses us"),
-                _ => Trouble::Unreachable("TLS failed: it does not speak it"),
-            };
+            return of_tls(tls);
         }
         let io = cause.downcast_ref::<std::io::Error>();
         refused |= io.is_some_and(|e| e.kind() == std::io::ErrorKind::ConnectionRefused);

@@ -8,6 +8,9 @@ mod answer;
 pub mod deliver;
 pub mod fhir;
 pub mod http;
+mod manifest;
+pub mod mllp;
+pub mod nats;
 pub mod ndjson;
 mod pace;
 pub mod probe;
@@ -36,10 +39,14 @@ use crate::secret::SecretError;
 pub enum Sink {
     /// A FHIR R4 server.
     Fhir(Box<fhir::FhirSink>),
+    /// HL7 v2 messages over MLLP.
+    Hl7(Box<mllp::MllpSink>),
     /// NDJSON files.
     Ndjson(ndjson::NdjsonSink),
     /// Alerts to a signed webhook.
     Webhook(Box<webhook::WebhookSink>),
+    /// A stream of a NATS server.
+    Nats(Box<nats::NatsSink>),
 }
 
 /// What the loop needs of a destination.
@@ -61,8 +68,10 @@ impl Sink {
     pub fn build(settings: &DestinationSettings, gateway: &GatewayId, clock: &Clock) -> Result<Self, SinkError> {
         Ok(match settings {
             DestinationSettings::Fhir(s) => Self::Fhir(Box::new(fhir::FhirSink::new(s, gateway)?)),
+            DestinationSettings::Hl7(s) => Self::Hl7(Box::new(mllp::MllpSink::new(s, gateway, clock)?)),
             DestinationSettings::Ndjson(s) => Self::Ndjson(ndjson::NdjsonSink::new(s, gateway)?),
             DestinationSettings::Webhook(s) => Self::Webhook(Box::new(webhook::WebhookSink::new(s, gateway, clock)?)),
+            DestinationSettings::Nats(s) => Self::Nats(Box::new(nats::NatsSink::new(s, gateway)?)),
         })
     }
 
@@ -70,8 +79,10 @@ impl Sink {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Fhir(_) => "fhir",
+            Self::Hl7(_) => "hl7",
             Self::Ndjson(_) => "ndjson",
             Self::Webhook(_) => "webhook",
+            Self::Nats(_) => "nats",
         }
     }
 
@@ -89,8 +100,10 @@ macro_rules! each {
     ($sink:expr, $s:ident => $answer:expr) => {
         match $sink {
             Sink::Fhir($s) => $answer,
+            Sink::Hl7($s) => $answer,
             Sink::Ndjson($s) => $answer,
             Sink::Webhook($s) => $answer,
+            Sink::Nats($s) => $answer,
         }
     };
 }
@@ -176,6 +189,9 @@ pub enum SinkError {
     /// Correct the URL or the certificates.
     #[error(transparent)]
     Http(#[from] http::HttpError),
+    /// Correct the addresses, certificates or credential.
+    #[error(transparent)]
+    Reach(#[from] crate::nats::link::ReachError),
     /// Correct the secret's file.
     #[error(transparent)]
     Secret(#[from] SecretError),
@@ -196,6 +212,7 @@ impl Explain for SinkError {
     fn code(&self) -> &'static str {
         match self {
             Self::Http(e) => e.code(),
+            Self::Reach(e) => e.code(),
             Self::Secret(_) => "WL-F105",
             Self::Token(_) => "WL-F106",
             Self::Folder { .. } => "WL-F107",
@@ -204,6 +221,7 @@ impl Explain for SinkError {
     fn remedy(&self) -> &'static str {
         match self {
             Self::Http(e) => e.remedy(),
+            Self::Reach(e) => e.remedy(),
             Self::Secret(_) => "Give a file that only the gateway's user can read (mode 0600) and that is not empty.",
             Self::Token(_) => "Write the token on one line, without spaces or control characters.",
             Self::Folder { .. } => "Give a folder that the gateway's user may write as `folder`.",
