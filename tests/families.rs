@@ -18,9 +18,7 @@ use wardline::config::{Config, DeviceSettings};
 use wardline::intake::Intake;
 use wardline::lab::rng::Rng;
 use wardline::profile::Decoded;
-use wardline::reading::{
-    ClockPair, Clocks, DeviceId, DeviceTime, Draft, Frame, Part, PatientId, Reading, Value,
-};
+use wardline::reading::{ClockPair, Clocks, DeviceId, DeviceTime, Draft, Frame, Part, PatientId, Reading, Value};
 use wardline::unit::Unit;
 use wardline::vital::{Role, Vital};
 
@@ -301,7 +299,11 @@ fn loan(anew: Anew) -> (Figures, u32) {
                     figures.count(Some(&truth), &reading, None);
                     naive += u32::from(truth != format!("Patient/{holder}"));
                 }
-                let face = |behind| ClockPair { device: civil(measured + MINUTE - behind), box_ms: measured + MINUTE, trusted: true };
+                let face = |behind| ClockPair {
+                    device: civil(measured + MINUTE - behind),
+                    box_ms: measured + MINUTE,
+                    trusted: true,
+                };
                 home.before = home.asked.map(face);
                 if home.asked.is_some() {
                     // It is set as well.

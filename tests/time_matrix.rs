@@ -175,10 +175,7 @@ impl Came {
     }
 
     fn is_mqtt(self) -> bool {
-        matches!(
-            self,
-            Self::Live | Self::LiveThird | Self::Redelivered | Self::Late | Self::LateAgain | Self::Waited
-        )
+        matches!(self, Self::Live | Self::LiveThird | Self::Redelivered | Self::Late | Self::LateAgain | Self::Waited)
     }
 
     fn is_asked(self) -> bool {
@@ -399,7 +396,10 @@ fn judge(clock: Clock, came: Came, ours: Ours, reading: &Reading) {
     assert_eq!(effective(reading).is_some(), taken.at_ms.is_some(), "{row}");
     if let Some(at) = taken.at_ms.filter(|_| ours == Ours::Right && knowable && clock != Clock::None) {
         let allowed = i64::from(taken.uncertainty_ms).max(if doubtful(reading) { MINUTE } else { BY_EYE });
-        assert!((at - truth).abs() <= allowed || taken.uncertainty_ms == u32::MAX, "the truth is in the interval: {row}");
+        assert!(
+            (at - truth).abs() <= allowed || taken.uncertainty_ms == u32::MAX,
+            "the truth is in the interval: {row}"
+        );
     }
     if came.is_stored() {
         assert!(!matches!(taken.method, TimeMethod::Received | TimeMethod::Pending), "never by its receipt: {row}");
@@ -410,7 +410,11 @@ fn judge(clock: Clock, came: Came, ours: Ours, reading: &Reading) {
     }
     // A wrong clock must not silence; and what may be old pages only where nothing tells that it may be.
     let unproven = came == Came::Late && (clock.is_absurd() || clock == Clock::None);
-    if came.is_old() && ours == Ours::Right && knowable && !unproven && !(came == Came::LateAgain && clock == Clock::None)
+    if came.is_old()
+        && ours == Ours::Right
+        && knowable
+        && !unproven
+        && !(came == Came::LateAgain && clock == Clock::None)
     {
         assert!(!pages(reading), "what is old pages as now: {row}");
     }
@@ -437,7 +441,8 @@ fn matrix() -> String {
         for clock in CLOCKS {
             for came in WAYS {
                 // Sent by the device itself; what needs our clock to have been right before is not there without it.
-                let needs_ours = came.is_asked() || matches!(came, Came::LiveThird | Came::LateAgain | Came::StoredAfter);
+                let needs_ours =
+                    came.is_asked() || matches!(came, Came::LiveThird | Came::LateAgain | Came::StoredAfter);
                 if (ours == Ours::Unset && needs_ours) || (clock == Clock::None && came.is_asked()) {
                     continue;
                 }
@@ -466,19 +471,97 @@ fn calendar() -> String {
     let civil = |text: &str| DeviceTime::Civil(text.parse().unwrap());
     let iso = |text: &str| wardline::profile::iso8601(text).unwrap();
     let hour = 3_600_000;
-    row("the hour that autumn repeats", "2026-10-25T01:35:00Z", civil("2026-10-25T02:30:00"), false, Some(("2026-10-25T00:30:00Z", hour)));
-    row("the same, an hour earlier", "2026-10-25T00:31:00Z", civil("2026-10-25T02:30:00"), false, Some(("2026-10-25T00:30:00Z", hour)));
-    row("the hour that spring leaves out", "2026-03-29T01:31:00Z", civil("2026-03-29T02:30:00"), false, Some(("2026-03-29T01:30:00Z", hour)));
-    row("a memory over the change of the hour", "2026-10-26T10:00:00Z", civil("2026-10-24T09:00:00"), true, Some(("2026-10-24T07:00:00Z", 1_000)));
-    row("the last offset in the east", "2026-11-22T10:00:01Z", iso("2026-11-23T00:00:00+14:00"), false, Some(("2026-11-22T10:00:00Z", 1_000)));
-    row("the last offset in the west", "2026-11-22T10:00:01Z", iso("2026-11-21T20:00:00-14:00"), false, Some(("2026-11-22T10:00:00Z", 1_000)));
-    row("a quarter of an hour (Nepal)", "2026-11-22T10:00:01Z", iso("2026-11-22T15:45:00+05:45"), false, Some(("2026-11-22T10:00:00Z", 1_000)));
-    row("a leap second", "2026-12-31T23:59:59Z", iso("2026-12-31T23:59:60Z"), false, Some(("2026-12-31T23:59:59Z", 1_000)));
-    row("29 February", "2028-02-29T12:00:01Z", iso("2028-02-29T12:00:00Z"), false, Some(("2028-02-29T12:00:00Z", 1_000)));
-    row("the end of NTP's era", "2036-02-07T06:28:17Z", iso("2036-02-07T06:28:16Z"), false, Some(("2036-02-07T06:28:16Z", 1_000)));
-    row("the end of 32 bits", "2038-01-19T03:14:09Z", iso("2038-01-19T03:14:08Z"), false, Some(("2038-01-19T03:14:08Z", 1_000)));
-    row("the same, overflowed to 1901", "2038-01-19T03:14:09Z", iso("1901-12-13T20:45:52Z"), false, Some(("2038-01-19T03:14:09Z", 2_592_000_000)));
-    row("the first second of 1970", "2026-11-22T10:00:00Z", iso("1970-01-01T00:00:00Z"), false, Some(("2026-11-22T10:00:00Z", 2_592_000_000)));
+    row(
+        "the hour that autumn repeats",
+        "2026-10-25T01:35:00Z",
+        civil("2026-10-25T02:30:00"),
+        false,
+        Some(("2026-10-25T00:30:00Z", hour)),
+    );
+    row(
+        "the same, an hour earlier",
+        "2026-10-25T00:31:00Z",
+        civil("2026-10-25T02:30:00"),
+        false,
+        Some(("2026-10-25T00:30:00Z", hour)),
+    );
+    row(
+        "the hour that spring leaves out",
+        "2026-03-29T01:31:00Z",
+        civil("2026-03-29T02:30:00"),
+        false,
+        Some(("2026-03-29T01:30:00Z", hour)),
+    );
+    row(
+        "a memory over the change of the hour",
+        "2026-10-26T10:00:00Z",
+        civil("2026-10-24T09:00:00"),
+        true,
+        Some(("2026-10-24T07:00:00Z", 1_000)),
+    );
+    row(
+        "the last offset in the east",
+        "2026-11-22T10:00:01Z",
+        iso("2026-11-23T00:00:00+14:00"),
+        false,
+        Some(("2026-11-22T10:00:00Z", 1_000)),
+    );
+    row(
+        "the last offset in the west",
+        "2026-11-22T10:00:01Z",
+        iso("2026-11-21T20:00:00-14:00"),
+        false,
+        Some(("2026-11-22T10:00:00Z", 1_000)),
+    );
+    row(
+        "a quarter of an hour (Nepal)",
+        "2026-11-22T10:00:01Z",
+        iso("2026-11-22T15:45:00+05:45"),
+        false,
+        Some(("2026-11-22T10:00:00Z", 1_000)),
+    );
+    row(
+        "a leap second",
+        "2026-12-31T23:59:59Z",
+        iso("2026-12-31T23:59:60Z"),
+        false,
+        Some(("2026-12-31T23:59:59Z", 1_000)),
+    );
+    row(
+        "29 February",
+        "2028-02-29T12:00:01Z",
+        iso("2028-02-29T12:00:00Z"),
+        false,
+        Some(("2028-02-29T12:00:00Z", 1_000)),
+    );
+    row(
+        "the end of NTP's era",
+        "2036-02-07T06:28:17Z",
+        iso("2036-02-07T06:28:16Z"),
+        false,
+        Some(("2036-02-07T06:28:16Z", 1_000)),
+    );
+    row(
+        "the end of 32 bits",
+        "2038-01-19T03:14:09Z",
+        iso("2038-01-19T03:14:08Z"),
+        false,
+        Some(("2038-01-19T03:14:08Z", 1_000)),
+    );
+    row(
+        "the same, overflowed to 1901",
+        "2038-01-19T03:14:09Z",
+        iso("1901-12-13T20:45:52Z"),
+        false,
+        Some(("2038-01-19T03:14:09Z", 2_592_000_000)),
+    );
+    row(
+        "the first second of 1970",
+        "2026-11-22T10:00:00Z",
+        iso("1970-01-01T00:00:00Z"),
+        false,
+        Some(("2026-11-22T10:00:00Z", 2_592_000_000)),
+    );
     row("the first second of 2000, memory", "2026-11-22T10:00:00Z", civil("2000-01-01T00:00:00"), true, None);
     row("the last second of the calendar", "2026-11-22T10:00:00Z", civil("9999-12-31T23:59:59"), true, None);
     row("the year 1, memory", "2026-11-22T10:00:00Z", civil("0001-01-01T00:00:00"), true, None);

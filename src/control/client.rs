@@ -192,8 +192,8 @@ impl Client {
     /// Readings for analysis into a new file, for this user alone; whole and synced, or not there. Answers its lines.
     pub async fn export(&self, query: &[(&str, String)], to: &Path) -> Result<u64, ClientError> {
         let fail = |e: std::io::Error| ClientError::File(to.into(), e.to_string());
-        let mut url = reqwest::Url::parse("http://wardline/v1/export")
-            .map_err(|e| ClientError::NotUnderstood(e.to_string()))?;
+        let mut url =
+            reqwest::Url::parse("http://wardline/v1/export").map_err(|e| ClientError::NotUnderstood(e.to_string()))?;
         url.query_pairs_mut().extend_pairs(query);
         let mut response = self.http.get(url).send().await.map_err(|e| self.unreachable(&e))?;
         if !response.status().is_success() {

@@ -69,7 +69,18 @@ pub(super) fn begin(reader: Reader, filter: ExportFilter, permit: Permit) -> Res
     let wanted = Wanted { since_ms, until_ms, device, patient };
     let last = reader.newest_row()?;
     let (lines, left_out, damaged) = (0, 0, 0);
-    Ok(Box::new(Export { reader, wanted, format, permit, after: Some(0), last, begun: false, lines, left_out, damaged }))
+    Ok(Box::new(Export {
+        reader,
+        wanted,
+        format,
+        permit,
+        after: Some(0),
+        last,
+        begun: false,
+        lines,
+        left_out,
+        damaged,
+    }))
 }
 
 impl Iterator for Export {
@@ -143,7 +154,8 @@ fn cells(reading: &Reading, fate: Fate, part: &Part) -> [Cell; 19] {
         (Fate::Stands, Some(_)) => "correction",
         (Fate::Stands, None) => "original",
     };
-    let quality: Vec<String> = reading.quality.iter().filter_map(|q| serde_json::to_value(q).ok()?.as_str().map(str::to_owned)).collect();
+    let quality: Vec<String> =
+        reading.quality.iter().filter_map(|q| serde_json::to_value(q).ok()?.as_str().map(str::to_owned)).collect();
     [
         Cell::Plain(reading.key.to_string()),
         Cell::Text(reading.device.0.to_string()),
@@ -157,7 +169,10 @@ fn cells(reading: &Reading, fate: Fate, part: &Part) -> [Cell; 19] {
         plain(part.unit.ucum()),
         absent,
         taken.at_ms.map_or(Cell::Nothing, time),
-        taken.at_ms.filter(|_| taken.uncertainty_ms < u32::MAX).map_or(Cell::Nothing, |_| Cell::Plain(taken.uncertainty_ms.to_string())),
+        taken
+            .at_ms
+            .filter(|_| taken.uncertainty_ms < u32::MAX)
+            .map_or(Cell::Nothing, |_| Cell::Plain(taken.uncertainty_ms.to_string())),
         plain(method(taken.method)),
         if taken.received.trusted { time(taken.received.wall_ms) } else { Cell::Nothing },
         plain(if reading.stored { "true" } else { "false" }),
@@ -248,7 +263,10 @@ mod tests {
     fn a_text_is_quoted_and_never_a_formula() {
         let text = |t: &str| Cell::Text(t.into());
         assert_eq!(line(&[text("a"), Cell::Nothing, Cell::Plain("-1.50".into())]), "a,,-1.50\r\n");
-        assert_eq!(line(&[text("a,b"), text("say \"x\""), text("two\nlines")]), "\"a,b\",\"say \"\"x\"\"\",\"two lines\"\r\n");
+        assert_eq!(
+            line(&[text("a,b"), text("say \"x\""), text("two\nlines")]),
+            "\"a,b\",\"say \"\"x\"\"\",\"two lines\"\r\n"
+        );
         for formula in ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1"] {
             assert_eq!(line(&[text(formula)]), format!("\"'{formula}\"\r\n"));
         }

@@ -217,7 +217,8 @@ impl Link {
                 let ticket = (u64::from(self.number) << 32) | ticket;
                 let pressing = self.waiting.len() + 1 >= BLE_VALUES_WAITING_MAX / 2;
                 let clocks = self.clocks.clone();
-                let frame = Frame { path, ticket, pressing, clocks, ..Frame::new(&self.source, bytes, self.clock.now()) };
+                let frame =
+                    Frame { path, ticket, pressing, clocks, ..Frame::new(&self.source, bytes, self.clock.now()) };
                 self.waiting.push_back(frame);
                 self.say(News::Values(1)).await;
             }
