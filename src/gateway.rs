@@ -8,6 +8,7 @@ pub mod bare;
 mod charts;
 mod consents;
 mod core;
+mod export;
 mod inbox;
 mod orders;
 mod outbox;
