@@ -6,6 +6,7 @@
 #[doc(hidden)]
 pub mod bare;
 mod charts;
+mod consents;
 mod core;
 mod export;
 mod inbox;

@@ -28,6 +28,14 @@ pub const NEWEST_SEARCHED: i64 = 5_000;
 pub const JOURNAL_WAL_KEPT_BYTES: u64 = 8 * 1024 * 1024;
 /// How soon readings that wait for the clock get their time once it is right.
 pub const CLOCK_LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How soon a consent that begins at a set time is seen to begin, whatever the clocks do.
+pub const CONSENT_LOOK_EVERY: Duration = Duration::from_secs(10);
+/// Words about one patient's consents for one destination, at most.
+pub const CONSENT_WORDS_MAX: usize = 500;
+/// Categories in one word about consents, at most.
+pub const CONSENT_CATEGORIES_MAX: usize = 64;
+/// Counting what waits for consents takes at most one part in so many of the time.
+pub const CONSENT_COUNT_SHARE: u32 = 20;
 /// A clock that is not set for longer is a technical condition: a box without a battery asks the network first.
 pub const CLOCK_WRONG_ALERT: Duration = Duration::from_secs(300);
 /// Faults of the chain of custody that are listed: enough to see what happened.
@@ -142,6 +150,8 @@ pub const MQTT_BACKLOG_QUIET: Duration = Duration::from_secs(1);
 pub const MQTT_FAREWELL_MAX: Duration = Duration::from_secs(3);
 /// A file with a password, a key or certificates is read this far.
 pub const SECRET_FILE_BYTES_MAX: u64 = 256 * 1024;
+/// A destination's table of codes and units: each row has some 200 octets.
+pub const MAPPING_BYTES_MAX: u64 = 256 * 1024;
 /// An answer of a destination is read this far; an endless body ends here.
 pub const RESPONSE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Orderly shutdown: whatever is not done by then is done after the restart.
@@ -392,6 +402,12 @@ pub const BLE_CLOCK_SLACK: Duration = Duration::from_secs(5);
 pub const BLE_NAME_CHARS_MAX: usize = 64;
 /// After the news that a link is gone, how long its last values may be behind.
 pub const BLE_LAST_WORDS: Duration = Duration::from_millis(200);
+/// A technician's link to the page is opened soon, or not at all.
+pub const PAGE_KEY_VALID: Duration = Duration::from_secs(600);
+/// What it opens ends by itself: long enough to set up a home.
+pub const PAGE_TECHNICIAN_MAX: Duration = Duration::from_secs(3_600);
+/// Links that wait, and browsers that opened one.
+pub const PAGE_TECHNICIANS_MAX: usize = 8;
 /// A recording of a device ends by itself after this, if nobody says less.
 pub const CAPTURE_DEFAULT: Duration = Duration::from_secs(600);
 /// And at most: a meter wakes once, a person measures twice.
@@ -506,3 +522,23 @@ pub const RELAY_ORDERS_MAX: usize = 64;
 pub const RELAY_SETTLE_WAIT: Duration = Duration::from_secs(8);
 /// A relay says at least this often that it still holds what it holds.
 pub const RELAY_ASSURE_MAX: Duration = Duration::from_secs(20);
+/// Octets of a token server's answer, or of a SMART configuration: a token has some thousands.
+pub const TOKEN_BYTES_MAX: usize = 64 * 1_024;
+/// Characters of a token server's address.
+pub const TOKEN_URL_CHARS_MAX: usize = 2_048;
+/// How long a token server is waited for, at most: readings wait behind it.
+pub const TOKEN_ANSWER_MAX: Duration = Duration::from_secs(20);
+/// An assertion is good for so long; SMART allows five minutes, and clocks differ.
+pub const ASSERTION_SECONDS: i64 = 180;
+/// A token whose life is not said is used for so long: what SMART recommends at most.
+pub const TOKEN_SECONDS_UNSAID: u64 = 300;
+/// And whatever is said, no longer than this.
+pub const TOKEN_SECONDS_MAX: u64 = 86_400;
+/// A token is renewed so long before its end.
+pub const TOKEN_SKEW: Duration = Duration::from_secs(30);
+/// After a question to a token server that failed, the next one is not asked before.
+pub const TOKEN_ASK_AGAIN: Duration = Duration::from_secs(2);
+/// A clock that differs more from the token server's is named as a reason: an assertion has that much to spare.
+pub const TOKEN_CLOCK_OFF_SECONDS: u64 = 60;
+/// A new key that was not accepted is tried again after this.
+pub const NEW_KEY_AGAIN: Duration = Duration::from_secs(600);

@@ -30,6 +30,8 @@ const WAYS: [Idempotency; 2] = [Idempotency::ConditionalCreate, Idempotency::Upd
 
 fn sink(url: &str, idempotency: Idempotency) -> FhirSink {
     let settings = FhirSettings {
+        consent: None,
+        fields: None,
         name: "centre".into(),
         url: url.into(),
         idempotency,
@@ -44,7 +46,13 @@ fn sink(url: &str, idempotency: Idempotency) -> FhirSink {
         client_certificate_file: None,
         client_key_file: None,
         token_file: None,
-        us_core: true,
+        auth: None,
+        profile: None,
+        us_core: Default::default(),
+        phd: false,
+        devices: Default::default(),
+        uncoded: Default::default(),
+        mapping_file: None,
         alert_owner: None,
     };
     FhirSink::new(&settings, &"box-1".into()).unwrap()
@@ -52,7 +60,8 @@ fn sink(url: &str, idempotency: Idempotency) -> FhirSink {
 
 fn journal(folder: &Path) -> Journal {
     let settings = JournalSettings { reserve_mib: 1, ..JournalSettings::default() };
-    let creditor = Creditor { name: "centre".into(), readings: true, alerts: false };
+    let creditor =
+        Creditor { name: "centre".into(), readings: true, alerts: false, terms: wardline::consent::Terms::open() };
     Journal::open(folder, &settings, &[creditor], Clock::system()).unwrap().0
 }
 

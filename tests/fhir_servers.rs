@@ -40,6 +40,8 @@ async fn sekmet() {
 
 fn sink(server: &FhirServer, idempotency: Idempotency) -> FhirSink {
     let settings = FhirSettings {
+        consent: None,
+        fields: None,
         name: "centre".into(),
         url: server.url.clone(),
         idempotency,
@@ -54,7 +56,13 @@ fn sink(server: &FhirServer, idempotency: Idempotency) -> FhirSink {
         client_certificate_file: None,
         client_key_file: None,
         token_file: None,
-        us_core: true,
+        auth: None,
+        profile: None,
+        us_core: Default::default(),
+        phd: false,
+        devices: Default::default(),
+        uncoded: Default::default(),
+        mapping_file: None,
         alert_owner: None,
     };
     FhirSink::new(&settings, &"box-1".into()).unwrap()

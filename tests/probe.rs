@@ -19,6 +19,8 @@ use support::within;
 
 fn prober(url: &str, idempotency: Idempotency) -> Prober {
     let settings = FhirSettings {
+        consent: None,
+        fields: None,
         name: "centre".into(),
         url: url.into(),
         idempotency,
@@ -33,7 +35,13 @@ fn prober(url: &str, idempotency: Idempotency) -> Prober {
         client_certificate_file: None,
         client_key_file: None,
         token_file: None,
-        us_core: true,
+        auth: None,
+        profile: None,
+        us_core: Default::default(),
+        phd: false,
+        devices: Default::default(),
+        uncoded: Default::default(),
+        mapping_file: None,
         alert_owner: None,
     };
     Prober::new(&settings, &"box-1".into(), &Clock::system()).unwrap()

@@ -18,6 +18,8 @@ use wardline::sink::fhir::FhirSink;
 
 fn settings(url: &str) -> FhirSettings {
     FhirSettings {
+        consent: None,
+        fields: None,
         name: "centre".into(),
         url: url.into(),
         idempotency: Idempotency::ConditionalCreate,
@@ -32,7 +34,13 @@ fn settings(url: &str) -> FhirSettings {
         client_certificate_file: None,
         client_key_file: None,
         token_file: None,
-        us_core: true,
+        auth: None,
+        profile: None,
+        us_core: Default::default(),
+        phd: false,
+        devices: Default::default(),
+        uncoded: Default::default(),
+        mapping_file: None,
         alert_owner: Some("Group/care".into()),
     }
 }

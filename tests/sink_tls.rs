@@ -33,6 +33,8 @@ fn write(folder: &Path, ca: &Authority) -> PathBuf {
 
 fn settings(url: &str, ca_file: PathBuf) -> FhirSettings {
     FhirSettings {
+        consent: None,
+        fields: None,
         name: "centre".into(),
         url: url.into(),
         idempotency: Idempotency::Update,
@@ -47,7 +49,13 @@ fn settings(url: &str, ca_file: PathBuf) -> FhirSettings {
         client_certificate_file: None,
         client_key_file: None,
         token_file: None,
-        us_core: true,
+        auth: None,
+        profile: None,
+        us_core: Default::default(),
+        phd: false,
+        devices: Default::default(),
+        uncoded: Default::default(),
+        mapping_file: None,
         alert_owner: None,
     }
 }

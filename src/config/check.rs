@@ -7,8 +7,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::{
-    BluetoothSettings, Config, DestinationSettings, DeviceSettings, Finding, Hl7Settings, MqttSettings, NatsSettings,
-    SourceSettings,
+    AuthSettings, BluetoothSettings, BundleKind, Config, DestinationSettings, DeviceForm, DeviceSettings, FhirSettings,
+    Finding, Hl7Settings, MqttSettings, NatsSettings, SmartSettings, SourceSettings, preset,
 };
 use crate::{limits, tls};
 
@@ -70,23 +70,9 @@ impl Findings {
     }
 
     /// `secure` and `plain` are the schemes with and without TLS.
-    fn url(&mut self, key: &str, url: &str, [secure, plain]: [&str; 2]) {
-        let Ok(url) = reqwest::Url::parse(url) else {
-            return self.add("WL-C005", key, "this is not a URL", "Write scheme, host and port in full.");
-        };
-        if !url.username().is_empty() || url.password().is_some() {
-            let reason = "user and password stand in the URL";
-            self.add("WL-C005", key, reason, "Move them to `user` and a file of their own.");
-        }
-        let host = url.host_str().unwrap_or_default();
-        let here = host == "localhost"
-            || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
-        if host.is_empty() || (url.scheme() != secure && url.scheme() != plain) {
-            let reason = format!("the scheme is `{secure}` (or `{plain}` on this machine), and a host follows");
-            self.add("WL-C005", key, reason, "Write scheme, host and port in full.");
-        } else if url.scheme() == plain && !here {
-            let reason = format!("`{plain}` would send patient data in clear over the network");
-            self.add("WL-C005", key, reason, "Use TLS; `ca_file` names a root of your own.");
+    fn url(&mut self, key: &str, url: &str, schemes: [&str; 2]) {
+        if let Some((reason, remedy)) = url_trouble(url, schemes) {
+            self.add("WL-C005", key, reason, remedy);
         }
     }
 
@@ -174,6 +160,7 @@ impl Config {
             check_destination(&mut f, destination);
         }
         self.check_people(&mut f);
+        f.0.extend(self.check_consent());
         f.0
     }
 
@@ -263,6 +250,48 @@ impl Config {
     }
 }
 
+/// What is wrong with an address, and what to do. `secure` and `plain` are the schemes with and without TLS; without it
+/// nobody but this machine is spoken to.
+pub fn url_trouble(url: &str, [secure, plain]: [&str; 2]) -> Option<(String, &'static str)> {
+    let Ok(url) = reqwest::Url::parse(url) else {
+        return Some(("this is not a URL".into(), "Write scheme, host and port in full."));
+    };
+    if !url.username().is_empty() || url.password().is_some() {
+        return Some(("user and password stand in the URL".into(), "Move them to `user` and a file of their own."));
+    }
+    let host = url.host_str().unwrap_or_default();
+    let here = host == "localhost"
+        || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    if host.is_empty() || (url.scheme() != secure && url.scheme() != plain) {
+        let reason = format!("the scheme is `{secure}` (or `{plain}` on this machine), and a host follows");
+        return Some((reason, "Write scheme, host and port in full."));
+    }
+    (url.scheme() == plain && !here).then(|| {
+        let reason = format!("`{plain}` would send patient data in clear over the network");
+        (reason, "Use TLS; `ca_file` names a root of your own.")
+    })
+}
+
+/// What SMART's settings must hold.
+fn check_smart(f: &mut Findings, key: impl Fn(&str) -> String, fhir: &FhirSettings, smart: &SmartSettings) {
+    if fhir.token_file.is_some() {
+        f.add("WL-C013", key("token_file"), "`auth` gets a token, and a file holds another", "Keep one of the two.");
+    }
+    let text = |text: &str| !text.is_empty() && text.len() <= 256 && text.bytes().all(|b| b.is_ascii_graphic());
+    if !text(&smart.client_id) {
+        let reason = "a client id is 1 to 256 visible characters";
+        f.add("WL-C013", key("auth.client_id"), reason, "Copy it from the centre's registration.");
+    }
+    if smart.scopes.is_empty() || smart.scopes.len() > 64 || !smart.scopes.iter().all(|s| text(s)) {
+        let reason = "scopes are a list of 1 to 64, each without spaces";
+        f.add("WL-C013", key("auth.scopes"), reason, "Write [\"system/Observation.cu\"], or what the centre allows.");
+    }
+    for (name, url) in [("auth.token_url", &smart.token_url), ("auth.jku", &smart.jku)] {
+        url.iter().for_each(|url| f.url(&key(name), url, ["https", "http"]));
+    }
+    f.range(&key("auth.new_key_after_min"), smart.new_key_after_min, 0, 60 * 24 * 30);
+}
+
 /// `info`, or `info,journal=debug` by module.
 fn levels_are_valid(levels: &str) -> bool {
     levels.split(',').all(|part| {
@@ -330,6 +359,10 @@ pub(super) fn check_destination_files(f: &mut Findings, destination: &Destinatio
         DestinationSettings::Fhir(d) => {
             f.tls(key, &d.tls());
             d.token_file.iter().for_each(|file| f.secret(key("token_file"), file));
+            if let Some(AuthSettings::Smart(smart)) = &d.auth {
+                f.secret(key("auth.key_file"), &smart.key_file);
+            }
+            d.mapping_file.iter().for_each(|file| f.file(key("mapping_file"), file));
         }
         DestinationSettings::Webhook(w) => {
             f.tls(key, &w.tls());
@@ -368,6 +401,10 @@ pub(super) fn check_destination(f: &mut Findings, destination: &DestinationSetti
             f.range(&key("linger_ms"), fhir.linger_ms, 0, 10_000);
             f.range(&key("timeout_s"), fhir.timeout_s, 1, 300);
             f.both(key, &fhir.client_certificate_file, &fhir.client_key_file);
+            if let Some(AuthSettings::Smart(smart)) = &fhir.auth {
+                check_smart(f, key, fhir, smart);
+            }
+            check_claims(f, key, fhir);
         }
         DestinationSettings::Hl7(hl7) => check_hl7(f, hl7),
         DestinationSettings::Nats(nats) => check_nats(f, nats),
@@ -379,6 +416,21 @@ pub(super) fn check_destination(f: &mut Findings, destination: &DestinationSetti
             f.url(&key("url"), &webhook.url, ["https", "http"]);
             f.range(&key("timeout_s"), webhook.timeout_s, 1, 300);
         }
+    }
+}
+
+fn check_claims(f: &mut Findings, key: impl Fn(&str) -> String, fhir: &FhirSettings) {
+    if let Some(name) = fhir.profile.as_deref().filter(|name| !preset::NAMES.contains(name)) {
+        let reason = format!("there is no destination profile `{name}`");
+        f.add("WL-C013", key("profile"), reason, "docs/destinations.md lists them.");
+    }
+    if fhir.phd && fhir.devices == DeviceForm::Reference {
+        let reason = "the device guide asks for Devices that can be found";
+        f.add("WL-C013", key("phd"), reason, "Add `devices = \"contained\"` or `devices = \"resource\"`.");
+    }
+    if fhir.bundle == BundleKind::Collection && fhir.devices == DeviceForm::Resource {
+        let reason = "a receiver of collections takes no resource of its own";
+        f.add("WL-C013", key("devices"), reason, "Use `devices = \"contained\"`.");
     }
 }
 

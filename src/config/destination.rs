@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::Hl7Settings;
+use crate::consent::Rule;
+use crate::minimum::{Field, Fields};
 use crate::tls::Files;
 
 /// A destination.
@@ -34,6 +36,29 @@ impl DestinationSettings {
             Self::Nats(n) => &n.name,
         }
     }
+
+    /// Whose readings may go there, if it says so.
+    pub fn consent(&self) -> Option<Rule> {
+        match self {
+            Self::Fhir(f) => f.consent,
+            Self::Hl7(h) => h.consent,
+            Self::Ndjson(n) => n.consent,
+            Self::Webhook(w) => w.consent,
+            Self::Nats(n) => n.consent,
+        }
+    }
+
+    /// What it gets of them.
+    pub fn fields(&self) -> Fields {
+        let fields = match self {
+            Self::Fhir(f) => &f.fields,
+            Self::Hl7(h) => &h.fields,
+            Self::Ndjson(n) => &n.fields,
+            Self::Webhook(w) => &w.fields,
+            Self::Nats(n) => &n.fields,
+        };
+        Fields::from(fields.as_deref())
+    }
 }
 
 /// How a FHIR server is kept from storing a reading twice.
@@ -57,6 +82,103 @@ pub enum BundleKind {
     Batch,
     /// All or none; a refused one is divided until the entry that is refused is alone.
     Transaction,
+    /// A document: the receiver takes it whole or refuses it; a refused one is divided likewise. Alerts do not go there.
+    Collection,
+}
+
+/// Which US Core profiles are claimed: `true`, `false`, or a version.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Said")]
+pub enum UsCore {
+    /// None.
+    None,
+    /// In the form of the newest version, without saying which.
+    #[default]
+    Any,
+    /// 6.1.0.
+    V6,
+    /// 8.0.0.
+    V8,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Said {
+    Flag(bool),
+    Version(String),
+}
+
+impl TryFrom<Said> for UsCore {
+    type Error = &'static str;
+    fn try_from(said: Said) -> Result<Self, Self::Error> {
+        match said {
+            Said::Flag(false) => Ok(Self::None),
+            Said::Flag(true) => Ok(Self::Any),
+            Said::Version(v) if v == "6.1.0" => Ok(Self::V6),
+            Said::Version(v) if v == "8.0.0" => Ok(Self::V8),
+            Said::Version(_) => Err("`us_core` is \"6.1.0\", \"8.0.0\", true or false"),
+        }
+    }
+}
+
+/// How the devices of an Observation are named.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeviceForm {
+    /// By identifier.
+    #[default]
+    Reference,
+    /// Within each Observation.
+    Contained,
+    /// As resources, written once before the first reading.
+    Resource,
+}
+
+/// What becomes of a vital sign that no code system has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Uncoded {
+    /// It goes out with its name.
+    #[default]
+    Text,
+    /// It waits in the inbox.
+    Inbox,
+}
+
+/// How the gateway gets a token for a FHIR server.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+pub enum AuthSettings {
+    /// SMART Backend Services.
+    Smart(Box<SmartSettings>),
+}
+
+/// SMART Backend Services: a token for an assertion that is signed with a key of the gateway's own.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SmartSettings {
+    /// As the centre registered the gateway.
+    pub client_id: String,
+    /// Private key (PKCS#8 PEM), made by `wardline key smart new`. It says how it signs: ES384 or RS384.
+    pub key_file: PathBuf,
+    /// What to ask for, e.g. `system/Observation.cu`.
+    pub scopes: Vec<String>,
+    /// Where tokens are given; without it, what the FHIR server's SMART configuration says.
+    #[serde(default)]
+    pub token_url: Option<String>,
+    /// Where the public keys are written, for whoever serves them.
+    #[serde(default)]
+    pub jwks_file: Option<PathBuf>,
+    /// Where they are served, for a token server that wants it in each assertion.
+    #[serde(default)]
+    pub jku: Option<String>,
+    /// A new key is tried after the centre had so long to fetch it, minutes.
+    #[serde(default = "new_key_after")]
+    pub new_key_after_min: u64,
+}
+
+fn new_key_after() -> u64 {
+    60
 }
 
 /// A FHIR R4 server.
@@ -69,6 +191,12 @@ pub struct FhirSettings {
     pub url: String,
     /// How duplicates are shut out: no default, it depends on the server.
     pub idempotency: Idempotency,
+    /// Whose readings may go there: no default, `Config::check` asks for it.
+    #[serde(default)]
+    pub consent: Option<Rule>,
+    /// What it gets beside the core; default: everything.
+    #[serde(default)]
+    pub fields: Option<Vec<Field>>,
     /// How readings travel together.
     #[serde(default)]
     pub bundle: BundleKind,
@@ -102,9 +230,27 @@ pub struct FhirSettings {
     /// File with a static bearer token (for a lab).
     #[serde(default)]
     pub token_file: Option<PathBuf>,
+    /// How the gateway gets a token of its own.
+    #[serde(default)]
+    pub auth: Option<AuthSettings>,
+    /// A named set of defaults for the other keys.
+    #[serde(default)]
+    pub profile: Option<String>,
     /// Claim US Core profiles in `meta.profile`.
-    #[serde(default = "yes")]
-    pub us_core: bool,
+    #[serde(default)]
+    pub us_core: UsCore,
+    /// Claim the profiles of the Personal Health Device guide.
+    #[serde(default)]
+    pub phd: bool,
+    /// How devices are named.
+    #[serde(default)]
+    pub devices: DeviceForm,
+    /// Vital signs without a code.
+    #[serde(default)]
+    pub uncoded: Uncoded,
+    /// The destination's own codes and units (TOML).
+    #[serde(default)]
+    pub mapping_file: Option<PathBuf>,
     /// Who owns the Task of an alert, e.g. `Group/care-managers`.
     #[serde(default)]
     pub alert_owner: Option<String>,
@@ -143,6 +289,12 @@ pub struct NdjsonSettings {
     pub name: String,
     /// Folder.
     pub folder: PathBuf,
+    /// Whose readings may go there: no default, `Config::check` asks for it.
+    #[serde(default)]
+    pub consent: Option<Rule>,
+    /// What it gets beside the core; default: everything.
+    #[serde(default)]
+    pub fields: Option<Vec<Field>>,
     /// A new file after this many MiB.
     #[serde(default = "rotate")]
     pub rotate_mib: u64,
@@ -172,6 +324,12 @@ pub struct WebhookSettings {
     pub url: String,
     /// File with the shared secret.
     pub secret_file: PathBuf,
+    /// Whose readings may go there: no default, `Config::check` asks for it.
+    #[serde(default)]
+    pub consent: Option<Rule>,
+    /// What it gets beside the core; default: everything.
+    #[serde(default)]
+    pub fields: Option<Vec<Field>>,
     /// CA certificates (PEM) beside the machine's.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
@@ -200,6 +358,12 @@ pub struct NatsSettings {
     pub servers: Vec<String>,
     /// The stream.
     pub stream: String,
+    /// Whose readings may go there: no default, `Config::check` asks for it.
+    #[serde(default)]
+    pub consent: Option<Rule>,
+    /// What it gets beside the core; default: everything.
+    #[serde(default)]
+    pub fields: Option<Vec<Field>>,
     /// First word of the subjects: `wardline` of `wardline.box-1.readings`.
     #[serde(default = "subject_prefix")]
     pub subject_prefix: String,

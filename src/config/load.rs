@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 
 use super::{
-    BluetoothSettings, Config, DestinationSettings, FhirSettings, Hl7Settings, MqttSettings, NatsSettings,
-    NdjsonSettings, SourceSettings, WebhookSettings,
+    AuthSettings, BluetoothSettings, Config, DestinationSettings, FhirSettings, Hl7Settings, MqttSettings,
+    NatsSettings, NdjsonSettings, SourceSettings, WebhookSettings,
 };
 use crate::fault::Explain;
 
@@ -96,7 +96,8 @@ impl Config {
     /// Parses a text; `file` is named in errors, and relative paths are taken from its folder. Looks at no other file.
     pub fn parse(text: &str, file: &Path) -> Result<Self, ConfigError> {
         let invalid = |findings| ConfigError::Invalid { file: file.into(), findings };
-        let mut config: Self = toml::from_str(text).map_err(|e| invalid(vec![locate(text, &e)]))?;
+        let mut config: Self =
+            named(text).unwrap_or_else(|| toml::from_str(text)).map_err(|e| invalid(vec![locate(text, &e)]))?;
         config.resolve(file.parent().unwrap_or(Path::new("")));
         let findings = config.check();
         if findings.is_empty() { Ok(config) } else { Err(invalid(findings)) }
@@ -131,7 +132,11 @@ impl DestinationSettings {
         match self {
             Self::Fhir(f) => {
                 let tls = [&mut f.ca_file, &mut f.crl_file, &mut f.client_certificate_file, &mut f.client_key_file];
-                tls.into_iter().chain([&mut f.token_file]).flatten().for_each(join);
+                tls.into_iter().chain([&mut f.token_file, &mut f.mapping_file]).flatten().for_each(join);
+                if let Some(AuthSettings::Smart(smart)) = &mut f.auth {
+                    join(&mut smart.key_file);
+                    smart.jwks_file.as_mut().map(join);
+                }
             }
             Self::Hl7(h) => {
                 let tls = [&mut h.ca_file, &mut h.crl_file, &mut h.client_certificate_file, &mut h.client_key_file];
@@ -148,6 +153,18 @@ impl DestinationSettings {
             }
         }
     }
+}
+
+/// The file with the defaults of its named destinations. `None`: it has none, or is not even TOML.
+pub(super) fn named<T: DeserializeOwned>(text: &str) -> Option<Result<T, toml::de::Error>> {
+    let mut table: toml::Table = toml::from_str(text).ok()?;
+    super::preset::apply(&mut table)?;
+    // A table knows no lines; the text says where the same is wrong.
+    let placed = |e: toml::de::Error| {
+        let in_text = toml::from_str::<T>(text).err();
+        in_text.filter(|t| t.message() == e.message()).unwrap_or(e)
+    };
+    Some(table.try_into().map_err(placed))
 }
 
 /// Line and key of a parse error. Of a source or destination the parser knows only where its table begins; parsing

@@ -12,17 +12,21 @@ use serde::{Deserialize, Serialize};
 use crate::reading::{DeviceId, PatientId};
 
 mod check;
+mod consent;
 mod destination;
 mod hl7;
 mod load;
+mod preset;
 mod relay;
 mod source;
 #[cfg(test)]
 mod tests;
 
-pub use check::check_device;
+pub use check::{check_device, url_trouble};
+pub use consent::ConsentSettings;
 pub use destination::{
-    BundleKind, DestinationSettings, FhirSettings, Idempotency, NatsSettings, NdjsonSettings, WebhookSettings,
+    AuthSettings, BundleKind, DestinationSettings, DeviceForm, FhirSettings, Idempotency, NatsSettings, NdjsonSettings,
+    SmartSettings, Uncoded, UsCore, WebhookSettings,
 };
 pub use hl7::{FirstCode, FirstUnit, Hl7Settings, ResultStatus};
 pub use load::{ConfigError, Finding};
@@ -47,6 +51,9 @@ pub struct Config {
     /// Where bytes come from.
     #[serde(default, rename = "source")]
     pub sources: Vec<SourceSettings>,
+    /// What needs a consent of its own.
+    #[serde(default)]
+    pub consent: ConsentSettings,
     /// Where readings and alerts go.
     #[serde(default, rename = "destination")]
     pub destinations: Vec<DestinationSettings>,

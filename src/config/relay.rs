@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::check::{Findings, check_destination, check_destination_files};
-use super::load::locate;
+use super::load::{locate, named};
 use super::{ConfigError, DestinationSettings, FhirSettings, Finding, LogSettings, NatsSettings};
 use crate::limits;
+use crate::minimum::Fields;
 
 /// One configuration file of a relay.
 #[derive(Clone, Debug, Deserialize)]
@@ -77,7 +78,8 @@ impl RelayConfig {
     /// Everything that is wrong with it.
     pub fn parse(text: &str, file: &Path) -> Result<Self, ConfigError> {
         let invalid = |findings| ConfigError::Invalid { file: file.into(), findings };
-        let mut config: Self = toml::from_str(text).map_err(|e| invalid(vec![locate(text, &e)]))?;
+        let mut config: Self =
+            named(text).unwrap_or_else(|| toml::from_str(text)).map_err(|e| invalid(vec![locate(text, &e)]))?;
         let folder = file.parent().unwrap_or(Path::new("")).to_owned();
         let join = |path: &mut PathBuf| *path = folder.join(&*path);
         join(&mut config.relay.status_socket);
@@ -111,7 +113,13 @@ impl RelayConfig {
             let reason = "what is refused would come back";
             f.add("WL-C004", "relay.rejected_stream", reason, "Give it a stream of its own.");
         }
-        self.destinations().iter().for_each(|d| check_destination(&mut f, d));
+        for d in self.destinations() {
+            check_destination(&mut f, &d);
+            if d.consent().is_some() || d.fields() != Fields::default() {
+                let reason = "consents are on the box: a relay passes on what a box let go";
+                f.add("WL-C013", format!("{}, consent", d.name()), reason, "Say it in the configuration of the boxes.");
+            }
+        }
         f.0
     }
 }

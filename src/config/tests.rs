@@ -26,11 +26,13 @@ kind = "fhir"
 name = "centre"
 url = "https://fhir.example/r4"
 idempotency = "update"
+consent = "enrolment"
 
 [[destination]]
 kind = "webhook"
 name = "pager"
 url = "https://pager.example/in"
+consent = "enrolment"
 secret_file = "secrets/pager"
 
 [[patient]]
@@ -128,6 +130,40 @@ fn zones_numbers_levels_and_references() {
     bad("user =", "topics = [\"a/b#\"]\nuser =", "WL-C013", "source ward, topics");
     let deep = format!("{GOOD}[control]\nsocket = \"/{}/c.sock\"\n", "x".repeat(108));
     assert_eq!(findings(&deep)[0].0, "WL-C010");
+}
+
+/// A destination that gets tokens; put below the FHIR server's.
+const SMART: &str = "idempotency = \"update\"\n[destination.auth]\nkind = \"smart\"\nclient_id = \"box-1\"\n\
+                     key_file = \"secrets/smart\"\nscopes = [\"system/Observation.cu\"]\n";
+
+#[test]
+fn tokens() {
+    let with = |from: &str, to: &str| {
+        assert!(SMART.contains(from), "{from}");
+        let text = GOOD.replacen("idempotency = \"update\"\n", &SMART.replacen(from, to, 1), 1);
+        findings(&text).into_iter().map(|(code, key, _)| format!("{code} {key}")).collect::<Vec<_>>()
+    };
+    assert!(with("kind", "kind").is_empty());
+    for (from, to, finding) in [
+        ("\n[dest", "\ntoken_file = \"t\"\n[dest", "WL-C013 destination centre, token_file"),
+        ("box-1", "", "WL-C013 destination centre, auth.client_id"),
+        ("\"system/Observation.cu\"", "", "WL-C013 destination centre, auth.scopes"),
+        ("system/Observation.cu", "a b", "WL-C013 destination centre, auth.scopes"),
+        ("scopes", "token_url = \"http://auth.example/t\"\nscopes", "WL-C005 destination centre, auth.token_url"),
+        ("scopes", "jku = \"keys.json\"\nscopes", "WL-C005 destination centre, auth.jku"),
+        ("scopes", "new_key_after_min = 99999\nscopes", "WL-C010 destination centre, auth.new_key_after_min"),
+    ] {
+        assert_eq!(with(from, to), [finding]);
+    }
+    for from in ["smart\"\n", "client_id", "scopes"] {
+        let found = with(from, "other");
+        assert!(found.len() == 1 && found[0].starts_with("WL-C002"), "{found:?}");
+    }
+    let text = GOOD.replacen("idempotency = \"update\"\n", SMART, 1);
+    let config = Config::parse(&text, Path::new("/etc/wardline/wardline.toml")).unwrap();
+    let DestinationSettings::Fhir(fhir) = &config.destinations[0] else { panic!() };
+    let Some(super::AuthSettings::Smart(smart)) = &fhir.auth else { panic!() };
+    assert_eq!(smart.key_file, Path::new("/etc/wardline/secrets/smart"), "from the file's folder");
 }
 
 #[test]

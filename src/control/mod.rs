@@ -20,6 +20,7 @@ use crate::telemetry::Watchdog;
 pub mod access;
 pub mod charts;
 pub mod client;
+pub mod consents;
 mod health;
 pub mod inbox;
 pub mod probe;
@@ -27,6 +28,7 @@ mod problem;
 pub mod radio;
 mod routes;
 pub mod serve;
+pub mod technician;
 #[cfg(test)]
 mod tests;
 pub mod view;
@@ -56,6 +58,8 @@ pub struct Desk {
     pub inbox: Arc<dyn inbox::Inbox>,
     /// Whose chart a reading belongs to.
     pub charts: Arc<dyn charts::Charts>,
+    /// Who consented to what.
+    pub consents: Arc<dyn consents::Consents>,
     /// What is known of the destinations.
     pub probes: Arc<dyn probe::Probes>,
     /// One for each source.
@@ -64,6 +68,8 @@ pub struct Desk {
     pub destinations: Vec<Probe>,
     /// How the Bluetooth radio and its devices are; `None`: there is no such source.
     pub radio: Option<Arc<dyn radio::Radio>>,
+    /// Who may serve devices at the local page.
+    pub technicians: technician::Technicians,
     /// Who is alive.
     pub watchdog: Arc<Watchdog>,
     /// Counters.

@@ -36,6 +36,7 @@ impl Records for Shelf {
             rejected: 0,
             delivered: 7,
             failures: vec![],
+            withheld: vec![],
         };
         Ok(if destination.is_none_or(|d| d == "centre") { vec![row] } else { vec![] })
     }
@@ -103,6 +104,7 @@ fn desk(clock: Clock) -> Arc<Desk> {
         gateway: "box-1".into(),
         started: clock.now(),
         radio: None,
+        technicians: super::technician::Technicians::default(),
         watchdog: Watchdog::new(clock.clone()),
         clock,
         patients: [PatientId::new("Patient/p1")].into(),
@@ -111,6 +113,7 @@ fn desk(clock: Clock) -> Arc<Desk> {
         orders: Arc::new(Crew),
         inbox: Arc::new(super::inbox::Empty),
         charts: Arc::new(super::charts::Empty),
+        consents: Arc::new(super::consents::Empty),
         probes: Arc::new(super::probe::Unknown),
         sources: vec![link("ward", view::LinkState::Up)],
         destinations: vec![link("centre", view::LinkState::Down)],

@@ -8,10 +8,12 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+use crate::clock::Clock;
+use crate::config::Config;
 use crate::control::view::{ExportFilter, ExportFormat};
 use crate::control::{Pieces, Unreadable};
-use crate::journal::Reader;
 use crate::journal::export::{Fate, Wanted};
+use crate::journal::{Journal, Reader};
 use crate::limits::EXPORT_PAGE_READINGS;
 use crate::reading::{Absence, Part, Reading, TimeMethod, Value};
 use crate::unit::Dimension;
@@ -20,9 +22,17 @@ use crate::vital::Category;
 /// Whether a reading may be exported: the one place where an export asks. Without a patient nobody can have consented.
 pub(super) type Permit = Arc<dyn Fn(&Reading) -> bool + Send + Sync>;
 
-/// What may leave while no consent is configured.
-pub(super) fn attributed() -> Permit {
-    Arc::new(|reading| reading.patient.is_some())
+/// By the consent for one destination, if the configuration names it; else by the consent for each that asks for one.
+pub(super) fn permit(config: &Config, journal: &Journal, clock: &Clock) -> Permit {
+    let (of, journal, clock) = (config.consent.export_as.clone(), journal.clone(), clock.clone());
+    Arc::new(move |reading| {
+        let (consents, now) = (journal.consents(), clock.now());
+        let permitted = match &of {
+            Some(name) => consents.gate(name).is_some_and(|gate| gate.permits(reading, now)),
+            None => consents.gates().all(|(_, gate)| gate.permits(reading, now)),
+        };
+        permitted && reading.patient.is_some()
+    })
 }
 
 /// The names of the columns, in their order.

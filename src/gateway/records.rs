@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use ring::digest::{Context, SHA256};
 
-use super::export::{Permit, attributed};
+use super::consents::Waiting;
+use super::export::{Permit, permit};
 use crate::alarm::Alert;
+use crate::clock::Clock;
 use crate::config::{Config, DestinationSettings, DeviceSettings, JournalSettings};
 use crate::control::{Pieces, Records, Unreadable, view};
 use crate::custody::Why;
@@ -15,6 +17,7 @@ use crate::journal::reader::{Attempt, Entry, Of, ReadError, Reader, Standing};
 use crate::journal::{Day, DayCounts, Journal, Room, Verified, backup};
 use crate::limits;
 use crate::reading::{Reading, ReadingKey};
+use crate::sink::claims;
 
 /// The journal, with what only the configuration knows.
 struct Book {
@@ -25,10 +28,11 @@ struct Book {
     folder: PathBuf,
     settings: JournalSettings,
     permit: Permit,
+    waiting: Arc<Waiting>,
 }
 
 /// For the gateway of this configuration.
-pub(super) fn of(config: &Config, journal: &Journal) -> Arc<dyn Records> {
+pub(super) fn of(config: &Config, journal: &Journal, clock: &Clock, waiting: Arc<Waiting>) -> Arc<dyn Records> {
     Arc::new(Book {
         reader: journal.reader(),
         devices: config.devices.clone(),
@@ -36,20 +40,23 @@ pub(super) fn of(config: &Config, journal: &Journal) -> Arc<dyn Records> {
         journal: journal.clone(),
         folder: config.gateway.state.clone(),
         settings: config.journal.clone(),
-        permit: attributed(),
+        permit: permit(config, journal, clock),
+        waiting,
     })
 }
 
-/// Who we are and what we claim, in a resource that is only looked at.
+/// Who we are and what we claim to the first FHIR destination, in a resource that is only looked at.
 pub(super) fn scope(config: &Config) -> Scope {
-    let us_core = config.destinations.iter().find_map(|d| match d {
-        DestinationSettings::Fhir(fhir) => Some(fhir.us_core),
+    let gateway = config.gateway.id.as_str().into();
+    let first = config.destinations.iter().find_map(|d| match d {
+        DestinationSettings::Fhir(fhir) => Some(fhir),
         DestinationSettings::Hl7(_)
         | DestinationSettings::Ndjson(_)
         | DestinationSettings::Webhook(_)
         | DestinationSettings::Nats(_) => None,
     });
-    Scope { gateway: config.gateway.id.as_str().into(), us_core: us_core.unwrap_or(true) }
+    // A table that cannot be read ends the start elsewhere.
+    first.and_then(|fhir| claims::scope(fhir, &gateway).ok()).unwrap_or_else(|| Scope::new(gateway))
 }
 
 impl From<ReadError> for Unreadable {
@@ -101,6 +108,7 @@ impl Records for Book {
                     rejected: a.rejected,
                     delivered: a.delivered,
                     failures: failures.into_iter().map(failure).collect(),
+                    withheld: self.waiting.at(&a.destination)?,
                     destination: a.destination,
                 })
             })

@@ -7,6 +7,7 @@ mod amend;
 pub mod backup;
 mod chain;
 mod charts;
+mod consent;
 mod counts;
 mod days;
 #[doc(hidden)]
@@ -46,11 +47,13 @@ mod tally;
 mod vault;
 mod verify;
 mod wal;
+mod withheld;
 mod writer;
 
 use std::fs::File;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
 
 use tokio::sync::{Notify, Semaphore, oneshot, watch};
 
@@ -66,6 +69,7 @@ use crate::reading::{Arrival, Reading};
 use disk::Disk;
 
 pub use amend::Correction;
+pub use consent::{Consents, Gate};
 pub use counts::{Counts, Custody, Owed};
 pub use days::{Day, DayCounts};
 #[doc(hidden)]
@@ -80,9 +84,10 @@ pub use room::Room;
 pub use salvage::Salvaged;
 pub use vault::{Key, KeyError, Vault};
 pub use verify::Verified;
+pub use withheld::Withheld;
 use writer::{Command, Envelope, Setup, Writer};
 
-/// Handle to the writer's thread; cheap to clone. When the last one is dropped, the writer ends in order.
+/// Handle to the writer's thread; cheap to clone. When the last one is dropped, the writer ends in order and is waited for.
 #[derive(Clone)]
 pub struct Journal {
     commands: SyncSender<Envelope>,
@@ -93,6 +98,22 @@ pub struct Journal {
     creditors: Arc<[Creditor]>,
     vault: Arc<Vault>,
     changed: watch::Receiver<u64>,
+    consents: watch::Receiver<Arc<Consents>>,
+    /// Last: when the last of them goes, no handle can ask any more, and the thread ends.
+    end: Arc<End>,
+}
+
+/// The end of the writer's thread, which is waited for: while the process ends, libcrypto takes itself apart, and a writer
+/// that is still at work would take that for a failure of the disk (WL-J010), or crash.
+#[derive(Default)]
+struct End(OnceLock<JoinHandle<()>>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        if let Some(thread) = self.0.take() {
+            let _ = thread.join();
+        }
+    }
 }
 
 /// What the writer works with.
@@ -236,6 +257,7 @@ impl Journal {
             let _ = thread.join();
             return Err(e.into());
         }
+        let _ = journal.end.0.set(thread);
         Ok((journal, recovered))
     }
 
@@ -253,6 +275,7 @@ impl Journal {
         let recovered = recover::past(&opened.conn, random())?;
         let alerts_to = creditors.iter().zip(&tally.accounts).filter(|(c, _)| c.alerts).map(|(_, a)| a.id).collect();
         let (tell, changed) = watch::channel(0);
+        let (tell_consents, consents) = watch::channel(Arc::new(Consents::load(&opened.conn, creditors)?));
         let space = space::Space::new(disk, vault.folder.clone(), settings.reserve_mib << 20);
         let setup = Setup {
             tally,
@@ -262,12 +285,15 @@ impl Journal {
             settings: settings.clone(),
             space,
             changed: tell,
+            consents: tell_consents,
+            names: creditors.iter().map(|c| c.name.clone()).collect(),
             wal_pages: opened.wal_pages.clone(),
         };
         let (commands, queue) = sync_channel(limits::JOURNAL_COMMANDS_MAX);
         let places = Arc::new(Semaphore::new(limits::JOURNAL_COMMANDS_MAX));
         let (creditors, vault) = (creditors.into(), Arc::new(vault.clone()));
-        let journal = Self { commands, places, bell: Arc::default(), creditors, vault, changed };
+        let end = Arc::default();
+        let journal = Self { commands, places, bell: Arc::default(), creditors, vault, changed, consents, end };
         Ok((journal, recovered, Bench { opened, setup, queue }))
     }
 
@@ -312,6 +338,17 @@ impl Journal {
     ) -> Result<(), JournalError> {
         let Some(desk) = self.desk(destination) else { return Ok(()) };
         self.ask(|reply| Command::SettleInCompany(desk, outcomes, reply)).await?
+    }
+
+    /// Leased items that were not tried are owed again, as if they had not been leased.
+    pub async fn give_back(&self, destination: &str, items: Vec<ItemId>) -> Result<(), JournalError> {
+        let Some(desk) = self.desk(destination) else { return Ok(()) };
+        self.ask(|reply| Command::GiveBack(desk, items, reply)).await?
+    }
+
+    /// What each destination may get, as last committed: whoever is about to send looks here.
+    pub fn consents(&self) -> Arc<Consents> {
+        self.consents.borrow().clone()
     }
 
     /// A read-only sight of it, with a connection of its own.

@@ -9,6 +9,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::amend::{self, Correction};
 use super::chain::{self, Entry};
+use super::consent;
 use super::inbox::{Cause, Kind, normalised};
 use super::outbox::{self, Recent};
 use super::recount::{self, Recount};
@@ -19,6 +20,7 @@ use super::tally::Tally;
 use super::writer::{Desk, Writer};
 use crate::association::Held;
 use crate::clock::Stamp;
+use crate::consent::Said;
 use crate::reading::{Arrival, PatientId};
 
 /// One decision.
@@ -92,6 +94,15 @@ pub enum Act {
     },
     /// Who held devices when.
     Hold(Vec<Held>),
+    /// A consent was given or withdrawn. Answers how many readings are on their way at this moment.
+    Consent {
+        /// Whose.
+        patient: PatientId,
+        /// Where to: the destination's name.
+        destination: String,
+        /// What was said.
+        said: Said,
+    },
     /// A destination does not hold these readings, which it took: owed again.
     Missing {
         /// The destination's name.
@@ -156,6 +167,10 @@ impl Writer<'_> {
                 return Ok(rows.len() as u64);
             }
             Act::Hold(held) => amend::hold(conn, held)?,
+            Act::Consent { patient, destination, said } => {
+                consent::record(conn, patient, destination, said)?;
+                return self.on_the_way(destination, patient);
+            }
             Act::Recounted { destination, found } => recount::record(conn, destination, found, at_ms)?,
             Act::Replay { cause, by, rows } => {
                 let n = self.replay(cause, rows, tally)?;
@@ -260,7 +275,7 @@ impl Act {
         let n = match self {
             Self::Open(causes) => causes.len(),
             Self::Clear(ids) => ids.len(),
-            Self::Change { .. } | Self::Probed { .. } | Self::Recounted { .. } => 1,
+            Self::Change { .. } | Self::Probed { .. } | Self::Recounted { .. } | Self::Consent { .. } => 1,
             Self::Missing { rows, .. } => rows.len(),
             Self::Replay { rows, .. } | Self::Assign { rows, .. } => rows.len(),
             Self::Redo { arrivals, .. } => arrivals.len(),

@@ -7,7 +7,6 @@ use serde::Deserialize;
 
 use super::answer::{Whole, whole};
 use super::fhir::{FhirSink, Unwell};
-use super::http::exchange;
 use super::why::Trouble;
 use crate::custody::Outcome;
 use crate::fhir::{Identity, Scope, Write, single_at, single_new};
@@ -39,7 +38,7 @@ struct Resource {
 impl FhirSink {
     /// What became of it, where the usual way was refused; that refusal, where this way is none either.
     pub(super) async fn take_back(&self, reading: &Reading, scope: &Scope, refused: Outcome) -> Outcome {
-        if self.write != Write::ConditionalCreate || !reading.is_withdrawal() {
+        if self.write != Write::ConditionalCreate || !reading.is_withdrawal() || self.sends_documents() {
             return refused;
         }
         match self.found_and_updated(reading, scope).await {
@@ -55,7 +54,7 @@ impl FhirSink {
         let of = format!("{}%7C{}", Identity::system(), identity.value());
         self.turn().await;
         let path = format!("Observation?identifier={of}&_count={FOUND_MAX}");
-        let answer = exchange(self.reading(&path)).await.map_err(|t| (t, None))?;
+        let answer = self.look(&path).await.map_err(|t| (t, None))?;
         match whole(&answer) {
             Whole::Taken => {}
             Whole::Destination(trouble) => return Err((trouble, answer.retry_after)),

@@ -140,8 +140,14 @@ pub trait Wire: Send + Sync {
 
 /// Sends a request and reads the answer to its end.
 pub async fn exchange(request: RequestBuilder) -> Result<Answer, Trouble> {
+    exchange_dated(request, limits::RESPONSE_BYTES_MAX).await.map(|(answer, _)| answer)
+}
+
+/// The same with a body of at most `max` octets, and with the time by the other's clock.
+pub async fn exchange_dated(request: RequestBuilder, max: usize) -> Result<(Answer, Option<jiff::Timestamp>), Trouble> {
     let mut response = request.send().await.map_err(|e| broken(&e))?;
     let headers = response.headers();
+    let date = headers.get(DATE).and_then(|v| v.to_str().ok()).and_then(date);
     let mut answer = Answer {
         status: response.status().as_u16(),
         location: headers.get(LOCATION).and_then(|v| v.to_str().ok()).map(str::to_owned),
@@ -150,12 +156,17 @@ pub async fn exchange(request: RequestBuilder) -> Result<Answer, Trouble> {
         body: Vec::new(),
     };
     while let Some(chunk) = response.chunk().await.map_err(|e| broken(&e))? {
-        if answer.body.len() + chunk.len() > limits::RESPONSE_BYTES_MAX {
+        if answer.body.len() + chunk.len() > max {
             return Err(Trouble::Unclear("it does not end"));
         }
         answer.body.extend_from_slice(&chunk);
     }
-    Ok(answer)
+    Ok((answer, date))
+}
+
+/// As HTTP writes it.
+fn date(text: &str) -> Option<jiff::Timestamp> {
+    jiff::fmt::rfc2822::parse(text).ok().map(|z| z.timestamp())
 }
 
 /// Seconds, or a date, which is measured by the destination's own clock: ours may be wrong.
@@ -165,7 +176,6 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let after = match said.parse() {
         Ok(seconds) => Duration::from_secs(seconds),
         Err(_) => {
-            let date = |text| jiff::fmt::rfc2822::parse(text).ok().map(|z| z.timestamp());
             let wait = date(said)?.duration_since(date(text(DATE)?)?);
             Duration::try_from(wait).unwrap_or(Duration::ZERO)
         }

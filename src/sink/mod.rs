@@ -5,6 +5,7 @@
 
 mod amend;
 mod answer;
+pub mod claims;
 pub mod deliver;
 pub mod fhir;
 pub mod http;
@@ -13,7 +14,9 @@ pub mod mllp;
 pub mod nats;
 pub mod ndjson;
 mod pace;
+mod places;
 pub mod probe;
+pub mod smart;
 pub mod webhook;
 mod why;
 
@@ -32,6 +35,7 @@ use crate::clock::{Clock, Stamp};
 use crate::config::{DestinationSettings, GatewayId};
 use crate::custody::{Item, ItemId, Lane, Outcome, Payload, Why};
 use crate::fault::Explain;
+use crate::mapping::MappingError;
 use crate::reading::{Reading, ReadingKey};
 use crate::secret::SecretError;
 
@@ -67,7 +71,7 @@ impl Sink {
     /// From settings: reads secrets and certificates, opens files; sends nothing.
     pub fn build(settings: &DestinationSettings, gateway: &GatewayId, clock: &Clock) -> Result<Self, SinkError> {
         Ok(match settings {
-            DestinationSettings::Fhir(s) => Self::Fhir(Box::new(fhir::FhirSink::new(s, gateway)?)),
+            DestinationSettings::Fhir(s) => Self::Fhir(Box::new(fhir::FhirSink::timed(s, gateway, clock)?)),
             DestinationSettings::Hl7(s) => Self::Hl7(Box::new(mllp::MllpSink::new(s, gateway, clock)?)),
             DestinationSettings::Ndjson(s) => Self::Ndjson(ndjson::NdjsonSink::new(s, gateway)?),
             DestinationSettings::Webhook(s) => Self::Webhook(Box::new(webhook::WebhookSink::new(s, gateway, clock)?)),
@@ -136,6 +140,10 @@ pub trait Outbox {
     fn settle_in_company(&self, outcomes: Vec<(ItemId, Outcome)>) -> impl Future<Output = Result<(), OutboxError>> {
         self.settle(outcomes)
     }
+    /// Of items that are about to be sent, what may go; the rest is owed again, as if it had not been leased.
+    fn admit(&self, items: Vec<Item>) -> impl Future<Output = Vec<Item>> {
+        std::future::ready(items)
+    }
     /// Changes whenever something new may be due.
     fn changed(&self) -> watch::Receiver<u64>;
     /// The readings with these keys, as far as they are kept: evidence of alerts.
@@ -189,12 +197,18 @@ pub enum SinkError {
     /// Correct the URL or the certificates.
     #[error(transparent)]
     Http(#[from] http::HttpError),
+    /// Correct the table of codes and units.
+    #[error(transparent)]
+    Mapping(#[from] MappingError),
     /// Correct the addresses, certificates or credential.
     #[error(transparent)]
     Reach(#[from] crate::nats::link::ReachError),
     /// Correct the secret's file.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// Make or correct the key of the destination's client.
+    #[error(transparent)]
+    Auth(#[from] smart::AuthTrouble),
     /// Write one line of visible characters into it.
     #[error("{0}: is not a token")]
     Token(PathBuf),
@@ -212,7 +226,9 @@ impl Explain for SinkError {
     fn code(&self) -> &'static str {
         match self {
             Self::Http(e) => e.code(),
+            Self::Mapping(e) => e.code(),
             Self::Reach(e) => e.code(),
+            Self::Auth(e) => e.code(),
             Self::Secret(_) => "WL-F105",
             Self::Token(_) => "WL-F106",
             Self::Folder { .. } => "WL-F107",
@@ -221,7 +237,9 @@ impl Explain for SinkError {
     fn remedy(&self) -> &'static str {
         match self {
             Self::Http(e) => e.remedy(),
+            Self::Mapping(e) => e.remedy(),
             Self::Reach(e) => e.remedy(),
+            Self::Auth(e) => e.remedy(),
             Self::Secret(_) => "Give a file that only the gateway's user can read (mode 0600) and that is not empty.",
             Self::Token(_) => "Write the token on one line, without spaces or control characters.",
             Self::Folder { .. } => "Give a folder that the gateway's user may write as `folder`.",

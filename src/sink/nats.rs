@@ -51,7 +51,7 @@ impl NatsSink {
             prefix: settings.subject_prefix.clone(),
             create: settings.create,
             wait: Duration::from_secs(settings.timeout_s.max(1)),
-            scope: Scope { gateway: gateway.clone(), us_core: true },
+            scope: Scope::new(gateway.clone()),
             readings: Mutex::default(),
             alerts: Mutex::default(),
         })
@@ -89,7 +89,7 @@ impl NatsSink {
     fn outgoing(&self, item: &Item, evidence: &[Arc<Reading>]) -> Result<Outgoing, Outcome> {
         let id = match &item.what {
             Payload::Reading(reading) => self.reading_id(reading).map_err(|why| match why {
-                Unmappable::Unit | Unmappable::Undated => Trouble::Unmappable(why).reject(),
+                Unmappable::Unit | Unmappable::Undated | Unmappable::Uncoded => Trouble::Unmappable(why).reject(),
                 Unmappable::Unassigned => Trouble::Unmappable(why).item(limits::ITEM_RETRY.1),
             })?,
             Payload::Alert(event) => {

@@ -62,7 +62,7 @@ impl NdjsonSink {
         let rotate_bytes = settings.rotate_mib.max(1).saturating_mul(1024 * 1024);
         let files = Files::open(&settings.folder, rotate_bytes, settings.bulk.then(bulk))
             .map_err(|source| SinkError::Folder { folder: settings.folder.clone(), source })?;
-        Ok(Self { files: Arc::new(Mutex::new(files)), scope: Scope { gateway: gateway.clone(), us_core: true } })
+        Ok(Self { files: Arc::new(Mutex::new(files)), scope: Scope::new(gateway.clone()) })
     }
 }
 
@@ -114,7 +114,7 @@ fn line(item: &Item, scope: &Scope) -> Result<Line, Outcome> {
         Ok(Line { id, text })
     });
     written.map_err(|why| match why {
-        Unmappable::Unit | Unmappable::Undated => Trouble::Unmappable(why).reject(),
+        Unmappable::Unit | Unmappable::Undated | Unmappable::Uncoded => Trouble::Unmappable(why).reject(),
         Unmappable::Unassigned => Trouble::Unmappable(why).item(limits::ITEM_RETRY.1),
     })
 }
@@ -306,14 +306,28 @@ mod tests {
     }
 
     fn sink(folder: &Path) -> NdjsonSink {
-        let settings =
-            NdjsonSettings { name: "files".into(), folder: folder.into(), rotate_mib: 1, bulk: false, rotate_min: 60 };
+        let settings = NdjsonSettings {
+            name: "files".into(),
+            folder: folder.into(),
+            rotate_mib: 1,
+            bulk: false,
+            rotate_min: 60,
+            consent: None,
+            fields: None,
+        };
         NdjsonSink::new(&settings, &"box-1".into()).unwrap()
     }
 
     fn bulk(folder: &Path) -> NdjsonSink {
-        let settings =
-            NdjsonSettings { name: "files".into(), folder: folder.into(), rotate_mib: 1, bulk: true, rotate_min: 60 };
+        let settings = NdjsonSettings {
+            name: "files".into(),
+            folder: folder.into(),
+            rotate_mib: 1,
+            bulk: true,
+            rotate_min: 60,
+            consent: None,
+            fields: None,
+        };
         NdjsonSink::new(&settings, &"box-1".into()).unwrap()
     }
 

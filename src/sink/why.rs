@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use super::smart::AuthTrouble;
 use crate::custody::{Outcome, Why};
 use crate::fault::Explain;
 
@@ -69,6 +70,9 @@ pub enum Trouble {
     /// Correct the profile.
     #[error("{0}")]
     Hl7Unmappable(crate::hl7v2::Unmappable),
+    /// There is no credential: nothing was sent, or it is not allowed.
+    #[error("{0}")]
+    Auth(AuthTrouble),
     /// Free space, or correct the folder.
     #[error("the file cannot be written: {0}")]
     File(std::io::ErrorKind),
@@ -93,7 +97,9 @@ impl Explain for Trouble {
             Self::Refused { .. } => "WL-F011",
             Self::Doubled => "WL-F012",
             Self::Conflict => "WL-F013",
+            Self::Unmappable(crate::fhir::Unmappable::Uncoded) => "WL-T006",
             Self::Unmappable(_) => "WL-F014",
+            Self::Auth(e) => e.code(),
             Self::File(_) => "WL-F015",
             Self::Hl7Error(_) => "WL-H001",
             Self::Hl7Refused(_) => "WL-H002",
@@ -118,6 +124,9 @@ impl Explain for Trouble {
             Self::Unclear(_) => "Check that `url` is the base of a FHIR R4 server and that no proxy answers for it.",
             Self::Refused { .. } => "See `wardline explain` for what was sent; correct the cause and send it again.",
             Self::Doubled => "Remove the double at the destination.",
+            Self::Unmappable(crate::fhir::Unmappable::Uncoded) => {
+                "Give this vital sign a code in the destination's `mapping_file`, or set `uncoded = \"text\"`."
+            }
             Self::Unmappable(_) | Self::Hl7Unmappable(_) => "Correct the device's profile, patient or clock.",
             Self::Hl7Error(_) => "Ask the receiver's owner what the code means; correct the cause and send it again.",
             Self::Hl7Refused(_) => {
@@ -125,6 +134,7 @@ impl Explain for Trouble {
             }
             Self::Hl7Unclear(_) => "Check that `url` is an MLLP receiver that answers in the application's name.",
             Self::Bus(e) => e.remedy(),
+            Self::Auth(e) => e.remedy(),
             Self::File(_) => "Free space, and check that the gateway's user may write the folder.",
         }
     }

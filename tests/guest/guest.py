@@ -136,8 +136,10 @@ reserve_mib = 1
 [[source]]
 kind = "bluetooth"
 name = "radio"
+stream_period_s = 0
 [[destination]]
 kind = "fhir"
+consent = "enrolment"
 name = "centre"
 url = "{endpoint.url}"
 ca_file = "/etc/ca.pem"
@@ -161,7 +163,7 @@ reference = "Patient/p1"
 
     async def owns(self, peripheral):
         """Makes a device known to the gateway."""
-        await self.cli('devices', 'add', peripheral.id, '--patient', 'Patient/p1')
+        await self.cli('devices', 'add', peripheral.id, '--patient', 'Patient/p1', '--since', 'ever')
 
     async def status(self):
         return json.loads(await self.cli('status', '--json'))

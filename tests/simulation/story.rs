@@ -202,6 +202,8 @@ impl Story {
 
     fn sink(&self) -> FhirSink {
         let settings = FhirSettings {
+            consent: None,
+            fields: None,
             name: "centre".into(),
             url: "http://centre".into(),
             idempotency: self.idempotency,
@@ -216,7 +218,13 @@ impl Story {
             client_certificate_file: None,
             client_key_file: None,
             token_file: None,
-            us_core: true,
+            auth: None,
+            profile: None,
+            us_core: Default::default(),
+            phd: false,
+            devices: Default::default(),
+            uncoded: Default::default(),
+            mapping_file: None,
             alert_owner: None,
         };
         FhirSink::new(&settings, &"box".into()).unwrap().over(Arc::new(Way(self.world.clone())))

@@ -29,6 +29,7 @@ pub mod readings;
 pub mod relay;
 pub mod scripted;
 pub mod source;
+pub mod token_server;
 pub mod toxic;
 
 /// How long anything may take before a test calls it hung. Generous: the machine may be busy.

@@ -130,6 +130,10 @@ fn refused(cause: &Cause) -> String {
         }
         "WL-F009" => "The destination takes no request of this size, not even with one reading: ask its owner.",
         "WL-F014" => "Correct the device's profile: it gives a unit that this vital sign cannot have.",
+        "WL-T006" => {
+            "No code system has this vital sign, and the destination takes none without a code: give it a code in the \
+             destination's `mapping_file`, or set `uncoded = \"text\"`."
+        }
         "WL-H001" => {
             "The receiver found an error in these messages. See its code and place, and docs/hl7.md for what stands there; correct \
              the settings of the destination, or ask its owner to take them."
