@@ -151,3 +151,39 @@ async fn readings_are_exported_with_their_digits_doubts_and_corrections() {
     let log = gateway.log();
     assert!(log.contains("readings were exported") && !log.contains("canary") && !log.contains("81.5"), "{log}");
 }
+
+/// A consent is asked for as it would be for delivery; without one, nothing is in the file.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_lacks_a_consent_is_not_exported() {
+    let Some(broker) = Broker::start(&Door::Open, "") else { return };
+    let mut gateway = Gateway::new(&settings(&broker));
+    let folder = gateway.path("").display().to_string();
+    let files = |name: &str, consent: &str| {
+        format!(
+            "[[destination]]\nkind = \"ndjson\"\nname = \"{name}\"\nfolder = \"{folder}/{name}\"\nconsent = \"{consent}\"\n"
+        )
+    };
+    let both = files("care", "recorded") + &files("research", "recorded");
+    gateway.reword(|text| text.replacen("[[patient]]", &format!("{both}[[patient]]"), 1));
+    gateway.start();
+    let device = Device::connect(broker.device_port);
+    for watch in ["vitals/watch-0", "vitals/watch-1"] {
+        device.publish(watch, ["{\"id\":1,\"heart_rate\":61}"]).await;
+    }
+    until("the readings", &gateway, || gateway.json(&["readings"]).as_array().unwrap().len() == 2).await;
+    let lines = |gateway: &Gateway, name: &str| {
+        let file = gateway.path(name);
+        gateway.json(&["export", "--since", "1d", "--to", file.to_str().unwrap()])["lines"].as_u64().unwrap()
+    };
+    assert_eq!(lines(&gateway, "none"), 0);
+    let grant = |patient: &str, to: &str| gateway.json(&["consent", "grant", patient, "--to", to, "--by", "Ada"]);
+    grant("Patient/canary-a", "care");
+    assert_eq!(lines(&gateway, "one of two"), 0, "the strictest counts");
+    grant("Patient/canary-a", "research");
+    grant("Patient/canary-b", "research");
+    assert_eq!(lines(&gateway, "both"), 1);
+    assert_eq!(gateway.stop(), Some(0), "{}", gateway.log());
+    gateway.reword(|text| format!("{text}\n[consent]\nexport_as = \"research\"\n"));
+    gateway.start();
+    assert_eq!(lines(&gateway, "named"), 2);
+}

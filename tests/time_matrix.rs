@@ -330,7 +330,7 @@ fn pages(reading: &Reading) -> bool {
 
 /// `effectiveDateTime` of its Observation. `None`: it is not sent.
 fn effective(reading: &Reading) -> Option<String> {
-    let scope = Scope::new("box".into());
+    let scope = Scope::new("box");
     let mut json = Vec::new();
     write_observation(reading, &scope, &Identity::of(reading).unwrap(), None, &mut json).ok()?;
     let observation: serde_json::Value = serde_json::from_slice(&json).unwrap();

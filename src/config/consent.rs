@@ -15,6 +15,8 @@ use crate::vital::Vital;
 pub struct ConsentSettings {
     /// Vital signs by the name of their category.
     pub sensitive: BTreeMap<String, Vec<String>>,
+    /// An export is for those who may have what this destination may have. None: what each of them may have.
+    pub export_as: Option<String>,
 }
 
 impl Config {
@@ -47,6 +49,16 @@ impl Config {
         let mut add = |key: String, reason: String, remedy| {
             found.push(Finding { code: "WL-C031", key, reason, remedy });
         };
+        if let Some(name) =
+            self.consent.export_as.as_deref().filter(|n| !self.destinations.iter().any(|d| d.name() == *n))
+        {
+            let reason = format!("there is no destination `{name}`");
+            add(
+                "consent.export_as".into(),
+                reason,
+                "Name a destination whose consents cover exports, or leave it out.",
+            );
+        }
         let mut before: BTreeMap<&str, &str> = BTreeMap::new();
         for (name, vitals) in &self.consent.sensitive {
             let key = format!("consent.sensitive.{name}");

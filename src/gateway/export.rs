@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::control::view::{ExportFilter, ExportFormat};
 use crate::control::{Pieces, Unreadable};
 use crate::journal::export::{Fate, Wanted};
@@ -21,12 +22,16 @@ use crate::vital::Category;
 /// Whether a reading may be exported: the one place where an export asks. Without a patient nobody can have consented.
 pub(super) type Permit = Arc<dyn Fn(&Reading) -> bool + Send + Sync>;
 
-/// What may go to each destination may leave with an export, too: nobody is asked for less.
-pub(super) fn consented(journal: &Journal, clock: &Clock) -> Permit {
-    let (journal, clock) = (journal.clone(), clock.clone());
+/// By the consent for one destination, if the configuration names it; else by the consent for each that asks for one.
+pub(super) fn permit(config: &Config, journal: &Journal, clock: &Clock) -> Permit {
+    let (of, journal, clock) = (config.consent.export_as.clone(), journal.clone(), clock.clone());
     Arc::new(move |reading| {
         let (consents, now) = (journal.consents(), clock.now());
-        reading.patient.is_some() && consents.gates().all(|(_, gate)| gate.permits(reading, now))
+        let permitted = match &of {
+            Some(name) => consents.gate(name).is_some_and(|gate| gate.permits(reading, now)),
+            None => consents.gates().all(|(_, gate)| gate.permits(reading, now)),
+        };
+        permitted && reading.patient.is_some()
     })
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ring::digest::{Context, SHA256};
 
 use super::consents::Waiting;
-use super::export::{self, Permit};
+use super::export::{Permit, permit};
 use crate::alarm::Alert;
 use crate::clock::Clock;
 use crate::config::{Config, DestinationSettings, DeviceSettings, JournalSettings};
@@ -27,12 +27,12 @@ struct Book {
     journal: Journal,
     folder: PathBuf,
     settings: JournalSettings,
-    waiting: Arc<Waiting>,
     permit: Permit,
+    waiting: Arc<Waiting>,
 }
 
 /// For the gateway of this configuration.
-pub(super) fn of(config: &Config, clock: &Clock, journal: &Journal, waiting: Arc<Waiting>) -> Arc<dyn Records> {
+pub(super) fn of(config: &Config, journal: &Journal, clock: &Clock, waiting: Arc<Waiting>) -> Arc<dyn Records> {
     Arc::new(Book {
         reader: journal.reader(),
         devices: config.devices.clone(),
@@ -40,8 +40,8 @@ pub(super) fn of(config: &Config, clock: &Clock, journal: &Journal, waiting: Arc
         journal: journal.clone(),
         folder: config.gateway.state.clone(),
         settings: config.journal.clone(),
+        permit: permit(config, journal, clock),
         waiting,
-        permit: export::consented(journal, clock),
     })
 }
 
