@@ -10,6 +10,7 @@ mod core;
 mod inbox;
 mod orders;
 mod outbox;
+mod people;
 mod pipeline;
 mod probe;
 mod quota;

@@ -24,6 +24,7 @@ mod lab;
 mod offline;
 mod outbox;
 mod pairing;
+mod patient;
 mod profile;
 mod readings;
 mod record;
@@ -75,6 +76,8 @@ enum Command {
     Inbox(inbox::Args),
     /// What a FHIR destination can, and finding out.
     Destination(destination::Args),
+    /// Who is a patient of this box; match a new one at the centre.
+    Patient(patient::Args),
     /// Which device belongs to whom.
     Devices(devices::Args),
     /// Hand a device to a patient, take it back, see who had it when.
@@ -115,6 +118,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::FactoryReset(args) => factory_reset::run(&args),
         Command::Inbox(args) => inbox::run(&args),
         Command::Destination(args) => destination::run(&args),
+        Command::Patient(args) => patient::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Assign(args) => assign::run(&args),
         Command::Unassigned(args) => unassigned::run(&args),

@@ -41,6 +41,7 @@ pub fn router(desk: Arc<Desk>) -> Router {
         .route("/v1/devices", get(devices).post(add_device))
         .merge(super::charts::routes())
         .merge(super::inbox::routes())
+        .merge(super::patients::routes())
         .merge(super::probe::routes())
         .merge(super::radio::routes())
         .fallback(|| async { Fault::Missing("address") })

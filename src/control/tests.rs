@@ -108,6 +108,7 @@ fn desk(clock: Clock) -> Arc<Desk> {
         orders: Arc::new(Crew),
         inbox: Arc::new(super::inbox::Empty),
         charts: Arc::new(super::charts::Empty),
+        people: Arc::new(super::patients::Nobody),
         probes: Arc::new(super::probe::Unknown),
         sources: vec![link("ward", view::LinkState::Up)],
         destinations: vec![link("centre", view::LinkState::Down)],

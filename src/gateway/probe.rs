@@ -100,6 +100,7 @@ impl Surveys {
             self.warn(name, survey, false).await;
             self.remind(name).await;
         }
+        self.tell_of_people(false).await;
         loop {
             tokio::select! {
                 () = tokio::time::sleep(LOOK_EVERY) => {}
@@ -120,6 +121,7 @@ impl Surveys {
     /// Asks each destination what was not asked since then. One that is away is the delivery's trouble; it is asked again
     /// at the next look, or the next night.
     async fn night(&self, before_ms: i64) {
+        let _ = tokio::time::timeout(limits::RECONCILIATION_MAX, self.look_after(before_ms)).await;
         for (name, survey) in &self.all {
             if survey.known().stated.is_none_or(|(at_ms, _)| at_ms < before_ms) {
                 let _ = self.ask(name, survey, None).await;

@@ -13,6 +13,7 @@ use super::core::Core;
 use super::inbox::{Counter, Office, notice};
 use super::orders::Window;
 use super::outbox::{self, Debts};
+use super::people::Reception;
 use super::pipeline::{Inbox, Pipeline, Technical};
 use super::probe::{self, Surveys};
 use super::quota::Quota;
@@ -216,6 +217,7 @@ impl Parts {
             });
         }
         links.keep(frames, &clock, stop, inflow);
+        let roster = super::people::roster(&config, &journal);
         let surveys = Surveys::new(&config, &sinks, &clock, &journal, links.found.clone());
         let nightly = surveys.clone();
         inflow.spawn(async move {
@@ -229,7 +231,7 @@ impl Parts {
         }
         let records = records::of(&config, &journal);
         let cabinet = charts::Cabinet::new(&config, &clock, &journal, catalogue.clone(), orders.clone());
-        let office = Office::new(&config, &clock, &journal, catalogue, orders.clone(), surveys.clone());
+        let office = Office::new(&config, &clock, &journal, catalogue, orders.clone(), (surveys.clone(), &roster));
         let (watched, found) = (office.clone(), links.found.clone());
         inflow.spawn(async move {
             notice::run(watched, found).await;
@@ -239,7 +241,8 @@ impl Parts {
             gateway,
             started: clock.now(),
             clock: clock.clone(),
-            patients: config.patients.iter().map(|p| p.reference.clone()).collect(),
+            patients: roster.clone(),
+            people: Arc::new(Reception { surveys: surveys.clone(), roster }),
             records,
             inbox: Arc::new(Counter(office)),
             charts: Arc::new(charts::Counter(cabinet)),

@@ -24,6 +24,7 @@ mod open;
 mod outbox;
 mod page;
 mod pending;
+mod people;
 mod queue;
 pub mod reader;
 mod recount;

@@ -11,6 +11,7 @@ use super::amend::{self, Correction};
 use super::chain::{self, Entry};
 use super::inbox::{Cause, Kind, normalised};
 use super::outbox::{self, Recent};
+use super::people;
 use super::recount::{self, Recount};
 use super::row;
 use super::spans::Spans;
@@ -18,8 +19,10 @@ use super::store::New;
 use super::tally::Tally;
 use super::writer::{Desk, Writer};
 use crate::association::Held;
+use crate::careplan::{Event, Order};
 use crate::clock::Stamp;
 use crate::reading::{Arrival, PatientId};
+use crate::roster::Member;
 
 /// One decision.
 #[derive(Clone, Debug)]
@@ -92,6 +95,17 @@ pub enum Act {
     },
     /// Who held devices when.
     Hold(Vec<Held>),
+    /// Patients were matched at the centre, or asked for again.
+    Join(Vec<Member>),
+    /// What a centre ordered stands otherwise by now.
+    Care {
+        /// As they stand.
+        orders: Vec<Order>,
+        /// What happened to them.
+        events: Vec<Event>,
+        /// Ids of those that are long without force.
+        gone: Vec<String>,
+    },
     /// A destination does not hold these readings, which it took: owed again.
     Missing {
         /// The destination's name.
@@ -156,6 +170,8 @@ impl Writer<'_> {
                 return Ok(rows.len() as u64);
             }
             Act::Hold(held) => amend::hold(conn, held)?,
+            Act::Join(members) => people::join(conn, members)?,
+            Act::Care { orders, events, gone } => people::order(conn, orders, events, gone)?,
             Act::Recounted { destination, found } => recount::record(conn, destination, found, at_ms)?,
             Act::Replay { cause, by, rows } => {
                 let n = self.replay(cause, rows, tally)?;
@@ -266,6 +282,8 @@ impl Act {
             Self::Redo { arrivals, .. } => arrivals.len(),
             Self::Correct { corrections, .. } => corrections.len(),
             Self::Hold(held) => held.len(),
+            Self::Join(members) => members.len(),
+            Self::Care { orders, .. } => orders.len(),
             Self::Discard { items, .. } => items.len(),
         };
         n as u64

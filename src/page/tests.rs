@@ -169,6 +169,7 @@ fn desk(rows: Vec<view::Row>, alerts: Vec<Alert>, centre: view::LinkState) -> Ar
         orders: Arc::new(Crew),
         inbox: Arc::new(control::inbox::Empty),
         charts: Arc::new(control::charts::Empty),
+        people: Arc::new(control::patients::Nobody),
         probes: Arc::new(control::probe::Unknown),
         sources: vec![link("ward", "sim", view::LinkState::Up)],
         destinations: vec![link("centre", "fhir", centre), link("archive", "ndjson", view::LinkState::Up)],
