@@ -5,6 +5,7 @@
 
 #[doc(hidden)]
 pub mod bare;
+mod care;
 mod charts;
 mod core;
 mod inbox;

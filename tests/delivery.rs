@@ -46,6 +46,7 @@ fn sink(url: &str, idempotency: Idempotency) -> FhirSink {
         token_file: None,
         us_core: true,
         alert_owner: None,
+        care_plan: None,
     };
     FhirSink::new(&settings, &"box-1".into()).unwrap()
 }

@@ -56,6 +56,7 @@ fn sink(server: &FhirServer, idempotency: Idempotency) -> FhirSink {
         token_file: None,
         us_core: true,
         alert_owner: None,
+        care_plan: None,
     };
     FhirSink::new(&settings, &"box-1".into()).unwrap()
 }

@@ -35,6 +35,7 @@ fn prober(url: &str, idempotency: Idempotency) -> Prober {
         token_file: None,
         us_core: true,
         alert_owner: None,
+        care_plan: None,
     };
     Prober::new(&settings, &"box-1".into(), &Clock::system()).unwrap()
 }

@@ -49,6 +49,7 @@ fn settings(url: &str, ca_file: PathBuf) -> FhirSettings {
         token_file: None,
         us_core: true,
         alert_owner: None,
+        care_plan: None,
     }
 }
 

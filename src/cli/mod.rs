@@ -34,6 +34,7 @@ mod run;
 mod status;
 mod storage;
 mod text;
+mod thresholds;
 mod unassigned;
 
 /// Edge gateway for remote patient monitoring.
@@ -78,6 +79,8 @@ enum Command {
     Destination(destination::Args),
     /// Who is a patient of this box; match a new one at the centre.
     Patient(patient::Args),
+    /// Limits and measurements that the centre ordered: see, accept, refuse.
+    Thresholds(thresholds::Args),
     /// Which device belongs to whom.
     Devices(devices::Args),
     /// Hand a device to a patient, take it back, see who had it when.
@@ -119,6 +122,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Inbox(args) => inbox::run(&args),
         Command::Destination(args) => destination::run(&args),
         Command::Patient(args) => patient::run(&args),
+        Command::Thresholds(args) => thresholds::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Assign(args) => assign::run(&args),
         Command::Unassigned(args) => unassigned::run(&args),

@@ -19,7 +19,7 @@ mod source;
 mod tests;
 
 pub use check::check_device;
-pub use destination::{BundleKind, DestinationSettings, FhirSettings, Idempotency, NdjsonSettings, WebhookSettings};
+pub use destination::{Apply, BundleKind, CarePlanSettings, DestinationSettings, FhirSettings, Idempotency, NdjsonSettings, WebhookSettings};
 pub use load::{ConfigError, Finding};
 pub use source::{BluetoothSettings, MqttSettings, MqttVersion, SourceSettings};
 

@@ -28,6 +28,7 @@ mod problem;
 pub mod radio;
 mod routes;
 pub mod serve;
+pub mod thresholds;
 #[cfg(test)]
 mod tests;
 pub mod view;
@@ -59,6 +60,8 @@ pub struct Desk {
     pub charts: Arc<dyn charts::Charts>,
     /// Who are the patients of this box, and what the centre says of them.
     pub people: Arc<dyn patients::People>,
+    /// What the centres ordered.
+    pub thresholds: Arc<dyn thresholds::Thresholds>,
     /// What is known of the destinations.
     pub probes: Arc<dyn probe::Probes>,
     /// One for each source.

@@ -44,6 +44,7 @@ pub fn router(desk: Arc<Desk>) -> Router {
         .merge(super::patients::routes())
         .merge(super::probe::routes())
         .merge(super::radio::routes())
+        .merge(super::thresholds::routes())
         .fallback(|| async { Fault::Missing("address") })
         .layer(DefaultBodyLimit::max(limits::CONTROL_BODY_BYTES_MAX))
         .with_state(desk)

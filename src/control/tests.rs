@@ -109,6 +109,7 @@ fn desk(clock: Clock) -> Arc<Desk> {
         inbox: Arc::new(super::inbox::Empty),
         charts: Arc::new(super::charts::Empty),
         people: Arc::new(super::patients::Nobody),
+        thresholds: Arc::new(super::thresholds::Unordered),
         probes: Arc::new(super::probe::Unknown),
         sources: vec![link("ward", view::LinkState::Up)],
         destinations: vec![link("centre", view::LinkState::Down)],

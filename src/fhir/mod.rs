@@ -8,6 +8,7 @@ mod bundle;
 mod detected_issue;
 mod device;
 mod identity;
+pub mod inbound;
 mod observation;
 mod quality;
 mod task;

@@ -222,6 +222,13 @@ impl Pipeline {
                     (Arc::default(), Vec::new(), Ok(Vec::new()))
                 }));
             }
+            Order::Obey { ordered, recent } => {
+                let now = self.clock.now();
+                for ordered in &ordered {
+                    let events = self.core.engine.obey(now, ordered, &recent);
+                    self.signal(events, pending);
+                }
+            }
             Order::Learn(readings) => readings.iter().for_each(|reading| self.core.intake.learn(reading)),
             Order::Redo { cause, by, frames, mut decoder, answer } => {
                 let now = self.clock.now();

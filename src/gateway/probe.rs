@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use super::pipeline::Technical;
 use crate::alarm::Priority;
 use crate::clock::Clock;
-use crate::config::{BundleKind, Config, DestinationSettings, FhirSettings, Idempotency};
+use crate::config::{BundleKind, CarePlanSettings, Config, DestinationSettings, FhirSettings, Idempotency};
 use crate::control::Fault;
 use crate::control::probe::{Conflict, Probes, Reconciled, Shown};
 use crate::custody::Why;
@@ -200,7 +200,19 @@ impl Surveys {
     }
 }
 
+impl Surveys {
+    /// Destinations whose orders are followed.
+    pub(super) fn followed(&self) -> impl Iterator<Item = (&Arc<str>, &CarePlanSettings)> {
+        self.all.iter().filter_map(|(name, survey)| Some((name, survey.care_plan()?)))
+    }
+}
+
 impl Survey {
+    /// How its orders are followed.
+    pub(super) fn care_plan(&self) -> Option<&CarePlanSettings> {
+        self.settings.care_plan.as_ref()
+    }
+
     pub(super) fn prober(&self) -> &Prober {
         &self.prober
     }

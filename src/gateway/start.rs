@@ -9,6 +9,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{mpsc, watch as seen};
 use tokio_util::sync::CancellationToken;
 
+use super::care::Care;
 use super::core::Core;
 use super::inbox::{Counter, Office, notice};
 use super::orders::Window;
@@ -17,7 +18,7 @@ use super::people::Reception;
 use super::pipeline::{Inbox, Pipeline, Technical};
 use super::probe::{self, Surveys};
 use super::quota::Quota;
-use super::{Extra, Failed, Tasks, charts, records, watch};
+use super::{Extra, Failed, Tasks, care, charts, records, watch};
 use crate::alarm::{AlertEvent, Priority};
 use crate::alert::notify::Signal;
 use crate::alert::ruleset::{RuleError, Rules};
@@ -126,6 +127,7 @@ pub(super) struct Parts {
     options: Options,
     catalogue: Arc<Catalogue>,
     core: Core,
+    rules: Arc<Rules>,
     /// Alert events of the start itself, to be committed first.
     ended: Vec<AlertEvent>,
     signal: Signal,
@@ -158,7 +160,8 @@ impl Parts {
             mqtt::check(settings, &gateway, catalogue.topic_filters())
                 .map_err(|e| StartError::Source(settings.name.clone(), e))?;
         }
-        let engine = Engine::new(rules.map_err(StartError::Rules)?, config.alerts.old_after());
+        let rules = Arc::new(rules.map_err(StartError::Rules)?);
+        let mut engine = Engine::new(Rules::clone(&rules), config.alerts.old_after());
         let heartbeat = config.heartbeat.as_ref().map(|h| {
             let files = Files { machine_too: true, authorities: h.ca_file.clone(), ..Files::default() };
             Peer::new(&h.url, files, Duration::from_secs(h.every_s))
@@ -173,12 +176,13 @@ impl Parts {
         let patience = telemetry::starting();
         let (journal, before) = Journal::open(&vault, &config.journal, &creditors, options.clock.clone())?;
         drop(patience);
+        super::care::resume(&mut engine, &journal, &rules, &options.clock).await?;
         let Start { core, ended, devices: before, held } = recover(&config, before, &options.clock, &catalogue, engine);
         if !held.is_empty() {
             journal.redress(Act::Hold(held)).await?;
         }
         let (signal, heartbeat) = (Signal::default(), heartbeat.transpose()?);
-        Ok(Self { config, options, catalogue, core, ended, signal, before, journal, sinks, heartbeat, sockets, page })
+        Ok(Self { config, options, catalogue, core, rules, ended, signal, before, journal, sinks, heartbeat, sockets, page })
     }
 
     /// Starts every part: what takes readings in, and what brings them out.
@@ -188,7 +192,7 @@ impl Parts {
         (inflow, stop): (&mut Tasks, &CancellationToken),
         (outflow, outflow_stop): (&mut Tasks, &CancellationToken),
     ) -> (Journal, Arc<Desk>, Signal) {
-        let Self { config, options, catalogue, core, ended, signal, before, journal, sinks, heartbeat, sockets, page } =
+        let Self { config, options, catalogue, core, rules, ended, signal, before, journal, sinks, heartbeat, sockets, page } =
             self;
         let clock = options.clock;
         let watchdog = Watchdog::new(clock.clone());
@@ -224,6 +228,12 @@ impl Parts {
             nightly.run().await;
             Ok(())
         });
+        let care = Care::new(surveys.clone(), roster.clone(), rules, orders.clone());
+        let follows = care.clone();
+        inflow.spawn(async move {
+            follows.run().await;
+            Ok(())
+        });
         for (name, sink) in sinks {
             let outbox = Debts::new(journal.clone(), name.clone(), outbox::evidence_of(&journal));
             let way = Way { name, sink, outbox, dice: Dice::default() };
@@ -242,6 +252,7 @@ impl Parts {
             started: clock.now(),
             clock: clock.clone(),
             patients: roster.clone(),
+            thresholds: Arc::new(care::Counter(care)),
             people: Arc::new(Reception { surveys: surveys.clone(), roster }),
             records,
             inbox: Arc::new(Counter(office)),

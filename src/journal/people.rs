@@ -10,6 +10,7 @@ use super::reader::{ReadError, Reader};
 use super::seal;
 use crate::careplan::{Event, Order};
 use crate::limits;
+use crate::reading::Reading;
 use crate::roster::Member;
 
 /// Keeps who was matched, and how they stand.
@@ -59,6 +60,11 @@ impl Reader {
     /// What happened to it, newest first; and how many rows are damaged.
     pub fn order_events(&self) -> Result<(Vec<Event>, usize), ReadError> {
         self.sealed("SELECT 'care', body, seal FROM care_event ORDER BY number DESC LIMIT 1000")
+    }
+
+    /// The newest readings of each patient and vital, oldest first.
+    pub fn recent(&self) -> Result<Vec<Reading>, ReadError> {
+        self.with(super::recover::recent)
     }
 
     fn sealed<T: DeserializeOwned>(&self, sql: &str) -> Result<(Vec<T>, usize), ReadError> {

@@ -170,6 +170,7 @@ fn desk(rows: Vec<view::Row>, alerts: Vec<Alert>, centre: view::LinkState) -> Ar
         inbox: Arc::new(control::inbox::Empty),
         charts: Arc::new(control::charts::Empty),
         people: Arc::new(control::patients::Nobody),
+        thresholds: Arc::new(control::thresholds::Unordered),
         probes: Arc::new(control::probe::Unknown),
         sources: vec![link("ward", "sim", view::LinkState::Up)],
         destinations: vec![link("centre", "fhir", centre), link("archive", "ndjson", view::LinkState::Up)],

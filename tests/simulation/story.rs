@@ -218,6 +218,7 @@ impl Story {
             token_file: None,
             us_core: true,
             alert_owner: None,
+            care_plan: None,
         };
         FhirSink::new(&settings, &"box".into()).unwrap().over(Arc::new(Way(self.world.clone())))
     }

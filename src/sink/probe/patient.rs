@@ -144,9 +144,7 @@ impl Prober {
         let answer = exchange(self.sink.reading(&format!("{}?_elements={ELEMENTS}", patient.reveal()))).await?;
         if matches!(answer.status, 404 | 410) {
             // A base that is wrong says the same of everything: only a FHIR server's own words count.
-            let said: Option<Record> = serde_json::from_slice(&answer.body).ok();
-            let fhirs = said.is_some_and(|r| r.kind == "OperationOutcome");
-            return if fhirs { Ok(Standing::Gone) } else { Err(Trouble::NotHere(answer.status)) };
+            return if is_outcome(&answer.body) { Ok(Standing::Gone) } else { Err(Trouble::NotHere(answer.status)) };
         }
         match whole(&answer) {
             Whole::Taken => standing_of(&answer.body, patient),
@@ -154,6 +152,12 @@ impl Prober {
             _ => Err(Trouble::Unclear("it does not show the patient")),
         }
     }
+}
+
+/// Whether a FHIR server speaks.
+pub(super) fn is_outcome(body: &[u8]) -> bool {
+    let said: Option<Record> = serde_json::from_slice(body).ok();
+    said.is_some_and(|r| r.kind == "OperationOutcome")
 }
 
 /// In a token `\`, `,`, `|` and `$` stand for themselves only behind a `\` (R4 §3.1.1.5.7).
