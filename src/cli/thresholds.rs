@@ -89,7 +89,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             remote.print(&raw, |events: &Vec<Event>| lines(events.iter()))?;
         }
         Some(Command::Ask(Plain { remote })) => {
-            let asked = remote.ask_patiently(async |client| client.post("/v1/thresholds/ask", &json!({})).await)?;
+            let path = "/v1/thresholds/ask";
+            let asked: Box<RawValue> = remote.ask_patiently(async |client| client.post(path, &json!({})).await)?;
             let all: Vec<Asked> = remote.print(&asked, |all: &Vec<Asked>| {
                 let line = |a: &Asked| match &a.why {
                     None => format!("{}: asked about {} patients.\n", a.destination, a.patients),

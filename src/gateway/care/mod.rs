@@ -174,7 +174,7 @@ impl Care {
         let before = self.asked.lock().await.get(&key).copied();
         let before = before.filter(|heard| !all && now.since(heard.all) < ALL_EVERY);
         let since_ms = before.and_then(|heard| heard.newest_ms).map(|ms| ms - OVERLAP_MS);
-        let away = |t: crate::sink::why::Trouble| Fault::told(&CareError::Away(t.to_string(), t.code()));
+        let away = |t: crate::sink::Trouble| Fault::told(&CareError::Away(t.to_string(), t.code()));
         let (mut heard, mut complete) = (Vec::new(), Vec::new());
         for kind in KINDS {
             if let Some(found) = prober.ordered(kind, patient, since_ms).await.map_err(away)? {

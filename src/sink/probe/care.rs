@@ -25,17 +25,7 @@ impl Prober {
         patient: &PatientId,
         since_ms: Option<i64>,
     ) -> Result<Option<Vec<Heard>>, Trouble> {
-        let base = self.sink.peer.below(kind);
-        let mut url = Url::parse(&base).map_err(|_| Trouble::Unclear("its URL cannot be searched"))?;
-        let since = since_ms.and_then(|ms| jiff::Timestamp::from_second(ms.div_euclid(1_000)).ok());
-        let mut query = url.query_pairs_mut();
-        query.append_pair("patient", patient.reveal());
-        if let Some(since) = since {
-            query.append_pair("_lastUpdated", &format!("ge{since}"));
-        }
-        query.append_pair("_count", "50");
-        drop(query);
-        let (mut next, mut all) = (Some(url), Vec::new());
+        let (mut next, mut all) = (Some(self.question(kind, patient, since_ms)?), Vec::new());
         for _ in 0..CARE_PAGES_MAX {
             let Some(url) = next.take() else { return Ok(Some(all)) };
             self.sink.turn().await;
@@ -58,6 +48,20 @@ impl Prober {
             None => Ok(Some(all)),
             Some(_) => Err(Trouble::Unclear("there is more than is read in one go")),
         }
+    }
+
+    fn question(&self, kind: &str, patient: &PatientId, since_ms: Option<i64>) -> Result<Url, Trouble> {
+        let base = self.sink.peer.below(kind);
+        let mut url = Url::parse(&base).map_err(|_| Trouble::Unclear("its URL cannot be searched"))?;
+        let since = since_ms.and_then(|ms| jiff::Timestamp::from_second(ms.div_euclid(1_000)).ok());
+        let mut query = url.query_pairs_mut();
+        query.append_pair("patient", patient.reveal());
+        if let Some(since) = since {
+            query.append_pair("_lastUpdated", &format!("ge{since}"));
+        }
+        query.append_pair("_count", "50");
+        drop(query);
+        Ok(url)
     }
 
     /// One resource as it is now. `None`: it is gone.
