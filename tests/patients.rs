@@ -38,16 +38,21 @@ fn person(id: &str, identifier: &str, more: &Value) -> Value {
     person
 }
 
+fn client() -> reqwest::Client {
+    let nowhere = wardline::tls::Files::default();
+    wardline::sink::http::Peer::new("http://127.0.0.1:1", nowhere, PATIENCE).unwrap().client
+}
+
 async fn put(url: &str, resource: &Value) {
     let (kind, id) = (resource["resourceType"].as_str().unwrap(), resource["id"].as_str().unwrap());
-    let request = reqwest::Client::builder().no_proxy().build().unwrap().put(format!("{url}/{kind}/{id}"));
+    let request = client().put(format!("{url}/{kind}/{id}"));
     let request = request.header("content-type", "application/fhir+json").body(resource.to_string());
     let status = request.send().await.unwrap().status();
     assert!(status.is_success(), "{status}");
 }
 
 async fn delete(url: &str, path: &str) {
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = client();
     assert!(client.delete(format!("{url}/{path}")).send().await.unwrap().status().is_success());
 }
 
