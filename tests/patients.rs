@@ -24,14 +24,14 @@ use support::fhir_server::{FhirServer, Kind};
 use support::gateway::Gateway;
 
 /// What the centre knows of the person, and nobody else may.
-const SECRETS: [&str; 4] = ["canary-4711", "1950-03-07", "Canarias", "Rosalind"];
+const SECRETS: [&str; 4] = ["canary-4711", "1948-11-23", "Canarias", "Rosalind"];
 
 fn endpoint() -> Endpoint {
     Endpoint::start(Settings { keep: true, ..Settings::default() }).unwrap()
 }
 
 fn person(id: &str, identifier: &str, more: &Value) -> Value {
-    let mut person = json!({"resourceType": "Patient", "id": id, "birthDate": "1950-03-07",
+    let mut person = json!({"resourceType": "Patient", "id": id, "birthDate": "1948-11-23",
         "name": [{"family": "Canarias", "given": ["Rosalind"]}],
         "identifier": [{"system": "urn:mrn", "value": identifier}]});
     person.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -117,7 +117,7 @@ async fn who_is_matched_joins_and_nothing_else_of_the_person_stays() {
     let hand = ["assign", "mqtt:watch-0", "Patient/8f2c", "--since", "ever", "--by", "Ada"];
     assert_eq!(gateway.cli(&hand).2, Some(1));
     let mut said = Vec::new();
-    let (out, err, code) = matched(&gateway, "canary-4711", "1950-03-07");
+    let (out, err, code) = matched(&gateway, "canary-4711", "1948-11-23");
     assert_eq!(code, Some(0), "{err}");
     let person: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((&person["reference"], &person["display"]), (&json!("Patient/8f2c"), &json!("Grandma")));
@@ -136,7 +136,7 @@ async fn who_is_matched_joins_and_nothing_else_of_the_person_stays() {
     let sent: Value = serde_json::from_str(&centre.bodies("Observation")[0]).unwrap();
     assert_eq!(sent["subject"]["reference"], "Patient/8f2c");
     // Said again, it is the same patient.
-    assert_eq!(matched(&gateway, "canary-4711", "1950-03-07").2, Some(0));
+    assert_eq!(matched(&gateway, "canary-4711", "1948-11-23").2, Some(0));
     for time in 0..2 {
         let list = gateway.json(&["patient", "list"]);
         assert_eq!(list.as_array().unwrap().len(), 1, "{list}");
@@ -166,7 +166,7 @@ async fn everything_else_stops_with_its_reason() {
         ("inactive", "inactive", json!({"active": false})),
         ("dead", "dead", json!({"deceasedDateTime": "2026-01-01"})),
         ("merged", "merged", merged),
-        ("vague", "vague", json!({"birthDate": "1950"})),
+        ("vague", "vague", json!({"birthDate": "1948"})),
     ] {
         put(&centre.url(), &person(id, identifier, &more)).await;
     }
@@ -174,18 +174,18 @@ async fn everything_else_stops_with_its_reason() {
     gateway.start();
     let mut said = Vec::new();
     for (identifier, date, code) in [
-        ("nobody", "1950-03-07", "WL-M001"),
-        ("twins", "1950-03-07", "WL-M002"),
-        ("canary-4711", "1950-03-08", "WL-M003"),
-        ("vague", "1950-03-07", "WL-M004"),
-        ("inactive", "1950-03-07", "WL-M005"),
-        ("dead", "1950-03-07", "WL-M006"),
-        ("merged", "1950-03-07", "WL-M007"),
+        ("nobody", "1948-11-23", "WL-M001"),
+        ("twins", "1948-11-23", "WL-M002"),
+        ("canary-4711", "1948-11-24", "WL-M003"),
+        ("vague", "1948-11-23", "WL-M004"),
+        ("inactive", "1948-11-23", "WL-M005"),
+        ("dead", "1948-11-23", "WL-M006"),
+        ("merged", "1948-11-23", "WL-M007"),
         // A comma would ask for either of two.
-        ("canary-4711,urn:mrn|twins", "1950-03-07", "WL-M001"),
-        ("canary-4711", "1950-02-30", "WL-O010"),
-        ("canary-4711", "1950", "WL-O010"),
-        ("", "1950-03-07", "WL-O010"),
+        ("canary-4711,urn:mrn|twins", "1948-11-23", "WL-M001"),
+        ("canary-4711", "1948-02-30", "WL-O010"),
+        ("canary-4711", "1948", "WL-O010"),
+        ("", "1948-11-23", "WL-O010"),
     ] {
         let (out, err, exit) = matched(&gateway, identifier, date);
         assert!(exit == Some(1) && err.contains(code), "{identifier}: {err}{out}");
@@ -195,12 +195,12 @@ async fn everything_else_stops_with_its_reason() {
     }
     assert_eq!(gateway.json(&["patient", "list"]), json!([]));
     let wrong = ["patient", "match", "--destination", "nowhere", "--by", "Ada"];
-    assert!(gateway.cli_told(&wrong, "urn:mrn|canary-4711\n1950-03-07\n").1.contains("WL-O004"));
-    let (_, err, code) = matched(&gateway, "canary-4711", "1950-03-07");
+    assert!(gateway.cli_told(&wrong, "urn:mrn|canary-4711\n1948-11-23\n").1.contains("WL-O004"));
+    let (_, err, code) = matched(&gateway, "canary-4711", "1948-11-23");
     assert_eq!(code, Some(0), "{err}");
     centre.stopper().cancel();
     drop(centre);
-    let (_, err, _) = matched(&gateway, "canary-4711", "1950-03-07");
+    let (_, err, _) = matched(&gateway, "canary-4711", "1948-11-23");
     assert!(err.contains("WL-M009"), "{err}");
     said.push(err);
     gateway.stop();
@@ -213,7 +213,7 @@ async fn a_patient_who_is_merged_or_deleted_at_the_centre_is_said() {
     put(&centre.url(), &person("8f2c", "canary-4711", &json!({}))).await;
     let mut gateway = gateway(&centre.url(), "");
     gateway.start();
-    assert_eq!(matched(&gateway, "canary-4711", "1950-03-07").2, Some(0));
+    assert_eq!(matched(&gateway, "canary-4711", "1948-11-23").2, Some(0));
     let checked = gateway.json(&["patient", "check"]);
     assert_eq!(checked[0]["trouble"], Value::Null, "{checked}");
     let about = |gateway: &Gateway| {
@@ -269,14 +269,14 @@ async fn real_servers_are_understood() {
             toml::from_str(&format!("name='centre'\nurl='{}'\nidempotency='update'", server.url)).unwrap();
         let prober = Prober::new(&settings, &"box-1".into(), &Clock::system()).unwrap();
         for (identifier, date, expected) in [
-            ("canary-4711", "1950-03-07", Ok("Patient/m1")),
-            ("nobody", "1950-03-07", Err("WL-M001")),
-            ("twins", "1950-03-07", Err("WL-M002")),
-            ("canary-4711", "1950-03-08", Err("WL-M003")),
-            ("inactive", "1950-03-07", Err("WL-M005")),
-            ("dead", "1950-03-07", Err("WL-M006")),
-            ("dead-at", "1950-03-07", Err("WL-M006")),
-            ("merged", "1950-03-07", Err("WL-M007")),
+            ("canary-4711", "1948-11-23", Ok("Patient/m1")),
+            ("nobody", "1948-11-23", Err("WL-M001")),
+            ("twins", "1948-11-23", Err("WL-M002")),
+            ("canary-4711", "1948-11-24", Err("WL-M003")),
+            ("inactive", "1948-11-23", Err("WL-M005")),
+            ("dead", "1948-11-23", Err("WL-M006")),
+            ("dead-at", "1948-11-23", Err("WL-M006")),
+            ("merged", "1948-11-23", Err("WL-M007")),
         ] {
             let wanted =
                 Criteria { system: "urn:mrn".into(), value: identifier.into(), birth_date: date.into() };

@@ -58,6 +58,11 @@ impl Book {
     pub(super) fn hear(&mut self, round: &Round<'_>, rules: &Rules, heard: &[Heard]) -> Changes {
         let mut changes = Changes::default();
         for one in heard {
+            // A server may show everybody's, whomever it is asked for: what was never this patient's is not looked at.
+            let elses = one.patient.as_ref().is_some_and(|p| p != round.patient);
+            if elses && self.of(round, &one.resource).next().is_none() {
+                continue;
+            }
             let over = !one.active || one.until_ms.is_some_and(|until| until < round.now_ms);
             if over {
                 self.withdraw(round, &one.resource, &BTreeSet::new(), &mut changes);

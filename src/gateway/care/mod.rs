@@ -187,7 +187,9 @@ impl Care {
         self.change(|book| Ok(book.hear(&round, &self.rules, &heard))).await?;
         if since_ms.is_none() {
             // What is missing from all that there is: asked for by itself, as a search may be behind.
-            for resource in self.book.lock().await.live(name, patient) {
+            // Not in the loop's head: the lock would be held through it, and is needed in it.
+            let live = self.book.lock().await.live(name, patient);
+            for resource in live {
                 let shown = heard.iter().any(|h| h.resource == resource);
                 if shown || !complete.iter().any(|kind| resource.starts_with(&format!("{kind}/"))) {
                     continue;

@@ -101,6 +101,9 @@ fn an_order_waits_for_a_person_and_the_old_one_stays_meanwhile() {
 fn a_bad_order_is_refused_and_the_old_one_stays() {
     let mut desk = Desk::new(Apply::Automatic);
     assert_eq!(desk.hear(&[pulse("1", 1, "100")]), [(P100.to_owned(), true)]);
+    // Another patient's goal that the server shows as well is nothing to this one.
+    let elses = Heard { patient: Some(PatientId::new("Patient/other")), ..pulse("9", 3, "90") };
+    assert!(desk.hear(&[elses]).is_empty() && desk.book.orders.len() == 1);
     let unclear = Heard { said: Err("a target is a single value"), ..pulse("1", 2, "0") };
     let foreign = Heard { patient: Some(PatientId::new("Patient/other")), ..pulse("1", 3, "90") };
     let nobodys = Heard { patient: None, ..pulse("1", 4, "90") };
