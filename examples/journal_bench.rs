@@ -149,6 +149,8 @@ fn arrival(n: u64, patient: &PatientId) -> Arrival {
         quality: vec![],
         site: None,
         stored: false,
+        unassigned: None,
+        amendment: None,
     };
     let frame = Frame {
         path: Path::Topic(format!("vitals/{device}/heart-rate").into()),

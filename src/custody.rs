@@ -109,13 +109,13 @@ impl Why {
 
     /// Whether the destination may have the item all the same. Not where nothing was sent.
     pub fn may_have_arrived(&self) -> bool {
-        !["WL-F001", "WL-F003"].contains(&&*self.code)
+        !["WL-F001", "WL-F003", "WL-H004"].contains(&&*self.code)
     }
 
     /// Whether a destination that is unwell failed on what it was sent, which may be the item's doing. Else it is away,
     /// full, or wants another credential, and no item is suspected for it.
     pub fn may_be_the_items(&self) -> bool {
         let destinations = ["WL-F001", "WL-F002", "WL-F003", "WL-F004", "WL-F006", "WL-F007", "WL-F008", "WL-F015"];
-        !destinations.contains(&&*self.code)
+        !destinations.contains(&&*self.code) && !self.code.starts_with("WL-N")
     }
 }

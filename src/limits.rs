@@ -142,6 +142,8 @@ pub const MQTT_BACKLOG_QUIET: Duration = Duration::from_secs(1);
 pub const MQTT_FAREWELL_MAX: Duration = Duration::from_secs(3);
 /// A file with a password, a key or certificates is read this far.
 pub const SECRET_FILE_BYTES_MAX: u64 = 256 * 1024;
+/// A destination's table of codes and units: each row has some 200 octets.
+pub const MAPPING_BYTES_MAX: u64 = 256 * 1024;
 /// An answer of a destination is read this far; an endless body ends here.
 pub const RESPONSE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Orderly shutdown: whatever is not done by then is done after the restart.
@@ -233,6 +235,22 @@ pub const LOCATION_CHARS_MAX: usize = 256;
 pub const NDJSON_LINGER: Duration = Duration::from_millis(200);
 /// How far back the last NDJSON file is read at start, to know lines that were written and not settled.
 pub const NDJSON_TAIL_BYTES: u64 = 4 * 1024 * 1024;
+/// An answer of an HL7 receiver is read this far: an acknowledgement has some hundred octets.
+pub const HL7_ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// Acknowledgements of other messages that are passed over while one is waited for.
+pub const HL7_STRAYS_MAX: usize = 16;
+/// Control ids remembered, to know a late acknowledgement for what it is.
+pub const HL7_SENT_REMEMBERED: usize = 64;
+/// Messages sent one after the other before their outcomes are recorded: so many are sent again after a crash.
+pub const HL7_MESSAGES_PER_BATCH: usize = 10;
+/// So often may a connection that was kept turn out to be closed; then each message gets its own.
+pub const HL7_STALE_MAX: u32 = 3;
+/// Readings in one message.
+pub const HL7_READINGS_PER_MESSAGE_MAX: usize = 100;
+/// After so many refusals (AR) in a row it is the receiver that is down, and no message is suspected.
+pub const HL7_REFUSALS_MAX: u32 = 3;
+/// Thin traffic to an HL7 receiver waits this long for company: its outcomes are recorded together.
+pub const HL7_LINGER: Duration = Duration::from_millis(50);
 /// The journal is asked again after this when it cannot answer now.
 pub const OUTBOX_RETRY: Duration = Duration::from_secs(1);
 /// Topics and payload ids whose device id is kept ready; beyond it they are worked out anew.
@@ -392,6 +410,12 @@ pub const BLE_CLOCK_SLACK: Duration = Duration::from_secs(5);
 pub const BLE_NAME_CHARS_MAX: usize = 64;
 /// After the news that a link is gone, how long its last values may be behind.
 pub const BLE_LAST_WORDS: Duration = Duration::from_millis(200);
+/// A technician's link to the page is opened soon, or not at all.
+pub const PAGE_KEY_VALID: Duration = Duration::from_secs(600);
+/// What it opens ends by itself: long enough to set up a home.
+pub const PAGE_TECHNICIAN_MAX: Duration = Duration::from_secs(3_600);
+/// Links that wait, and browsers that opened one.
+pub const PAGE_TECHNICIANS_MAX: usize = 8;
 /// A recording of a device ends by itself after this, if nobody says less.
 pub const CAPTURE_DEFAULT: Duration = Duration::from_secs(600);
 /// And at most: a meter wakes once, a person measures twice.
@@ -412,3 +436,83 @@ pub const CAPTURE_SAME_HEARD: Duration = Duration::from_secs(5);
 pub const CAPTURE_BEFORE_MAX: usize = 16;
 /// A replay waits so long for the last delivery to its file.
 pub const REPLAY_SETTLE_MAX: Duration = Duration::from_secs(60);
+/// A line of a NATS server: its greeting is the longest.
+pub const NATS_LINE_BYTES_MAX: usize = 64 * 1024;
+/// A message on the bus: larger than any reading, or alert with its evidence.
+pub const NATS_PAYLOAD_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Header lines of a message that are looked at.
+pub const NATS_HEADERS_MAX: usize = 32;
+/// Room for our own headers within the server's limit for a message.
+pub const NATS_HEADER_BYTES: usize = 512;
+/// Messages that come while an answer is waited for: more than all that was ever asked for at once.
+pub const NATS_EARLY_MAX: usize = 4_096;
+/// Servers of one bus.
+pub const NATS_SERVERS_MAX: usize = 16;
+/// Readings in one write to a stream, and in flight until it has acknowledged them.
+pub const NATS_BATCH_MAX: usize = 200;
+/// How long thin traffic to a stream waits for company.
+pub const NATS_LINGER: Duration = Duration::from_millis(50);
+/// How long JetStream may think about a question.
+pub const NATS_API_WAIT: Duration = Duration::from_secs(5);
+/// A connection that was quiet for so long is looked at before it is used.
+pub const NATS_QUIET: Duration = Duration::from_secs(30);
+/// How long that look takes, where there is nothing to see.
+pub const NATS_GLANCE: Duration = Duration::from_millis(2);
+/// A stream's settings are looked at again after this: somebody may have changed them.
+pub const NATS_LOOK_AGAIN: Duration = Duration::from_secs(300);
+/// A stream must know an id again for so long: longer than any resend of an answer that was lost takes.
+pub const NATS_DUPLICATES_MIN: Duration = Duration::from_secs(120);
+/// And does for so long when we create it: an hour of ids takes a server 100 octets each.
+pub const NATS_DUPLICATES_CREATED: Duration = Duration::from_secs(3_600);
+/// A stream must keep what nobody has delivered for so long, if it does not keep it for ever.
+pub const NATS_AGE_MIN: Duration = Duration::from_secs(7 * 86_400);
+/// A consumer must leave a message with a relay for so long without a word about it.
+pub const RELAY_HOLD_MIN: Duration = Duration::from_secs(5);
+/// Messages that all relays of a consumer hold at once, when we create it.
+pub const RELAY_AT_ONCE: u32 = 5_000;
+/// How long a relay waits for a consumer to hand out the first message it asks for.
+pub const RELAY_LEASE_WAIT: Duration = Duration::from_millis(250);
+/// And for company of the first.
+pub const RELAY_COMPANY: Duration = Duration::from_millis(15);
+/// For how long a relay asks a consumer for messages; then it asks again.
+pub const RELAY_PULL: Duration = Duration::from_secs(20);
+/// A relay looks after what it holds this often.
+pub const RELAY_TICK: Duration = Duration::from_millis(250);
+/// A connection of a relay that is quiet for so long is asked for a sign of life, and given up after three times that.
+pub const RELAY_QUIET: Duration = Duration::from_secs(5);
+/// Anything that a relay writes must go out within this.
+pub const RELAY_WRITE_MAX: Duration = Duration::from_secs(10);
+/// A relay looks at its consumers this often: how much waits, and whether their settings still fit.
+pub const RELAY_LOOK: Duration = Duration::from_secs(10);
+/// What goes back to the stream because a destination is away comes again after this: another relay may reach it.
+pub const RELAY_BACK: Duration = Duration::from_secs(1);
+/// A message that waits for a newer relay, or for room in the stream of the refused, comes again after this.
+pub const RELAY_AGAIN: Duration = Duration::from_secs(60);
+/// Messages whose tries a relay remembers.
+pub const RELAY_TRIES_MAX: usize = 20_000;
+/// Gateways whose name a relay holds with what is under way.
+pub const RELAY_ORDERS_MAX: usize = 64;
+/// A relay waits so long for the bus to take an outcome, then asks again.
+pub const RELAY_SETTLE_WAIT: Duration = Duration::from_secs(8);
+/// A relay says at least this often that it still holds what it holds.
+pub const RELAY_ASSURE_MAX: Duration = Duration::from_secs(20);
+/// Octets of a token server's answer, or of a SMART configuration: a token has some thousands.
+pub const TOKEN_BYTES_MAX: usize = 64 * 1_024;
+/// Characters of a token server's address.
+pub const TOKEN_URL_CHARS_MAX: usize = 2_048;
+/// How long a token server is waited for, at most: readings wait behind it.
+pub const TOKEN_ANSWER_MAX: Duration = Duration::from_secs(20);
+/// An assertion is good for so long; SMART allows five minutes, and clocks differ.
+pub const ASSERTION_SECONDS: i64 = 180;
+/// A token whose life is not said is used for so long: what SMART recommends at most.
+pub const TOKEN_SECONDS_UNSAID: u64 = 300;
+/// And whatever is said, no longer than this.
+pub const TOKEN_SECONDS_MAX: u64 = 86_400;
+/// A token is renewed so long before its end.
+pub const TOKEN_SKEW: Duration = Duration::from_secs(30);
+/// After a question to a token server that failed, the next one is not asked before.
+pub const TOKEN_ASK_AGAIN: Duration = Duration::from_secs(2);
+/// A clock that differs more from the token server's is named as a reason: an assertion has that much to spare.
+pub const TOKEN_CLOCK_OFF_SECONDS: u64 = 60;
+/// A new key that was not accepted is tried again after this.
+pub const NEW_KEY_AGAIN: Duration = Duration::from_secs(600);

@@ -55,6 +55,29 @@ impl Stated {
     }
 }
 
+/// How the gateway is let in by a destination that wants a token of a token server. Holds no secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Credential {
+    /// The key in use, by its thumbprint.
+    pub kid: String,
+    /// `ES384`, `RS384`.
+    pub alg: String,
+    /// The key that shall take its place.
+    pub new_kid: Option<String>,
+    /// Where tokens are given, as far as it is known.
+    pub token_url: Option<String>,
+    /// Until when the token is good.
+    pub until_ms: Option<i64>,
+    /// Of the scopes that were asked for: granted.
+    pub granted: Vec<String>,
+    /// And not granted.
+    pub missing: Vec<String>,
+    /// The token server did not say.
+    pub unsaid: bool,
+    /// Why there is none: code, sentence, remedy.
+    pub trouble: Option<(String, String, String)>,
+}
+
 /// What was found by writing to it, with its owner's consent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Written {

@@ -27,6 +27,8 @@ pub enum Dimension {
     Volume,
     Flow,
     Count,
+    CountPerDay,
+    NormalizedRatio,
 }
 
 /// One unit. `base = value × num / den + offset_num / offset_den`.
@@ -100,8 +102,12 @@ pub static UNITS: &[UnitRow] = &[
     row("min", "min", None, D::Time, 60, 1),
     row("h", "h", None, D::Time, 3_600, 1),
     row("L", "L", Some(263_744), D::Volume, 1, 1),
+    row("mL", "mL", None, D::Volume, 1, 1_000),
     row("L/min", "L/min", Some(265_216), D::Flow, 1, 1),
+    row("L/s", "L/s", None, D::Flow, 60, 1),
     row("{steps}", "steps", Some(268_800), D::Count, 1, 1),
+    row("{steps}/(24.h)", "steps/24 h", None, D::CountPerDay, 1, 1),
+    row("{INR}", "INR", Some(268_752), D::NormalizedRatio, 1, 1),
 ];
 
 impl Unit {

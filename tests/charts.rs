@@ -97,7 +97,8 @@ async fn readings_in_the_wrong_chart_are_taken_back_everywhere_and_sent_for_the_
     let correct = [&["correct", "--device", "mqtt:watch-0", "--to", "Patient/p1"][..], &since].concat();
     let tried = gateway.json(&[&correct[..], &["--dry-run"]].concat());
     assert_eq!(tried["corrected"].as_array().unwrap().len(), 5, "{tried}");
-    assert_eq!(gateway.json(&["outbox"])[0]["waiting"], 0, "a dry run changes nothing");
+    until("receipts", &gateway, || (gateway.json(&["outbox"])[0]["waiting"] == 0).then_some(())).await;
+    assert_eq!(gateway.json(&["readings"]).as_array().unwrap().len(), 10, "a dry run changes nothing");
     let done = gateway.json(&correct);
     assert_eq!((done["corrected"].as_array().unwrap().len(), &done["left"]), (5, &Value::from(0)), "{done}");
     let right = BTreeMap::from([
@@ -133,6 +134,148 @@ async fn readings_in_the_wrong_chart_are_taken_back_everywhere_and_sent_for_the_
     let text = std::fs::read_to_string(files.join("Observation-000001.ndjson")).unwrap();
     let status = |s: &str| text.lines().filter(|l| l.contains(&format!("\"status\":\"{s}\""))).count();
     assert_eq!((status("final"), status("entered-in-error")), (16, 5));
+    assert_eq!(gateway.json(&["custody", "verify"])["intact"], true);
+    assert_eq!(gateway.stop(), Some(0), "{}", gateway.log());
+}
+
+/// A scale of two people: what names no user, or the wrong one, waits for a person; a model suggests and never binds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_a_shared_scale_a_model_suggests_and_a_person_binds() {
+    let Some(broker) = Broker::start(&Door::Open, "") else { return };
+    let endpoint = Endpoint::start(Settings { keep: true, ..Settings::default() }).unwrap();
+    let mut gateway = Gateway::new(&settings(&broker, &fhir("centre", &endpoint.url(), "update")));
+    gateway.start();
+    for (slot, patient) in [("1", "Patient/p0"), ("2", "Patient/p1")] {
+        let said = ["assign", "mqtt:scale", patient, "--slot", slot, "--since", "ever", "--by", "Ada"];
+        assert_eq!(gateway.json(&said)["done"], true);
+    }
+    let device = Device::connect(broker.device_port);
+    let weigh = |n: u64, user: Option<u8>, kg: f64| {
+        let user = user.map_or_else(String::new, |u| format!("\"user\":{u},"));
+        format!("{{\"id\":{n},\"time\":\"2026-11-22T10:{n:02}:00Z\",{user}\"weight\":{kg:.1},\"weight_unit\":\"kg\"}}")
+    };
+    let first = [weigh(1, Some(1), 82.4), weigh(2, Some(2), 61.0), weigh(3, None, 61.3), weigh(4, Some(1), 61.2)];
+    device.publish("vitals/scale", first).await;
+    until("delivery", &gateway, || (endpoint.counts().observations == 2).then_some(())).await;
+    let waiting = until("two for a person", &gateway, || {
+        let all = gateway.json(&["unassigned"]);
+        (all.as_array().unwrap().len() == 2).then_some(all)
+    });
+    let waiting = waiting.await;
+    let word = |n: usize, field: &str| waiting[n][field].as_str().unwrap_or_default().to_owned();
+    assert_eq!((word(0, "why"), word(0, "suggestion")), ("no-slot".into(), "Patient/p1".into()), "{waiting}");
+    assert_eq!((word(1, "why"), word(1, "suggestion")), ("unlike-holder".into(), "Patient/p1".into()), "{waiting}");
+    let (text, _, _) = gateway.cli(&["unassigned"]);
+    assert!(text.contains("which proves nothing") && text.contains("Only a person binds"), "{text}");
+    let id = |n: usize| waiting[n]["reading"]["key"].as_str().unwrap().to_owned();
+    // Who may not know it cannot say it.
+    let (_, said, code) = gateway.cli(&["unassigned", &id(0), "--patient", "Patient/stranger", "--by", "Ada"]);
+    assert!(code == Some(1) && said.contains("not one of this box"), "{said}");
+    gateway.kill();
+    gateway.start();
+    assert_eq!(
+        gateway.json(&["unassigned", &id(0)[..8], &id(1), "--patient", "Patient/p1", "--by", "Ada"])["items"],
+        2
+    );
+    until("delivery", &gateway, || (endpoint.counts().observations == 4).then_some(())).await;
+    let of = |patient: &str| charts(&endpoint_decimals(&endpoint), patient);
+    assert_eq!((of("Patient/p0"), of("Patient/p1")), (1, 3));
+    let held = gateway.json(&["assign", "mqtt:scale"]);
+    assert_eq!(
+        (&held[1]["patient"], &held[1]["slot"], &held[1]["by"]),
+        (&"Patient/p1".into(), &2.into(), &"Ada".into())
+    );
+    // The second person gives the scale up: what comes under that button is nobody's.
+    assert_eq!(
+        gateway.json(&["assign", "mqtt:scale", "--slot", "2", "--return", "--since", "10m", "--by", "Ada"])["done"],
+        true
+    );
+    let now = jiff::Timestamp::now();
+    let last = format!("{{\"id\":9,\"time\":\"{now}\",\"user\":2,\"weight\":61.0,\"weight_unit\":\"kg\"}}");
+    device.publish("vitals/scale", [last]).await;
+    until("the last", &gateway, || (gateway.json(&["unassigned"])[0]["why"] == "slot-unknown").then_some(())).await;
+    assert_eq!(gateway.stop(), Some(0), "{}", gateway.log());
+    return;
+
+    fn endpoint_decimals(endpoint: &Endpoint) -> Vec<Value> {
+        endpoint.bodies("Observation").iter().map(|body| serde_json::from_str(body).unwrap()).collect()
+    }
+    fn charts(all: &[Value], patient: &str) -> usize {
+        all.iter().filter(|o| o["subject"]["reference"] == patient && o["status"] == "final").count()
+    }
+}
+
+/// A profile named the wrong unit: what was sent is taken back, and the stored bytes give what is right.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_corrected_profile_reads_the_stored_bytes_again() {
+    let Some(broker) = Broker::start(&Door::Open, "") else { return };
+    let endpoint = Endpoint::start(Settings { keep: true, ..Settings::default() }).unwrap();
+    let mut gateway = Gateway::new(&settings(&broker, &fhir("centre", &endpoint.url(), "conditional-create")));
+    let profiles = gateway.path("profiles");
+    std::fs::create_dir(&profiles).unwrap();
+    let profile = |unit: &str| {
+        let text = format!(
+            "id = \"site-scale\"\ntitle = \"Scale of the site\"\nmanufacturer = \"site\"\nmodels = [\"scale\"]\n\
+             confidence = \"A\"\nsources = [\"the site\"]\nlink = \"mqtt\"\n\
+             [[decode]]\ntopic = \"site/{{device}}\"\nformat = \"json\"\nid = {{ path = \"n\", unique = true }}\n\
+             time = {{ path = \"t\", form = \"iso8601\" }}\n\
+             [[decode.vital]]\nvital = \"body-weight\"\nvalue = {{ path = \"w\", unit = \"{unit}\" }}\n\
+             [[example]]\nname = \"one\"\norigin = \"constructed\"\ndevice = \"mqtt:s1\"\n\
+             frame = {{ topic = \"site/s1\", text = '{{\"n\":1,\"t\":\"2026-11-22T10:00:00Z\",\"w\":71.5}}' }}\n\
+             readings = [{{ vital = \"body-weight\", value = \"71.5\", unit = \"{unit}\", \
+             time = \"2026-11-22T10:00:00Z\", sequence = 1 }}]\n\
+             [[example]]\nname = \"no weight\"\norigin = \"constructed\"\ndevice = \"mqtt:s1\"\n\
+             frame = {{ topic = \"site/s1\", text = '{{\"n\":1}}' }}\nreject = \"WL-D104\"\n"
+        );
+        std::fs::write(profiles.join("site-scale.toml"), text).unwrap();
+    };
+    profile("kg");
+    gateway.reword(|text| {
+        let profiles = profiles.display();
+        text.replacen("[gateway]\n", &format!("[gateway]\nprofiles = \"{profiles}\"\n"), 1)
+            + "[[device]]\nid = \"mqtt:s1\"\npatient = \"Patient/p1\"\n"
+    });
+    gateway.start();
+    let device = Device::connect(broker.device_port);
+    let message = |n: u64| format!("{{\"n\":{n},\"t\":\"2026-11-22T10:00:{n:02}Z\",\"w\":158.5}}");
+    device.publish("site/s1", [message(1), message(2)]).await;
+    until("delivery", &gateway, || (endpoint.counts().observations == 2).then_some(())).await;
+    let reread = ["correct", "--device", "mqtt:s1", "--reread", "--by", "Ada", "--reason", "pounds"];
+    let (text, _, code) = gateway.cli(&reread);
+    assert_eq!(code, Some(1), "nothing would change: {text}");
+    gateway.stop();
+    profile("[lb_av]");
+    gateway.start();
+    assert_eq!(gateway.json(&reread)["corrected"].as_array().unwrap().len(), 2);
+    // The device says it again, before and after: it is known under what it means now.
+    device.publish("site/s1", [message(1), message(3)]).await;
+    let seen = |status: &str, unit: &str| {
+        let all = endpoint.bodies("Observation");
+        let has = |o: &Value| o["status"] == status && o["valueQuantity"]["code"] == unit;
+        all.iter().filter(|body| has(&serde_json::from_str(body).unwrap())).count()
+    };
+    until("the correction", &gateway, || {
+        ((seen("entered-in-error", "kg"), seen("final", "kg"), seen("final", "[lb_av]")) == (2, 0, 3)).then_some(())
+    })
+    .await;
+    // A visitor stood on it: taken back, and nothing in its place.
+    let key = gateway.json(&["readings", "--device", "mqtt:s1"])[0]["reading"]["key"].as_str().unwrap().to_owned();
+    assert_eq!(gateway.json(&["correct", &key[..9], "--void", "--by", "Ada", "--reason", "a visitor"])["left"], 0);
+    until("the visitor's", &gateway, || {
+        ((seen("entered-in-error", "[lb_av]"), seen("final", "[lb_av]")) == (1, 2)).then_some(())
+    })
+    .await;
+    // Whose another was is not known after all: taken back, and for a person to say.
+    let all = gateway.json(&["readings", "--device", "mqtt:s1"]);
+    let open = |r: &&Value| r["reading"]["amendment"]["kind"] == "replacement";
+    let key = all.as_array().unwrap().iter().find(open).unwrap()["reading"]["key"].as_str().unwrap().to_owned();
+    assert_eq!(gateway.json(&["correct", &key, "--nobody", "--by", "Ada", "--reason", "who?"])["left"], 0);
+    until("nobody's", &gateway, || (gateway.json(&["unassigned"])[0]["why"] == "taken-back").then_some(())).await;
+    until("the doubt", &gateway, || {
+        ((seen("entered-in-error", "[lb_av]"), seen("final", "[lb_av]")) == (2, 1)).then_some(())
+    })
+    .await;
+    assert_eq!(endpoint.counts().duplicates, 0);
     assert_eq!(gateway.json(&["custody", "verify"])["intact"], true);
     assert_eq!(gateway.stop(), Some(0), "{}", gateway.log());
 }

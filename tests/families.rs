@@ -176,13 +176,13 @@ fn scale(
             home.hand(None, &slots, None, START_MS);
         }
         for day in 0..DAYS {
-            for i in 0..all.len() {
+            for (i, person) in all.iter_mut().enumerate() {
                 let at_ms = START_MS + day * DAY + i64::try_from(rng.below(900)).unwrap() * MINUTE;
                 let guest = rng.chance(guests);
-                let kg = if guest { rng.between(20.0, 120.0) } else { all[i].weighs(&mut rng) };
+                let kg = if guest { rng.between(20.0, 120.0) } else { person.weighs(&mut rng) };
                 let slot = presses(&mut rng, i);
                 let reading = home.weighed(kg, slot, at_ms);
-                let truth = (!guest).then(|| all[i].id.clone());
+                let truth = (!guest).then(|| person.id.clone());
                 let suggestion = home.known.suggest(&reading);
                 figures.count(truth.as_deref(), &reading, suggestion);
                 match (&reading.patient, truth) {

@@ -11,7 +11,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 use support::readings::reading;
-use wardline::fhir::{Scope, Write, single};
+use wardline::fhir::{Devices, Scope, UsCore, Write, single};
 use wardline::reading::{Quality, Reading};
 use wardline::unit::UNITS;
 use wardline::vital::{Role, SITES, Site, VITALS, VitalRow};
@@ -115,33 +115,67 @@ fn oracle() -> Option<(PathBuf, PathBuf, PathBuf)> {
     Some((definitions, script, tools))
 }
 
-#[test]
-fn every_form_of_a_reading_fits_its_us_core_profile() {
-    let Some((definitions, script, tools)) = oracle() else { return };
+/// What the validator says of these lines: how many passed, and what failed.
+fn judge(version: &str, lines: &str) -> Option<(String, Vec<String>)> {
+    let (definitions, script, tools) = oracle()?;
     let folder = tempfile::tempdir().unwrap();
     // Node.js looks for packages beside the script.
     std::fs::copy(script, folder.path().join("oracle.mjs")).unwrap();
     std::os::unix::fs::symlink(tools.join("node_modules"), folder.path().join("node_modules")).unwrap();
-    let scope = Scope { gateway: "box-1".into(), us_core: true };
-    let forms = forms();
-    for version in ["6.1.0", "8.0.0"] {
-        // vs-1 as FHIR R4 wrote it holds of no period, though the profile allows one; US Core 8 has it right.
-        let forms: Vec<_> = forms.iter().filter(|f| version != "6.1.0" || f.lasted_ms().is_none()).collect();
+    std::fs::write(folder.path().join("all.ndjson"), lines).unwrap();
+    let judged = Command::new(tools.join("node"))
+        .current_dir(folder.path())
+        .args(["oracle.mjs".as_ref(), definitions.as_os_str(), version.as_ref(), "all.ndjson".as_ref()])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&judged.stdout);
+    let failed: Vec<String> = said.lines().filter(|l| l.starts_with("FAIL")).take(10).map(str::to_owned).collect();
+    let last = said.lines().last().unwrap_or_default().to_owned();
+    assert!(!last.is_empty(), "{version}: {}", String::from_utf8_lossy(&judged.stderr));
+    Some((last, failed))
+}
+
+#[test]
+fn every_form_of_a_reading_fits_its_us_core_profile() {
+    for (version, us_core) in [("6.1.0", UsCore::V6), ("8.0.0", UsCore::V8)] {
         let mut lines = String::new();
-        for form in &forms {
-            let resource = single(form, &scope, Write::Update).unwrap();
+        let forms = forms();
+        // The devices within, and the claims of the device guide, must not break what US Core asks for.
+        let scopes = [
+            Scope { us_core, ..Scope::new("box-1") },
+            Scope { us_core, phd: true, devices: Devices::Contained, ..Scope::new("box-1") },
+        ];
+        for (form, scope) in forms.iter().flat_map(|form| scopes.iter().map(move |scope| (form, scope))) {
+            let resource = single(form, scope, Write::Update).unwrap();
             writeln!(lines, "{}", String::from_utf8(resource.body).unwrap()).unwrap();
         }
-        std::fs::write(folder.path().join("all.ndjson"), lines).unwrap();
-        let judged = Command::new(tools.join("node"))
-            .current_dir(folder.path())
-            .args(["oracle.mjs".as_ref(), definitions.as_os_str(), version.as_ref(), "all.ndjson".as_ref()])
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&judged.stdout);
-        let failed: Vec<&str> = said.lines().filter(|l| l.starts_with("FAIL")).take(10).collect();
-        assert!(judged.status.success(), "{version}: {failed:#?}\n{}", String::from_utf8_lossy(&judged.stderr));
-        let last = said.lines().last().unwrap_or_default();
-        assert_eq!(last, format!("{} passed, 0 failed", forms.len()), "{version}");
+        let Some((last, failed)) = judge(version, &lines) else { return };
+        assert_eq!(last, format!("{} passed, 0 failed", 2 * forms.len()), "{version}: {failed:#?}");
     }
+}
+
+/// A period is what 6.1.0 refuses; that the same form passes without one is what `us_core = "6.1.0"` is for.
+#[test]
+fn the_golden_files_fit_both_versions_and_a_period_fits_the_newer_one_only() {
+    let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/fhir"));
+    let mut observations = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+        let json: Value = serde_json::from_str(&text).unwrap();
+        let is_coincident = json["code"]["coding"][0]["code"] == "67975";
+        if json["resourceType"] == "Bundle" || json["resourceType"] == "Observation" && !is_coincident {
+            observations.push(json);
+        }
+    }
+    let (lasting, moments): (Vec<_>, Vec<_>) =
+        observations.into_iter().partition(|o| o["effectivePeriod"].is_object() && o["meta"]["profile"].is_array());
+    let lines = |all: &[Value]| all.iter().map(|o| format!("{o}\n")).collect::<String>();
+    for version in ["6.1.0", "8.0.0"] {
+        let Some((last, failed)) = judge(version, &lines(&moments)) else { return };
+        assert!(last.ends_with(" passed, 0 failed") && failed.is_empty(), "{version}: {last} {failed:#?}");
+    }
+    let (last, _) = judge("8.0.0", &lines(&lasting)).unwrap();
+    assert_eq!((last, lasting.len()), ("2 passed, 0 failed".into(), 2));
+    let (last, _) = judge("6.1.0", &lines(&lasting)).unwrap();
+    assert_eq!(last, "0 passed, 2 failed", "6.1.0 refuses a period");
 }

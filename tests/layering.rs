@@ -24,6 +24,7 @@ const LEAVES: &[&str] = &[
     "decimal",
     "fault",
     "limits",
+    "mapping",
     "probed",
     "reading",
     "roster",
@@ -39,18 +40,22 @@ const ROOMS: &[(&str, Option<&[&str]>)] = &[
     // Pure: bytes and values in, values out.
     ("codec", Some(&[])),
     ("fhir", Some(&[])),
+    ("hl7v2", Some(&[])),
     ("alert", Some(&["config"])),
     ("profile", Some(&["codec"])),
     ("intake", Some(&["config", "profile"])),
     // These three never know each other: the gateway joins them.
     ("source", Some(&["codec", "config", "profile"])),
     ("journal", Some(&["config"])),
-    ("sink", Some(&["config", "fhir"])),
+    ("nats", Some(&[])),
+    ("sink", Some(&["config", "fhir", "hl7v2", "nats"])),
     ("telemetry", Some(&["config"])),
     ("control", Some(&["config", "telemetry"])),
     ("page", Some(&["config", "control", "telemetry"])),
     // Around everything.
     ("gateway", None),
+    // Another process: it knows neither sources nor journal.
+    ("relay", Some(&["config", "nats", "sink", "telemetry"])),
     ("lab", None),
     ("cli", None),
 ];

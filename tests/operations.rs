@@ -332,3 +332,60 @@ async fn a_damaged_journal_is_salvaged_and_somebody_is_told() {
     assert!(kept.iter().any(|p| std::fs::read(p).unwrap() == bytes), "the damaged file is kept as it was: {kept:?}");
     assert!(gateway.log().contains("WL-J014"), "{}", gateway.log());
 }
+
+/// A start that is refused after the journal was opened ends the process while the journal's thread closes the file. Before that
+/// thread was waited for, one in forty ended by a signal: libcrypto was taking itself apart.
+#[test]
+fn a_start_that_is_refused_late_ends_in_order() {
+    let gateway = Gateway::new(&format!("{QUIET}[heartbeat]\nurl = \"https://localhost:1/\"\nca_file = \"PEM\"\n"));
+    let pem = gateway.path("none.pem");
+    std::fs::write(&pem, "no certificate").unwrap();
+    gateway.reword(|text| text.replace("PEM", pem.to_str().unwrap()));
+    for n in 0..60 {
+        let config = gateway.path("wardline.toml");
+        let ended = Command::new(&gateway.binary).args(["run", "--config"]).arg(config).output().unwrap();
+        assert_eq!(ended.status.code(), Some(2), "start {n}: {}", String::from_utf8_lossy(&ended.stderr));
+    }
+}
+
+/// A request to the local page: status and body.
+fn page(address: &str, head: &str, body: &str) -> (u16, String) {
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let length = body.len();
+    write!(stream, "{head}\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head[9..12].parse().unwrap(), body.to_owned())
+}
+
+#[test]
+fn a_link_from_the_box_lets_a_technician_add_a_device_at_the_page() {
+    let patient = "[[patient]]\nreference = \"Patient/p1\"\n";
+    let mut gateway = Gateway::new(&format!("{QUIET}[page]\nlisten = \"127.0.0.1:0\"\n{patient}"));
+    gateway.start();
+    let (said, _, code) = gateway.cli(&["devices", "page"]);
+    assert_eq!(code, Some(0), "{said}");
+    let link = said.lines().find(|line| line.starts_with("http://127.0.0.1:")).unwrap();
+    let (address, key) = link["http://".len()..].split_once("/devices#key=").unwrap();
+    let post = |path: &str, more: &str, body: &str| {
+        let head = format!("POST /api/v1/{path} HTTP/1.1\r\nX-Wardline: page\r\nContent-Type: application/json{more}");
+        page(address, &head, body)
+    };
+    let device = r#"{"id":"ble:C0:26:DF:00:33:44","patient":"Patient/p1"}"#;
+    assert_eq!(post("devices", "", device).0, 403);
+    let (status, opened) = post("page/open", "", &format!("{{\"key\":\"{key}\"}}"));
+    assert_eq!(status, 200, "{opened}");
+    let opened: Value = serde_json::from_str(&opened).unwrap();
+    let word = format!("\r\nX-Wardline-Technician: {}", opened["word"].as_str().unwrap());
+    assert_eq!(post("devices", &word, device).0, 200);
+    let (shown, ..) = gateway.cli(&["devices", "show", "ble:C0:26:DF:00:33:44"]);
+    assert!(shown.contains("patient    Patient/p1"), "{shown}");
+    let (listed, ..) = gateway.cli(&["devices", "list"]);
+    assert!(listed.contains("ble:C0:26:DF:00:33:44"), "{listed}");
+    let (_, why, code) = gateway.cli(&["devices", "show", "ble:C0:26:DF:00:33:45"]);
+    assert!(code == Some(1) && why.contains("no such device"), "{why}");
+    assert!(!gateway.log().contains(key) && !gateway.log().contains(opened["word"].as_str().unwrap()));
+    gateway.stop();
+}

@@ -129,7 +129,7 @@ fn nothing_names_the_machine_it_was_made_on() {
 fn every_key_of_the_configuration_is_documented() {
     let texts = texts();
     let page = &texts["docs/configuration.md"];
-    let keys = ["mod", "source", "destination"].iter().flat_map(|file| {
+    let keys = ["mod", "source", "destination", "hl7"].iter().flat_map(|file| {
         let text = &texts[&format!("src/config/{file}.rs")];
         text.lines().filter_map(|l| l.strip_prefix("    pub ")?.split_once(": ")).map(|(key, _)| key.to_owned())
     });

@@ -32,7 +32,13 @@ fn settings(url: &str) -> FhirSettings {
         client_certificate_file: None,
         client_key_file: None,
         token_file: None,
-        us_core: true,
+        auth: None,
+        profile: None,
+        us_core: Default::default(),
+        phd: false,
+        devices: Default::default(),
+        uncoded: Default::default(),
+        mapping_file: None,
         alert_owner: Some("Group/care".into()),
     }
 }

@@ -9,6 +9,10 @@
 
 pub use libfuzzer_sys;
 
+#[path = "../../src/amendment.rs"]
+pub mod amendment;
+#[path = "../../src/association.rs"]
+pub mod association;
 #[path = "../../src/capture/mod.rs"]
 pub mod capture;
 #[path = "../../src/clock.rs"]
@@ -19,6 +23,10 @@ pub mod codec;
 pub mod decimal;
 #[path = "../../src/fault.rs"]
 pub mod fault;
+#[path = "../../src/hl7v2/ack.rs"]
+pub mod hl7_ack;
+#[path = "../../src/hl7v2/frame.rs"]
+pub mod hl7_frame;
 #[path = "../../src/limits.rs"]
 pub mod limits;
 #[path = "../../src/reading.rs"]
@@ -47,6 +55,8 @@ pub const TARGETS: &[(&str, &[&str])] = &[
     ("enhanced_blood_pressure", &["2B34", "2B35", "2B36"]),
     ("glucose", &["2A18", "2A34", "2A51"]),
     ("heart_rate", &["2A37", "2A38"]),
+    // No codec: what an HL7 receiver answers.
+    (HL7_ACK, &[]),
     ("ieee11073", &["SFLOAT", "FLOAT"]),
     ("lepu", &["LEPU:PC60"]),
     ("pulse_oximeter", &["2A5E", "2A5F", "2A60"]),
@@ -61,6 +71,9 @@ pub const TARGETS: &[(&str, &[&str])] = &[
 
 /// The target of `src/capture`.
 pub const CAPTURE: &str = "capture";
+
+/// The target of `src/hl7v2/ack.rs` and `src/hl7v2/frame.rs`.
+pub const HL7_ACK: &str = "hl7_ack";
 
 /// Codecs that no target reaches.
 pub fn forgotten() -> Vec<&'static str> {
@@ -102,6 +115,9 @@ pub fn run(target: &str, bytes: &[u8]) {
     if target == CAPTURE {
         captured(bytes);
     }
+    if target == HL7_ACK {
+        acknowledged(bytes);
+    }
     if target == "enhanced_blood_pressure" {
         segments(bytes);
     }
@@ -137,6 +153,33 @@ fn captured(bytes: &[u8]) {
     for octets in capture.lines.iter().filter_map(|line| line.hex.as_ref()) {
         assert_eq!(mask.octets(&octets.0).0.len(), octets.0.len());
     }
+}
+
+/// Frames come out alike however the octets are cut, and of an acknowledgement only codes, places and short names are kept.
+fn acknowledged(bytes: &[u8]) {
+    let (piece, octets) = bytes.split_first().map_or((1, bytes), |(first, rest)| (usize::from(*first).max(1), rest));
+    let whole = frames_of(octets, octets.len().max(1));
+    assert_eq!(whole.is_ok(), frames_of(octets, piece).is_ok());
+    for message in whole.iter().flatten().chain([&octets.to_vec()]) {
+        assert!(message.len() <= limits::HL7_ANSWER_BYTES_MAX || message.len() == octets.len());
+        let Some(ack) = hl7_ack::read(message) else { continue };
+        assert!(ack.control_id.chars().count() <= 40 && ack.by.len() <= 81 && ack.detail.len() <= 40);
+        assert!(ack.by.chars().chain(ack.detail.chars()).all(|c| c.is_ascii() && !c.is_control()));
+    }
+}
+
+/// The frames in these octets, fed in pieces.
+fn frames_of(octets: &[u8], piece: usize) -> Result<Vec<Vec<u8>>, hl7_frame::Overlong> {
+    let mut deframer = hl7_frame::Deframer::new(256);
+    let mut found = Vec::new();
+    for piece in octets.chunks(piece) {
+        deframer.feed(piece);
+        while let Some(message) = deframer.message()? {
+            assert!(message.len() <= 256);
+            found.push(message);
+        }
+    }
+    Ok(found)
 }
 
 /// The bytes as segments of one record, each with its length before it.

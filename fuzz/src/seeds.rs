@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use wardline_fuzz::{CAPTURE, TARGETS, forgotten};
+use wardline_fuzz::{CAPTURE, HL7_ACK, TARGETS, forgotten};
 
 fn main() {
     assert!(forgotten().is_empty(), "no target fuzzes {:?}", forgotten());
@@ -19,6 +19,11 @@ fn main() {
         "{\"ms\":2,\"kind\":\"indication\",\"service\":\"1810\",\"characteristic\":\"2A35\",\"hex\":\"16ff\"}\n",
     );
     std::fs::write(Path::new(&folder).join(CAPTURE).join("one"), capture).expect("a folder that can be written");
+    let acknowledgement = concat!(
+        "\u{8}\u{b}MSH|^~\\&|LAB^1.2.3^ISO|CITY|box||20261122101112||ACK^R01^ACK|1|P|2.6\r",
+        "MSA|AE|VAENWH54FY5IBNOUNHTI\rERR||OBX^2^5|102^Data type error^HL70357|E\r\u{1c}\r",
+    );
+    std::fs::write(Path::new(&folder).join(HL7_ACK).join("one"), acknowledgement).expect("a folder that can be written");
     let Some(file) = args.next() else { return };
     let text = std::fs::read_to_string(file).expect("a file of vectors");
     let vectors: wardline_fuzz::codec::vectors::Vectors = serde_json::from_str(&text).expect("a file of vectors");

@@ -6,8 +6,9 @@ use std::process::ExitCode;
 
 use super::remote::CONFIG;
 use crate::alert::ruleset::Rules;
-use crate::config::{Config, ConfigError, Finding};
+use crate::config::{Config, ConfigError, DestinationSettings, Finding};
 use crate::fault::Explain;
+use crate::mapping::{Mapping, MappingError};
 use crate::profile::{Catalogue, ProfileError};
 
 /// Arguments of `wardline check`.
@@ -77,13 +78,27 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(2) })
 }
 
-/// What the configuration names: profiles and rules.
+/// What the configuration names: profiles, rules, tables of codes.
 fn check_named(config: &Config) -> Vec<Problem> {
     let mut problems = config.gateway.profiles.as_deref().map(check_profiles).unwrap_or_default();
     if let Err(errors) = Rules::load(&config.alerts.rules, &config.patients) {
         problems.extend(errors.iter().map(|e| Problem::new(&e.file, &e.key, &e.why.to_string(), e)));
     }
+    let files = config.destinations.iter().filter_map(|d| match d {
+        DestinationSettings::Fhir(fhir) => fhir.mapping_file.as_deref(),
+        _ => None,
+    });
+    problems.extend(files.filter_map(|f| Some((f, Mapping::load(f).err()?))).map(|(f, e)| of_mapping(f, &e)));
     problems
+}
+
+fn of_mapping(file: &Path, error: &MappingError) -> Problem {
+    let (key, reason) = match error {
+        MappingError::Unreadable { source, .. } => ("-".to_owned(), format!("cannot be read: {source}")),
+        MappingError::Malformed { reason, .. } => ("form".to_owned(), reason.clone()),
+        MappingError::Row { vital, wrong, .. } => (format!("vital \"{vital}\""), wrong.to_string()),
+    };
+    Problem::new(file, &key, &reason, error)
 }
 
 /// Each profile of the folder by itself, so that one does not hide another; then all of them together.

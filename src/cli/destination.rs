@@ -9,7 +9,7 @@ use super::inbox::wrapped;
 use super::remote::Remote;
 use super::text;
 use crate::control::probe::Shown;
-use crate::probed::{Finding, Stated, Written};
+use crate::probed::{Credential, Finding, Stated, Written};
 
 /// Arguments of `wardline destination`.
 #[derive(clap::Args)]
@@ -24,6 +24,8 @@ enum Command {
     Show(Show),
     /// Ask it. Without --write only its CapabilityStatement is read.
     Probe(Probe),
+    /// What it would be sent for each vital sign, and how that differs from the base: a dry run of its `mapping_file`.
+    Mapping(super::mapping::Args),
 }
 
 #[derive(clap::Args)]
@@ -46,9 +48,10 @@ struct Probe {
     consent: Option<String>,
 }
 
-/// Runs it. Exit code 1: the configuration and the destination contradict each other.
+/// Runs it. Exit code 1: the configuration and the destination contradict each other, or there is no token.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let (remote, raw): (_, Box<RawValue>) = match &args.command {
+        Command::Mapping(mapping) => return super::mapping::run(mapping),
         Command::Show(show) => {
             let path = format!("/v1/destinations/{}", show.name);
             (&show.remote, show.remote.ask(async |client| client.get(&path, &[]).await)?)
@@ -66,7 +69,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     } else {
         print!("{}", render(&shown));
     }
-    Ok(if shown.conflicts.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let shut_out = shown.credential.as_ref().is_some_and(|c| c.trouble.is_some());
+    Ok(if shown.conflicts.is_empty() && !shut_out { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn render(shown: &Shown) -> String {
@@ -77,6 +81,9 @@ fn render(shown: &Shown) -> String {
         out.push('\n');
         out.push_str(&wrapped(&format!("{}: {}.", c.code, c.text), ""));
         out.push_str(&wrapped(&c.remedy, "  "));
+    }
+    if let Some(credential) = &shown.credential {
+        admission(&mut out, credential);
     }
     match &shown.known.stated {
         Some((at_ms, stated)) => statement(&mut out, *at_ms, stated),
@@ -90,6 +97,29 @@ fn render(shown: &Shown) -> String {
         )),
     }
     out
+}
+
+fn admission(out: &mut String, credential: &Credential) {
+    out.push_str("\nHow it is let in (SMART Backend Services)\n");
+    let mut say = |what: &str, said: &str| out.push_str(&format!("  {what:<20} {said}\n"));
+    say("key", &format!("{} {}", credential.alg, credential.kid));
+    if let Some(kid) = &credential.new_kid {
+        say("new key, waiting", kid);
+    }
+    say("token server", credential.token_url.as_deref().unwrap_or("not asked yet"));
+    say("token", &credential.until_ms.map_or_else(|| "none".into(), |ms| format!("good until {}", text::time(ms))));
+    if credential.unsaid {
+        say("granted", "as asked; the token server does not say");
+    } else if !credential.granted.is_empty() {
+        say("granted", &credential.granted.join(" "));
+    }
+    if !credential.missing.is_empty() {
+        say("NOT granted", &credential.missing.join(" "));
+    }
+    if let Some((code, text, remedy)) = &credential.trouble {
+        out.push_str(&wrapped(&format!("{code}: {text}."), "  "));
+        out.push_str(&wrapped(remedy, "    "));
+    }
 }
 
 fn statement(out: &mut String, at_ms: i64, stated: &Stated) {

@@ -3,15 +3,19 @@
 
 use std::process::ExitCode;
 
+use anyhow::bail;
 use serde_json::value::RawValue;
 
 use super::assign::{self, HandOut};
 use super::remote::Remote;
 use super::text::{self, Table};
 use super::{pairing, record};
-use crate::clock::Stamp;
+use crate::clock::{Clock, Stamp};
 use crate::config::DeviceSettings;
-use crate::control::radio::RadioState;
+use crate::control::radio::{Peripheral, RadioState};
+use crate::control::technician::Link;
+use crate::control::view::Status;
+use crate::reading::DeviceId;
 
 /// Arguments of `wardline devices`.
 #[derive(clap::Args)]
@@ -25,6 +29,12 @@ pub struct Args {
 
 #[derive(clap::Subcommand)]
 enum Command {
+    /// Devices and whose they are.
+    List(List),
+    /// One device: whose it is, how it is, and what is wrong with it.
+    Show(Show),
+    /// A link for a technician's browser: for an hour it may add, pair and forget Bluetooth devices at the local page.
+    Page(List),
     /// Add a device, or give it another holder: in force with its next message.
     Add(Add),
     /// Bluetooth devices around that are not known here: none of them is connected to.
@@ -35,6 +45,20 @@ enum Command {
     Forget(pairing::Forget),
     /// Record what a known Bluetooth device sends, to report one that does not work.
     Record(record::Record),
+}
+
+#[derive(clap::Args)]
+struct List {
+    #[command(flatten)]
+    remote: Remote,
+}
+
+#[derive(clap::Args)]
+struct Show {
+    /// mqtt:cuff-17, ble:C0:26:DF:00:11:22.
+    id: String,
+    #[command(flatten)]
+    remote: Remote,
 }
 
 #[derive(clap::Args)]
@@ -69,8 +93,70 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Some(Command::Pair(pair)) => pairing::pair(pair),
         Some(Command::Forget(forget)) => pairing::forget(forget),
         Some(Command::Record(record)) => record::record(record),
+        Some(Command::List(which)) => list(&which.remote),
+        Some(Command::Show(which)) => show(which),
+        Some(Command::Page(which)) => page(&which.remote),
         None => list(&args.remote),
     }
+}
+
+fn page(remote: &Remote) -> anyhow::Result<ExitCode> {
+    let raw: Box<RawValue> = remote.ask(async |client| client.post("/v1/page/link", &()).await)?;
+    remote.print(&raw, |link: &Link| {
+        format!(
+            "Open this once, within ten minutes, in a browser on this box or through a tunnel to it:\n{}\n",
+            link.link
+        )
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Whose it is from the list of devices, the rest from the radio.
+fn show(which: &Show) -> anyhow::Result<ExitCode> {
+    let is = |id: &DeviceId| id.0.eq_ignore_ascii_case(&which.id);
+    let known: Vec<DeviceSettings> = which.remote.ask(async |client| client.get("/v1/devices", &[]).await)?;
+    let settings = known.into_iter().find(|d| is(&d.id));
+    let status: Status = which.remote.ask(async |client| client.get("/v1/status", &[]).await)?;
+    let mut radio = status.radio.unwrap_or_default();
+    radio.devices.retain(|d| is(&d.id));
+    let health = radio.devices.first();
+    if settings.is_none() && health.is_none() {
+        bail!("there is no such device here: `wardline devices list` shows those that are known");
+    }
+    if which.remote.json {
+        println!("{}", serde_json::to_string(&serde_json::json!({ "device": settings, "radio": health }))?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    print!("{}", shown(&which.id, settings.as_ref(), health, Clock::system().now()));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn shown(id: &str, settings: Option<&DeviceSettings>, health: Option<&Peripheral>, now: Stamp) -> String {
+    let mut out = format!("{id}\n");
+    let mut line = |what: &str, value: String| out.push_str(&format!("  {what:<10} {value}\n"));
+    if let Some(d) = settings {
+        d.patient.iter().for_each(|p| line("patient", p.reveal().into()));
+        d.slots.iter().for_each(|(slot, p)| line("patient", format!("{} (slot {slot})", p.reveal())));
+        d.time_zone.iter().for_each(|zone| line("zone", zone.clone()));
+    }
+    let Some(d) = health else { return out };
+    let ago = |ms: Option<i64>| ms.map_or_else(|| "never".into(), |ms| text::ago(ms, now));
+    line("state", d.state.clone());
+    line("paired", if d.paired { "yes" } else { "no" }.into());
+    d.model.iter().for_each(|model| line("model", model.clone()));
+    d.firmware.iter().for_each(|firmware| line("firmware", firmware.clone()));
+    if !d.profiles.is_empty() {
+        line("profiles", d.profiles.join(", "));
+    }
+    line("seen", ago(d.seen_ms));
+    line("answered", ago(d.answered_ms));
+    d.rssi.iter().for_each(|rssi| line("signal", format!("{rssi} dBm")));
+    d.battery.iter().for_each(|level| line("battery", format!("{level} %")));
+    d.clock_ahead_s.iter().for_each(|s| line("clock", format!("{s} s ahead of the box")));
+    line("values", format!("{} in {} connections, {} failures", d.values, d.connections, d.failures));
+    d.why.iter().for_each(|why| line("why", format!("{}: {}", why.code, why.text)));
+    d.gaps.iter().for_each(|gap| line("gap", format!("{}: {}", gap.code, gap.text)));
+    out
 }
 
 fn list(remote: &Remote) -> anyhow::Result<ExitCode> {

@@ -85,7 +85,10 @@ fn owed(config: &Config) -> String {
 fn left(config: &Config) -> Vec<PathBuf> {
     let folder = |d: &DestinationSettings| match d {
         DestinationSettings::Ndjson(n) => Some(n.folder.clone()),
-        DestinationSettings::Fhir(_) | DestinationSettings::Webhook(_) => None,
+        DestinationSettings::Fhir(_)
+        | DestinationSettings::Hl7(_)
+        | DestinationSettings::Webhook(_)
+        | DestinationSettings::Nats(_) => None,
     };
     let all = config.destinations.iter().filter_map(folder);
     all.filter(|f| !f.starts_with(&config.gateway.state) && f.exists()).collect()

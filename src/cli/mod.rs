@@ -21,6 +21,7 @@ mod generate;
 mod inbox;
 mod key;
 mod lab;
+mod mapping;
 mod offline;
 mod outbox;
 mod pairing;
@@ -28,6 +29,7 @@ mod patient;
 mod profile;
 mod readings;
 mod record;
+mod relay;
 mod remote;
 mod replay;
 mod run;
@@ -49,6 +51,8 @@ pub struct Cli {
 enum Command {
     /// Run the gateway.
     Run(run::Args),
+    /// Bring what a fleet's gateways put into a NATS stream to a FHIR server, beside others of its kind.
+    Relay(relay::Args),
     /// Check configuration, profiles and rules.
     Check(check::Args),
     /// What the gateway is doing now.
@@ -107,6 +111,7 @@ enum Command {
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Run(args) => run::run(&args),
+        Command::Relay(args) => relay::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Readings(args) => readings::run(&args),

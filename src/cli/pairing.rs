@@ -120,7 +120,10 @@ pub(super) fn pair(pair: &Pair) -> anyhow::Result<ExitCode> {
 fn say(now: &Pairing) {
     let passkey = now.passkey.as_deref().unwrap_or_default();
     match now.stage.as_str() {
-        "waiting" => println!("Bring the device into its pairing mode. It is waited for for two minutes."),
+        "waiting" => {
+            println!("Bring the device into its pairing mode. It is waited for for two minutes.");
+            now.steps.iter().enumerate().for_each(|(n, step)| println!("  {}. {step}", n + 1));
+        }
         "talking" => println!("It is there."),
         "enter" => println!("Type the six digits that the device shows:"),
         "show" => println!("Type {passkey} into the device."),

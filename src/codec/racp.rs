@@ -36,6 +36,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Record, Reject> {
 
 /// Request all stored records.
 pub const REPORT_ALL: [u8; 2] = [1, 1];
+/// Request the number of all stored records.
+pub const COUNT_ALL: [u8; 2] = [4, 1];
 /// Stop sending.
 pub const ABORT: [u8; 2] = [3, 0];
 
@@ -43,6 +45,12 @@ pub const ABORT: [u8; 2] = [3, 0];
 pub fn report_from(sequence: u16) -> [u8; 5] {
     let [low, high] = sequence.to_le_bytes();
     [1, 3, 1, low, high]
+}
+
+/// Request the number of records from this sequence number on.
+pub fn count_from(sequence: u16) -> [u8; 5] {
+    let [low, high] = sequence.to_le_bytes();
+    [4, 3, 1, low, high]
 }
 
 #[cfg(test)]
@@ -56,6 +64,8 @@ mod tests {
         assert_eq!(text(&REPORT_ALL), r#"{"opcode":1,"operator":1,"operand":""}"#);
         assert_eq!(text(&ABORT), r#"{"opcode":3,"operator":0,"operand":""}"#);
         assert_eq!(text(&report_from(0x1234)), r#"{"opcode":1,"operator":3,"operand":"013412"}"#);
+        assert_eq!(text(&COUNT_ALL), r#"{"opcode":4,"operator":1,"operand":""}"#);
+        assert_eq!(text(&count_from(0x1234)), r#"{"opcode":4,"operator":3,"operand":"013412"}"#);
     }
 
     #[test]

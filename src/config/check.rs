@@ -6,7 +6,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::{BluetoothSettings, Config, DestinationSettings, DeviceSettings, Finding, MqttSettings, SourceSettings};
+use super::{
+    AuthSettings, BluetoothSettings, BundleKind, Config, DestinationSettings, DeviceForm, DeviceSettings, FhirSettings,
+    Finding, Hl7Settings, MqttSettings, NatsSettings, SmartSettings, SourceSettings, preset,
+};
 use crate::{limits, tls};
 
 /// A Unix socket's path must fit into the kernel's `sun_path` with its closing zero.
@@ -14,18 +17,32 @@ const SOCKET_PATH_MAX: usize = 107;
 
 /// Findings, gathered.
 #[derive(Default)]
-struct Findings(Vec<Finding>);
+pub(super) struct Findings(pub(super) Vec<Finding>);
 
 impl Findings {
-    fn add(&mut self, code: &'static str, key: impl Into<String>, reason: impl Into<String>, remedy: &'static str) {
+    pub(super) fn add(
+        &mut self,
+        code: &'static str,
+        key: impl Into<String>,
+        reason: impl Into<String>,
+        remedy: &'static str,
+    ) {
         self.0.push(Finding { code, key: key.into(), reason: reason.into(), remedy });
     }
 
-    fn name(&mut self, key: &str, name: &str) {
+    pub(super) fn name(&mut self, key: &str, name: &str) {
         let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
         if name.is_empty() || name.len() > 64 || !name.chars().all(fits) {
             let reason = "a name has 1 to 64 of A-Z a-z 0-9 - . _";
             self.add("WL-C003", key, reason, "Give it another name.");
+        }
+    }
+
+    /// A word of a subject.
+    pub(super) fn word(&mut self, key: &str, word: &str) {
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        if word.is_empty() || word.len() > 32 || !word.chars().all(fits) {
+            self.add("WL-C003", key, "this has 1 to 32 of A-Z a-z 0-9 - _", "Give it another name.");
         }
     }
 
@@ -39,7 +56,7 @@ impl Findings {
         }
     }
 
-    fn range<T: PartialOrd + std::fmt::Display>(&mut self, key: &str, n: T, from: T, to: T) {
+    pub(super) fn range<T: PartialOrd + std::fmt::Display>(&mut self, key: &str, n: T, from: T, to: T) {
         if n < from || n > to {
             self.add("WL-C010", key, format!("{n} is not within {from} to {to}"), "Choose a number in this range.");
         }
@@ -53,23 +70,9 @@ impl Findings {
     }
 
     /// `secure` and `plain` are the schemes with and without TLS.
-    fn url(&mut self, key: &str, url: &str, [secure, plain]: [&str; 2]) {
-        let Ok(url) = reqwest::Url::parse(url) else {
-            return self.add("WL-C005", key, "this is not a URL", "Write scheme, host and port in full.");
-        };
-        if !url.username().is_empty() || url.password().is_some() {
-            let reason = "user and password stand in the URL";
-            self.add("WL-C005", key, reason, "Move them to `user` and a file of their own.");
-        }
-        let host = url.host_str().unwrap_or_default();
-        let here = host == "localhost"
-            || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
-        if host.is_empty() || (url.scheme() != secure && url.scheme() != plain) {
-            let reason = format!("the scheme is `{secure}` (or `{plain}` on this machine), and a host follows");
-            self.add("WL-C005", key, reason, "Write scheme, host and port in full.");
-        } else if url.scheme() == plain && !here {
-            let reason = format!("`{plain}` would send patient data in clear over the network");
-            self.add("WL-C005", key, reason, "Use TLS; `ca_file` names a root of your own.");
+    fn url(&mut self, key: &str, url: &str, schemes: [&str; 2]) {
+        if let Some((reason, remedy)) = url_trouble(url, schemes) {
+            self.add("WL-C005", key, reason, remedy);
         }
     }
 
@@ -80,7 +83,7 @@ impl Findings {
         }
     }
 
-    fn socket(&mut self, key: &str, path: &Path) {
+    pub(super) fn socket(&mut self, key: &str, path: &Path) {
         let length = path.as_os_str().as_bytes().len();
         if length > SOCKET_PATH_MAX {
             let reason = format!("the path has {length} bytes; {SOCKET_PATH_MAX} fit");
@@ -238,25 +241,54 @@ impl Config {
             f.tls(key, &m.tls());
             m.password_file.iter().for_each(|file| f.secret(key("password_file"), file));
         }
-        for destination in &self.destinations {
-            let key = |field: &str| format!("destination {}, {field}", destination.name());
-            match destination {
-                DestinationSettings::Fhir(d) => {
-                    f.tls(key, &d.tls());
-                    d.token_file.iter().for_each(|file| f.secret(key("token_file"), file));
-                }
-                DestinationSettings::Webhook(w) => {
-                    f.tls(key, &w.tls());
-                    f.secret(key("secret_file"), &w.secret_file);
-                }
-                DestinationSettings::Ndjson(_) => {}
-            }
-        }
+        self.destinations.iter().for_each(|d| check_destination_files(&mut f, d));
         if let Some(file) = self.heartbeat.as_ref().and_then(|h| h.ca_file.as_ref()) {
             f.file("heartbeat.ca_file".into(), file);
         }
         f.0
     }
+}
+
+/// What is wrong with an address, and what to do. `secure` and `plain` are the schemes with and without TLS; without it
+/// nobody but this machine is spoken to.
+pub fn url_trouble(url: &str, [secure, plain]: [&str; 2]) -> Option<(String, &'static str)> {
+    let Ok(url) = reqwest::Url::parse(url) else {
+        return Some(("this is not a URL".into(), "Write scheme, host and port in full."));
+    };
+    if !url.username().is_empty() || url.password().is_some() {
+        return Some(("user and password stand in the URL".into(), "Move them to `user` and a file of their own."));
+    }
+    let host = url.host_str().unwrap_or_default();
+    let here = host == "localhost"
+        || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    if host.is_empty() || (url.scheme() != secure && url.scheme() != plain) {
+        let reason = format!("the scheme is `{secure}` (or `{plain}` on this machine), and a host follows");
+        return Some((reason, "Write scheme, host and port in full."));
+    }
+    (url.scheme() == plain && !here).then(|| {
+        let reason = format!("`{plain}` would send patient data in clear over the network");
+        (reason, "Use TLS; `ca_file` names a root of your own.")
+    })
+}
+
+/// What SMART's settings must hold.
+fn check_smart(f: &mut Findings, key: impl Fn(&str) -> String, fhir: &FhirSettings, smart: &SmartSettings) {
+    if fhir.token_file.is_some() {
+        f.add("WL-C013", key("token_file"), "`auth` gets a token, and a file holds another", "Keep one of the two.");
+    }
+    let text = |text: &str| !text.is_empty() && text.len() <= 256 && text.bytes().all(|b| b.is_ascii_graphic());
+    if !text(&smart.client_id) {
+        let reason = "a client id is 1 to 256 visible characters";
+        f.add("WL-C013", key("auth.client_id"), reason, "Copy it from the centre's registration.");
+    }
+    if smart.scopes.is_empty() || smart.scopes.len() > 64 || !smart.scopes.iter().all(|s| text(s)) {
+        let reason = "scopes are a list of 1 to 64, each without spaces";
+        f.add("WL-C013", key("auth.scopes"), reason, "Write [\"system/Observation.cu\"], or what the centre allows.");
+    }
+    for (name, url) in [("auth.token_url", &smart.token_url), ("auth.jku", &smart.jku)] {
+        url.iter().for_each(|url| f.url(&key(name), url, ["https", "http"]));
+    }
+    f.range(&key("auth.new_key_after_min"), smart.new_key_after_min, 0, 60 * 24 * 30);
 }
 
 /// `info`, or `info,journal=debug` by module.
@@ -319,7 +351,45 @@ fn is_address(text: &str) -> bool {
     text.split(':').count() == 6 && text.split(':').all(pair)
 }
 
-fn check_destination(f: &mut Findings, destination: &DestinationSettings) {
+/// The files that a destination names.
+pub(super) fn check_destination_files(f: &mut Findings, destination: &DestinationSettings) {
+    let key = |field: &str| format!("destination {}, {field}", destination.name());
+    match destination {
+        DestinationSettings::Fhir(d) => {
+            f.tls(key, &d.tls());
+            d.token_file.iter().for_each(|file| f.secret(key("token_file"), file));
+            if let Some(AuthSettings::Smart(smart)) = &d.auth {
+                f.secret(key("auth.key_file"), &smart.key_file);
+            }
+            d.mapping_file.iter().for_each(|file| f.file(key("mapping_file"), file));
+        }
+        DestinationSettings::Webhook(w) => {
+            f.tls(key, &w.tls());
+            f.secret(key("secret_file"), &w.secret_file);
+        }
+        DestinationSettings::Hl7(h) => f.tls(key, &h.tls()),
+        DestinationSettings::Nats(n) => {
+            f.tls(key, &n.tls());
+            n.credentials_file.iter().for_each(|file| f.secret(key("credentials_file"), file));
+        }
+        DestinationSettings::Ndjson(_) => {}
+    }
+}
+
+fn check_nats(f: &mut Findings, nats: &NatsSettings) {
+    let key = |field: &str| format!("destination {}, {field}", nats.name);
+    f.range(&key("servers"), nats.servers.len(), 1, limits::NATS_SERVERS_MAX);
+    nats.servers.iter().for_each(|server| f.url(&key("servers"), server, ["tls", "nats"]));
+    f.word(&key("stream"), &nats.stream);
+    f.word(&key("subject_prefix"), &nats.subject_prefix);
+    f.range(&key("timeout_s"), nats.timeout_s, 1, 300);
+    f.both(key, &nats.client_certificate_file, &nats.client_key_file);
+    if nats.user.is_some() && nats.credentials_file.is_none() {
+        f.add("WL-C013", key("credentials_file"), "a user needs a password", "Give the file that holds it.");
+    }
+}
+
+pub(super) fn check_destination(f: &mut Findings, destination: &DestinationSettings) {
     let key = |field: &str| format!("destination {}, {field}", destination.name());
     f.name("destination.name", destination.name());
     match destination {
@@ -333,11 +403,75 @@ fn check_destination(f: &mut Findings, destination: &DestinationSettings) {
                 f.range(&key("care_plan.every_min"), care.every_min, 1, 1_440);
             }
             f.both(key, &fhir.client_certificate_file, &fhir.client_key_file);
+            if let Some(AuthSettings::Smart(smart)) = &fhir.auth {
+                check_smart(f, key, fhir, smart);
+            }
+            check_claims(f, key, fhir);
         }
-        DestinationSettings::Ndjson(ndjson) => f.range(&key("rotate_mib"), ndjson.rotate_mib, 1, 1_024),
+        DestinationSettings::Hl7(hl7) => check_hl7(f, hl7),
+        DestinationSettings::Nats(nats) => check_nats(f, nats),
+        DestinationSettings::Ndjson(ndjson) => {
+            f.range(&key("rotate_mib"), ndjson.rotate_mib, 1, 1_024);
+            f.range(&key("rotate_min"), ndjson.rotate_min, 1, 10_080);
+        }
         DestinationSettings::Webhook(webhook) => {
             f.url(&key("url"), &webhook.url, ["https", "http"]);
             f.range(&key("timeout_s"), webhook.timeout_s, 1, 300);
+        }
+    }
+}
+
+fn check_claims(f: &mut Findings, key: impl Fn(&str) -> String, fhir: &FhirSettings) {
+    if let Some(name) = fhir.profile.as_deref().filter(|name| !preset::NAMES.contains(name)) {
+        let reason = format!("there is no destination profile `{name}`");
+        f.add("WL-C013", key("profile"), reason, "docs/destinations.md lists them.");
+    }
+    if fhir.phd && fhir.devices == DeviceForm::Reference {
+        let reason = "the device guide asks for Devices that can be found";
+        f.add("WL-C013", key("phd"), reason, "Add `devices = \"contained\"` or `devices = \"resource\"`.");
+    }
+    if fhir.bundle == BundleKind::Collection && fhir.devices == DeviceForm::Resource {
+        let reason = "a receiver of collections takes no resource of its own";
+        f.add("WL-C013", key("devices"), reason, "Use `devices = \"contained\"`.");
+    }
+}
+
+fn check_hl7(f: &mut Findings, hl7: &Hl7Settings) {
+    let key = |field: &str| format!("destination {}, {field}", hl7.name);
+    f.url(&key("url"), &hl7.url, ["mllps", "mllp"]);
+    f.range(&key("timeout_s"), hl7.timeout_s, 1, 300);
+    f.range(&key("readings_per_message"), hl7.readings_per_message, 1, limits::HL7_READINGS_PER_MESSAGE_MAX);
+    f.both(key, &hl7.client_certificate_file, &hl7.client_key_file);
+    if hl7.url.starts_with("mllp:") && hl7.tls().any() {
+        f.add("WL-C013", key("url"), "certificates are given, but `mllp` does not use them", "Write `mllps`.");
+    }
+    let printable = |text: &str| text.chars().count() <= limits::TEXT_CHARS_MAX && !text.chars().any(char::is_control);
+    if hl7.assigning_authority.trim_matches(['^', ' ']).is_empty() || !printable(&hl7.assigning_authority) {
+        let reason = "nobody is named who gave the patients' references";
+        f.add("WL-C013", key("assigning_authority"), reason, "Ask the receiver's owner what PID-3.4 must be.");
+    }
+    if hl7.eui64.as_ref().is_some_and(|e| e.len() != 16 || !e.bytes().all(|b| b.is_ascii_hexdigit())) {
+        f.add("WL-C013", key("eui64"), "an EUI-64 has 16 hexadecimal digits", "Correct it, or leave it out.");
+    }
+    if !matches!(&*hl7.processing_id, "P" | "T" | "D") {
+        f.add("WL-C013", key("processing_id"), "it is P, T or D", "P is production.");
+    }
+    let texts = [
+        ("identifier_type", &hl7.identifier_type),
+        ("receiving_application", &hl7.receiving_application),
+        ("receiving_facility", &hl7.receiving_facility),
+        ("sending_facility", &hl7.sending_facility),
+        ("message_profile", &hl7.message_profile),
+        ("alert_profile", &hl7.alert_profile),
+    ];
+    for (field, text) in texts.into_iter().chain(hl7.alert_facets.iter().map(|f| ("alert_facets", f))) {
+        if !printable(text) {
+            f.add(
+                "WL-C010",
+                key(field),
+                "it is too long, or holds control characters",
+                "Write at most 128 characters.",
+            );
         }
     }
 }

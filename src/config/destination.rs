@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::Hl7Settings;
 use crate::tls::Files;
 
 /// A destination.
@@ -12,10 +13,14 @@ use crate::tls::Files;
 pub enum DestinationSettings {
     /// A FHIR R4 server.
     Fhir(FhirSettings),
+    /// HL7 v2 messages over MLLP.
+    Hl7(Box<Hl7Settings>),
     /// NDJSON files.
     Ndjson(NdjsonSettings),
     /// Alerts to a signed webhook.
     Webhook(WebhookSettings),
+    /// A stream of a NATS server, for a fleet.
+    Nats(NatsSettings),
 }
 
 impl DestinationSettings {
@@ -23,8 +28,10 @@ impl DestinationSettings {
     pub fn name(&self) -> &str {
         match self {
             Self::Fhir(f) => &f.name,
+            Self::Hl7(h) => &h.name,
             Self::Ndjson(n) => &n.name,
             Self::Webhook(w) => &w.name,
+            Self::Nats(n) => &n.name,
         }
     }
 }
@@ -50,6 +57,103 @@ pub enum BundleKind {
     Batch,
     /// All or none; a refused one is divided until the entry that is refused is alone.
     Transaction,
+    /// A document: the receiver takes it whole or refuses it; a refused one is divided likewise. Alerts do not go there.
+    Collection,
+}
+
+/// Which US Core profiles are claimed: `true`, `false`, or a version.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Said")]
+pub enum UsCore {
+    /// None.
+    None,
+    /// In the form of the newest version, without saying which.
+    #[default]
+    Any,
+    /// 6.1.0.
+    V6,
+    /// 8.0.0.
+    V8,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Said {
+    Flag(bool),
+    Version(String),
+}
+
+impl TryFrom<Said> for UsCore {
+    type Error = &'static str;
+    fn try_from(said: Said) -> Result<Self, Self::Error> {
+        match said {
+            Said::Flag(false) => Ok(Self::None),
+            Said::Flag(true) => Ok(Self::Any),
+            Said::Version(v) if v == "6.1.0" => Ok(Self::V6),
+            Said::Version(v) if v == "8.0.0" => Ok(Self::V8),
+            Said::Version(_) => Err("`us_core` is \"6.1.0\", \"8.0.0\", true or false"),
+        }
+    }
+}
+
+/// How the devices of an Observation are named.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeviceForm {
+    /// By identifier.
+    #[default]
+    Reference,
+    /// Within each Observation.
+    Contained,
+    /// As resources, written once before the first reading.
+    Resource,
+}
+
+/// What becomes of a vital sign that no code system has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Uncoded {
+    /// It goes out with its name.
+    #[default]
+    Text,
+    /// It waits in the inbox.
+    Inbox,
+}
+
+/// How the gateway gets a token for a FHIR server.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+pub enum AuthSettings {
+    /// SMART Backend Services.
+    Smart(SmartSettings),
+}
+
+/// SMART Backend Services: a token for an assertion that is signed with a key of the gateway's own.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SmartSettings {
+    /// As the centre registered the gateway.
+    pub client_id: String,
+    /// Private key (PKCS#8 PEM), made by `wardline key smart new`. It says how it signs: ES384 or RS384.
+    pub key_file: PathBuf,
+    /// What to ask for, e.g. `system/Observation.cu`.
+    pub scopes: Vec<String>,
+    /// Where tokens are given; without it, what the FHIR server's SMART configuration says.
+    #[serde(default)]
+    pub token_url: Option<String>,
+    /// Where the public keys are written, for whoever serves them.
+    #[serde(default)]
+    pub jwks_file: Option<PathBuf>,
+    /// Where they are served, for a token server that wants it in each assertion.
+    #[serde(default)]
+    pub jku: Option<String>,
+    /// A new key is tried after the centre had so long to fetch it, minutes.
+    #[serde(default = "new_key_after")]
+    pub new_key_after_min: u64,
+}
+
+fn new_key_after() -> u64 {
+    60
 }
 
 /// Who brings what a centre orders into force.
@@ -122,9 +226,27 @@ pub struct FhirSettings {
     /// File with a static bearer token (for a lab).
     #[serde(default)]
     pub token_file: Option<PathBuf>,
+    /// How the gateway gets a token of its own.
+    #[serde(default)]
+    pub auth: Option<AuthSettings>,
+    /// A named set of defaults for the other keys.
+    #[serde(default)]
+    pub profile: Option<String>,
     /// Claim US Core profiles in `meta.profile`.
-    #[serde(default = "yes")]
-    pub us_core: bool,
+    #[serde(default)]
+    pub us_core: UsCore,
+    /// Claim the profiles of the Personal Health Device guide.
+    #[serde(default)]
+    pub phd: bool,
+    /// How devices are named.
+    #[serde(default)]
+    pub devices: DeviceForm,
+    /// Vital signs without a code.
+    #[serde(default)]
+    pub uncoded: Uncoded,
+    /// The destination's own codes and units (TOML).
+    #[serde(default)]
+    pub mapping_file: Option<PathBuf>,
     /// Who owns the Task of an alert, e.g. `Group/care-managers`.
     #[serde(default)]
     pub alert_owner: Option<String>,
@@ -169,6 +291,16 @@ pub struct NdjsonSettings {
     /// A new file after this many MiB.
     #[serde(default = "rotate")]
     pub rotate_mib: u64,
+    /// In the form of a Bulk Data export: a file shows when it is whole, and `manifest.json` lists the whole ones.
+    #[serde(default)]
+    pub bulk: bool,
+    /// With `bulk`: a file is closed after this many minutes.
+    #[serde(default = "rotate_min")]
+    pub rotate_min: u64,
+}
+
+fn rotate_min() -> u64 {
+    60
 }
 
 fn rotate() -> u64 {
@@ -201,4 +333,62 @@ impl WebhookSettings {
     pub fn tls(&self) -> Files {
         Files { machine_too: true, authorities: self.ca_file.clone(), revoked: self.crl_file.clone(), identity: None }
     }
+}
+
+/// A stream of a NATS server (JetStream), from which relays bring what it holds to the centre.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NatsSettings {
+    /// Name of the destination.
+    pub name: String,
+    /// `tls://host:4222`, or `nats://` on this machine; the next is asked when one is away.
+    pub servers: Vec<String>,
+    /// The stream.
+    pub stream: String,
+    /// First word of the subjects: `wardline` of `wardline.box-1.readings`.
+    #[serde(default = "subject_prefix")]
+    pub subject_prefix: String,
+    /// Create the stream if it is not there.
+    #[serde(default)]
+    pub create: bool,
+    /// With it, `credentials_file` holds the password.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// Credentials of `nsc`, an nkey seed, or a token.
+    #[serde(default)]
+    pub credentials_file: Option<PathBuf>,
+    /// CA certificates (PEM) beside the machine's.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+    /// Revocation lists (PEM) of the CAs.
+    #[serde(default)]
+    pub crl_file: Option<PathBuf>,
+    /// Client certificate chain (PEM).
+    #[serde(default)]
+    pub client_certificate_file: Option<PathBuf>,
+    /// Its key (PEM).
+    #[serde(default)]
+    pub client_key_file: Option<PathBuf>,
+    /// How long the stream's word is waited for, seconds.
+    #[serde(default = "stream_timeout")]
+    pub timeout_s: u64,
+}
+
+impl NatsSettings {
+    /// What TLS is made with.
+    pub fn tls(&self) -> Files {
+        Files {
+            machine_too: true,
+            authorities: self.ca_file.clone(),
+            revoked: self.crl_file.clone(),
+            identity: self.client_certificate_file.clone().zip(self.client_key_file.clone()),
+        }
+    }
+}
+
+fn subject_prefix() -> String {
+    "wardline".into()
+}
+fn stream_timeout() -> u64 {
+    10
 }

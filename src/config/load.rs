@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 
 use super::{
-    BluetoothSettings, Config, DestinationSettings, FhirSettings, MqttSettings, NdjsonSettings, SourceSettings,
-    WebhookSettings,
+    AuthSettings, BluetoothSettings, Config, DestinationSettings, FhirSettings, Hl7Settings, MqttSettings,
+    NatsSettings, NdjsonSettings, SourceSettings, WebhookSettings,
 };
 use crate::fault::Explain;
 
@@ -96,7 +96,8 @@ impl Config {
     /// Parses a text; `file` is named in errors, and relative paths are taken from its folder. Looks at no other file.
     pub fn parse(text: &str, file: &Path) -> Result<Self, ConfigError> {
         let invalid = |findings| ConfigError::Invalid { file: file.into(), findings };
-        let mut config: Self = toml::from_str(text).map_err(|e| invalid(vec![locate(text, &e)]))?;
+        let mut config: Self =
+            named(text).unwrap_or_else(|| toml::from_str(text)).map_err(|e| invalid(vec![locate(text, &e)]))?;
         config.resolve(file.parent().unwrap_or(Path::new("")));
         let findings = config.check();
         if findings.is_empty() { Ok(config) } else { Err(invalid(findings)) }
@@ -120,24 +121,55 @@ impl Config {
             tls.into_iter().chain([&mut m.password_file]).flatten().for_each(join);
         }
         for destination in &mut self.destinations {
-            match destination {
-                DestinationSettings::Fhir(f) => {
-                    let tls = [&mut f.ca_file, &mut f.crl_file, &mut f.client_certificate_file, &mut f.client_key_file];
-                    tls.into_iter().chain([&mut f.token_file]).flatten().for_each(join);
+            destination.resolve(&join);
+        }
+    }
+}
+
+impl DestinationSettings {
+    /// Makes relative paths absolute.
+    pub(super) fn resolve(&mut self, join: &impl Fn(&mut PathBuf)) {
+        match self {
+            Self::Fhir(f) => {
+                let tls = [&mut f.ca_file, &mut f.crl_file, &mut f.client_certificate_file, &mut f.client_key_file];
+                tls.into_iter().chain([&mut f.token_file, &mut f.mapping_file]).flatten().for_each(join);
+                if let Some(AuthSettings::Smart(smart)) = &mut f.auth {
+                    join(&mut smart.key_file);
+                    smart.jwks_file.as_mut().map(join);
                 }
-                DestinationSettings::Ndjson(n) => join(&mut n.folder),
-                DestinationSettings::Webhook(w) => {
-                    join(&mut w.secret_file);
-                    [&mut w.ca_file, &mut w.crl_file].into_iter().flatten().for_each(join);
-                }
+            }
+            Self::Hl7(h) => {
+                let tls = [&mut h.ca_file, &mut h.crl_file, &mut h.client_certificate_file, &mut h.client_key_file];
+                tls.into_iter().flatten().for_each(join);
+            }
+            Self::Ndjson(n) => join(&mut n.folder),
+            Self::Webhook(w) => {
+                join(&mut w.secret_file);
+                [&mut w.ca_file, &mut w.crl_file].into_iter().flatten().for_each(join);
+            }
+            Self::Nats(n) => {
+                let tls = [&mut n.ca_file, &mut n.crl_file, &mut n.client_certificate_file, &mut n.client_key_file];
+                tls.into_iter().chain([&mut n.credentials_file]).flatten().for_each(join);
             }
         }
     }
 }
 
+/// The file with the defaults of its named destinations. `None`: it has none, or is not even TOML.
+pub(super) fn named<T: DeserializeOwned>(text: &str) -> Option<Result<T, toml::de::Error>> {
+    let mut table: toml::Table = toml::from_str(text).ok()?;
+    super::preset::apply(&mut table)?;
+    // A table knows no lines; the text says where the same is wrong.
+    let placed = |e: toml::de::Error| {
+        let in_text = toml::from_str::<T>(text).err();
+        in_text.filter(|t| t.message() == e.message()).unwrap_or(e)
+    };
+    Some(table.try_into().map_err(placed))
+}
+
 /// Line and key of a parse error. Of a source or destination the parser knows only where its table begins; parsing
 /// that table alone as what its `kind` says finds the key.
-fn locate(text: &str, error: &toml::de::Error) -> Finding {
+pub(super) fn locate(text: &str, error: &toml::de::Error) -> Finding {
     let (mut at, mut message) = (error.span().map_or(0, |s| s.start), error.message().to_owned());
     if let Some((start, exact)) = within_table(text, at) {
         at = start + exact.span().map_or(0, |s| s.start);
@@ -177,8 +209,10 @@ fn within_table(text: &str, at: usize) -> Option<(usize, toml::de::Error)> {
         ("source", "mqtt") => error_of::<MqttSettings>(&blanked),
         ("source", "bluetooth") => error_of::<BluetoothSettings>(&blanked),
         ("destination", "fhir") => error_of::<FhirSettings>(&blanked),
+        ("destination", "hl7") => error_of::<Hl7Settings>(&blanked),
         ("destination", "ndjson") => error_of::<NdjsonSettings>(&blanked),
         ("destination", "webhook") => error_of::<WebhookSettings>(&blanked),
+        ("destination", "nats") => error_of::<NatsSettings>(&blanked),
         _ => None,
     }?;
     Some((at + start, error))

@@ -13,14 +13,22 @@ use crate::reading::{DeviceId, PatientId};
 
 mod check;
 mod destination;
+mod hl7;
 mod load;
+mod preset;
+mod relay;
 mod source;
 #[cfg(test)]
 mod tests;
 
-pub use check::check_device;
-pub use destination::{Apply, BundleKind, CarePlanSettings, DestinationSettings, FhirSettings, Idempotency, NdjsonSettings, WebhookSettings};
+pub use check::{check_device, url_trouble};
+pub use destination::{
+    Apply, AuthSettings, BundleKind, CarePlanSettings, DestinationSettings, DeviceForm, FhirSettings, Idempotency, NatsSettings, NdjsonSettings,
+    SmartSettings, Uncoded, UsCore, WebhookSettings,
+};
+pub use hl7::{FirstCode, FirstUnit, Hl7Settings, ResultStatus};
 pub use load::{ConfigError, Finding};
+pub use relay::{RelayConfig, RelaySettings};
 pub use source::{BluetoothSettings, MqttSettings, MqttVersion, SourceSettings};
 
 /// One configuration file.

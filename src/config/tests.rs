@@ -130,6 +130,69 @@ fn zones_numbers_levels_and_references() {
     assert_eq!(findings(&deep)[0].0, "WL-C010");
 }
 
+/// A destination that gets tokens; put below the FHIR server's.
+const SMART: &str = "idempotency = \"update\"\n[destination.auth]\nkind = \"smart\"\nclient_id = \"box-1\"\n\
+                     key_file = \"secrets/smart\"\nscopes = [\"system/Observation.cu\"]\n";
+
+#[test]
+fn tokens() {
+    let with = |from: &str, to: &str| {
+        assert!(SMART.contains(from), "{from}");
+        let text = GOOD.replacen("idempotency = \"update\"\n", &SMART.replacen(from, to, 1), 1);
+        findings(&text).into_iter().map(|(code, key, _)| format!("{code} {key}")).collect::<Vec<_>>()
+    };
+    assert!(with("kind", "kind").is_empty());
+    for (from, to, finding) in [
+        ("\n[dest", "\ntoken_file = \"t\"\n[dest", "WL-C013 destination centre, token_file"),
+        ("box-1", "", "WL-C013 destination centre, auth.client_id"),
+        ("\"system/Observation.cu\"", "", "WL-C013 destination centre, auth.scopes"),
+        ("system/Observation.cu", "a b", "WL-C013 destination centre, auth.scopes"),
+        ("scopes", "token_url = \"http://auth.example/t\"\nscopes", "WL-C005 destination centre, auth.token_url"),
+        ("scopes", "jku = \"keys.json\"\nscopes", "WL-C005 destination centre, auth.jku"),
+        ("scopes", "new_key_after_min = 99999\nscopes", "WL-C010 destination centre, auth.new_key_after_min"),
+    ] {
+        assert_eq!(with(from, to), [finding]);
+    }
+    for from in ["smart\"\n", "client_id", "scopes"] {
+        let found = with(from, "other");
+        assert!(found.len() == 1 && found[0].starts_with("WL-C002"), "{found:?}");
+    }
+    let text = GOOD.replacen("idempotency = \"update\"\n", SMART, 1);
+    let config = Config::parse(&text, Path::new("/etc/wardline/wardline.toml")).unwrap();
+    let DestinationSettings::Fhir(fhir) = &config.destinations[0] else { panic!() };
+    let Some(super::AuthSettings::Smart(smart)) = &fhir.auth else { panic!() };
+    assert_eq!(smart.key_file, Path::new("/etc/wardline/secrets/smart"), "from the file's folder");
+}
+
+#[test]
+fn an_hl7_receiver_is_named_whole_and_spoken_to_over_tls() {
+    let with = |text: &str| {
+        let authority = if text.contains("assigning_authority") { "" } else { "assigning_authority = \"CLINIC\"\n" };
+        findings(&format!("{GOOD}[[destination]]\nkind = \"hl7\"\nname = \"lab\"\n{authority}{text}"))
+    };
+    let url = "url = \"mllps://lab.example\"\n";
+    assert_eq!(with(url), []);
+    assert_eq!(with("url = \"mllp://127.0.0.1:2575\""), []);
+    for (text, code, key) in [
+        ("url = \"mllp://lab.example\"".to_owned(), "WL-C005", "url"),
+        ("url = \"https://lab.example\"".to_owned(), "WL-C005", "url"),
+        (format!("{url}assigning_authority = \" \""), "WL-C013", "assigning_authority"),
+        (format!("{url}eui64 = \"0123\""), "WL-C013", "eui64"),
+        (format!("{url}processing_id = \"X\""), "WL-C013", "processing_id"),
+        (format!("{url}readings_per_message = 0"), "WL-C010", "readings_per_message"),
+        (format!("{url}sending_facility = \"a\\rb\""), "WL-C010", "sending_facility"),
+        (format!("{url}client_certificate_file = \"x.pem\""), "WL-C013", "client_key_file"),
+        ("url = \"mllp://[::1]:2575\"\nca_file = \"x.pem\"".to_owned(), "WL-C013", "url"),
+    ] {
+        let found = with(&text);
+        assert_eq!(found.len(), 1, "{text}: {found:?}");
+        assert_eq!((found[0].0, &*found[0].1), (code, &*format!("destination lab, {key}")), "{text}");
+    }
+    // Nobody guesses whose number it is.
+    let unnamed = findings(&format!("{GOOD}[[destination]]\nkind = \"hl7\"\nname = \"lab\"\n{url}"));
+    assert!(unnamed[0].2.contains("assigning_authority"), "{unnamed:?}");
+}
+
 #[test]
 fn files_are_there_and_secrets_are_for_us_alone() {
     let folder = tempfile::tempdir().unwrap();

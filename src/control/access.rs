@@ -14,12 +14,19 @@ use tokio::net::UnixListener;
 pub enum Role {
     /// Everything.
     Administrator,
+    /// Read, acknowledge, and serve devices: for an hour, at the local page ([`technician`](super::technician)).
+    Technician,
     /// Read and acknowledge.
     Operator,
 }
 
 impl Role {
-    /// May change devices and their holders.
+    /// May add devices, give them to people, and pair them.
+    pub fn serves_devices(self) -> bool {
+        matches!(self, Self::Administrator | Self::Technician)
+    }
+
+    /// May do everything.
     pub fn administers(self) -> bool {
         self == Self::Administrator
     }

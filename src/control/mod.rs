@@ -28,6 +28,7 @@ mod problem;
 pub mod radio;
 mod routes;
 pub mod serve;
+pub mod technician;
 pub mod thresholds;
 #[cfg(test)]
 mod tests;
@@ -70,6 +71,8 @@ pub struct Desk {
     pub destinations: Vec<Probe>,
     /// How the Bluetooth radio and its devices are; `None`: there is no such source.
     pub radio: Option<Arc<dyn radio::Radio>>,
+    /// Who may serve devices at the local page.
+    pub technicians: technician::Technicians,
     /// Who is alive.
     pub watchdog: Arc<Watchdog>,
     /// Counters.

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::inbox::name;
 use super::{Desk, Fault, Role};
 use crate::limits;
-use crate::probed::Known;
+use crate::probed::{Credential, Known};
 
 /// `GET /v1/destinations/{name}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +36,9 @@ pub struct Shown {
     pub travels: String,
     /// Where the configuration and what was found contradict each other.
     pub conflicts: Vec<Conflict>,
+    /// How the gateway is let in, where it gets a token.
+    #[serde(default)]
+    pub credential: Option<Credential>,
 }
 
 /// The configuration asks for what the destination cannot.

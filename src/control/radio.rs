@@ -53,6 +53,9 @@ pub struct Pairing {
     pub passkey: Option<String>,
     /// Why it failed: BlueZ's name for it, or `timeout`.
     pub why: Option<String>,
+    /// What its profile says a person has to do, step by step.
+    #[serde(default)]
+    pub steps: Vec<String>,
 }
 
 /// `POST /v1/bluetooth/pairing/reply`: one of the two.
@@ -103,9 +106,9 @@ fn radio(desk: &Arc<Desk>) -> Result<Arc<dyn Radio>, Fault> {
     desk.radio.clone().ok_or(Fault::Missing("Bluetooth source: add [[source]] with kind = \"bluetooth\""))
 }
 
-/// Pairing decides who may send readings: for those who administer.
+/// Pairing decides who may send readings.
 fn allowed(role: Role) -> Result<(), Fault> {
-    if role.administers() { Ok(()) } else { Err(Fault::Forbidden) }
+    if role.serves_devices() { Ok(()) } else { Err(Fault::Forbidden) }
 }
 
 fn body<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, Fault> {
@@ -174,7 +177,9 @@ async fn record(
     Extension(role): Extension<Role>,
     order: Result<Json<Record>, JsonRejection>,
 ) -> Result<Response, Fault> {
-    allowed(role)?;
+    if !role.administers() {
+        return Err(Fault::Forbidden);
+    }
     let Record { device, seconds } = body(order)?;
     let length = Duration::from_secs(seconds.clamp(1, CAPTURE_LONGEST.as_secs()));
     let lines = radio(&desk)?.record(named(Which { device })?, length)?;

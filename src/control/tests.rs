@@ -100,6 +100,7 @@ fn desk(clock: Clock) -> Arc<Desk> {
         gateway: "box-1".into(),
         started: clock.now(),
         radio: None,
+        technicians: super::technician::Technicians::default(),
         watchdog: Watchdog::new(clock.clone()),
         clock,
         patients: [PatientId::new("Patient/p1")].into(),

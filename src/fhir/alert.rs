@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use super::bundle::{Bundle, Kind, Single, Target, Write, put_observation, single};
-use super::observation::Scope;
+use super::bundle::{Bundle, Kind, Single, Target, Write, put_observation, single, urn};
+use super::scope::Scope;
 use super::types::{Reference, system};
 use super::{Identity, Unmappable, alert_id, detected_issue, task};
 use crate::alarm::{AlertEvent, Happened};
@@ -113,18 +113,4 @@ impl<'a> AlertResources<'a> {
             (None, _) => Target::put(format!("{kind}?identifier={}|{value}", system::ALERT)),
         }
     }
-}
-
-/// The last 32 hex digits of a text as `urn:uuid:…`: a name within one Bundle.
-fn urn(text: &str) -> String {
-    let mut out = String::with_capacity(45);
-    out.push_str("urn:uuid:");
-    let hex = text.get(text.len().saturating_sub(32)..).unwrap_or(text);
-    for (i, c) in hex.chars().enumerate() {
-        if matches!(i, 8 | 12 | 16 | 20) {
-            out.push('-');
-        }
-        out.push(c);
-    }
-    out
 }

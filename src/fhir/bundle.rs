@@ -1,14 +1,15 @@
 //! Where a resource is written so that it is there once, and the Bundles that carry many.
 //!
 //! `batch` for readings: one outcome each. `transaction` for an alert with its evidence: references hold together.
+//! `collection` for a receiver that takes a Bundle as one document, and knows doubles by the identifier.
 //! Must never: write a resource without what shuts out its double.
 
 use std::io::Write as _;
 
 use serde::Serialize;
 
-use super::observation::{self, Scope};
-use super::{Identity, Unmappable};
+use super::observation;
+use super::{Identity, Scope, Unmappable};
 use crate::reading::Reading;
 
 /// How a server is kept from storing a resource twice.
@@ -27,6 +28,8 @@ pub enum Kind {
     Batch,
     /// All or none.
     Transaction,
+    /// Resources without requests: what the receiver does with them is its own affair.
+    Collection,
 }
 
 /// The request of one entry, or of a resource sent alone.
@@ -45,6 +48,10 @@ pub struct Target {
 impl Target {
     pub(super) fn create(kind: &str, system: &str, value: &str) -> Self {
         Self { method: "POST", url: kind.into(), if_none_exist: Some(format!("identifier={system}|{value}")) }
+    }
+    /// A document, to the address itself.
+    pub fn document() -> Self {
+        Self { method: "POST", url: String::new(), if_none_exist: None }
     }
     pub(super) fn put(url: String) -> Self {
         Self { method: "PUT", url, if_none_exist: None }
@@ -106,8 +113,23 @@ pub(super) fn put_observation(
     }
 }
 
+/// The last 32 hex digits of a text as `urn:uuid:…`: a name within a Bundle.
+pub(super) fn urn(text: &str) -> String {
+    let mut out = String::with_capacity(45);
+    out.push_str("urn:uuid:");
+    let hex = text.get(text.len().saturating_sub(32)..).unwrap_or(text);
+    for (i, c) in hex.chars().enumerate() {
+        if matches!(i, 8 | 12 | 16 | 20) {
+            out.push('-');
+        }
+        out.push(c);
+    }
+    out
+}
+
 /// A Bundle in the making: one buffer, written once.
 pub struct Bundle {
+    kind: Kind,
     body: Vec<u8>,
     entries: usize,
 }
@@ -119,14 +141,20 @@ impl Bundle {
         body.extend_from_slice(match kind {
             Kind::Batch => br#"{"resourceType":"Bundle","type":"batch","entry":["#,
             Kind::Transaction => br#"{"resourceType":"Bundle","type":"transaction","entry":["#,
+            Kind::Collection => br#"{"resourceType":"Bundle","type":"collection","entry":["#,
         });
-        Self { body, entries: 0 }
+        Self { kind, body, entries: 0 }
     }
 
     /// Adds a reading. On an error the Bundle is as it was.
     /// Answers where it goes: `Observation`, or `Observation/<id>`.
     pub fn reading(&mut self, reading: &Reading, scope: &Scope, write: Write) -> Result<String, Unmappable> {
-        self.entry(None, |body| put_observation(body, reading, scope, write))
+        // An entry without a request must have a name; it is the same each time that the reading is sent.
+        let name = match self.kind {
+            Kind::Collection => Some(urn(&Identity::of(reading)?.resource_id())),
+            Kind::Batch | Kind::Transaction => None,
+        };
+        self.entry(name.as_deref(), |body| put_observation(body, reading, scope, write))
     }
 
     /// Adds an entry whose resource `resource` appends. On an error the Bundle is as it was.
@@ -156,8 +184,10 @@ impl Bundle {
         }
         body.extend_from_slice(br#""resource":"#);
         let target = resource(body)?;
-        body.extend_from_slice(br#","request":"#);
-        serde_json::to_writer(&mut *body, &target).map_err(|_| Unmappable::Unit)?;
+        if self.kind != Kind::Collection {
+            body.extend_from_slice(br#","request":"#);
+            serde_json::to_writer(&mut *body, &target).map_err(|_| Unmappable::Unit)?;
+        }
         body.push(b'}');
         Ok(target.url)
     }

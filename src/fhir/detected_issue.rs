@@ -4,8 +4,8 @@
 use serde::Serialize;
 
 use super::alert::Pointer;
-use super::device::gateway;
-use super::observation::Scope;
+use super::device::author;
+use super::scope::Scope;
 use super::types::{Coding, Concept, Identifier, One, Reference, date_time, system, text};
 use crate::alarm::{Alert, Condition, Priority};
 
@@ -46,7 +46,7 @@ pub(super) fn json(alert: &Alert, scope: &Scope, id: Option<&str>, implicated: &
     }
     if let Some(at) = alert.resolved {
         let date = date_time(at.wall_ms, false);
-        mitigation.push(Mitigation { action: text("Condition cleared"), date, author: gateway(&scope.gateway) });
+        mitigation.push(Mitigation { action: text("Condition cleared"), date, author: author(scope) });
     }
     let resource = DetectedIssue {
         resource_type: "DetectedIssue",
@@ -61,7 +61,7 @@ pub(super) fn json(alert: &Alert, scope: &Scope, id: Option<&str>, implicated: &
         },
         patient: alert.patient.as_ref().map(|p| Reference::to(p.reveal())),
         identified_date_time: date_time(alert.raised.wall_ms, false),
-        author: gateway(&scope.gateway),
+        author: author(scope),
         implicated: implicated.iter().map(Pointer::reference).collect(),
         detail: &alert.text,
         mitigation,

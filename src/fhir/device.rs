@@ -1,6 +1,8 @@
-//! Devices as logical references: by identifier, so that no Device has to be created or kept in step at the server.
+//! How an Observation names its devices: by identifier (no Device has to be created or kept in step at the server),
+//! by a Device within it, or by where a Device is. The identifier always goes along: what bears our mark is known by it.
 //! A Bluetooth device by its address as the Personal Health Device guide writes it, any other by its name here.
 
+use super::scope::{Devices, Scope};
 use super::types::{Identifier, Reference, system};
 
 /// Where an Observation names the gateway that sent it.
@@ -9,29 +11,55 @@ pub const GATEWAY_EXTENSION: &str = "http://hl7.org/fhir/StructureDefinition/obs
 pub const GATEWAY_SYSTEM: &str = system::GATEWAY;
 
 /// A device's reference, with the text it borrows from.
-pub(super) struct Device {
+pub(super) struct Device<'i> {
+    id: &'i str,
     system: &'static str,
     value: String,
 }
 
-impl Device {
-    pub fn new(id: &str) -> Self {
+impl<'i> Device<'i> {
+    pub fn new(id: &'i str) -> Self {
         match id.strip_prefix("ble:") {
-            Some(address) => Self { system: system::BLUETOOTH_ADDRESS, value: address.replace(':', "-") },
-            None => Self { system: system::DEVICE, value: id.to_owned() },
+            Some(address) => Self { id, system: system::BLUETOOTH_ADDRESS, value: address.replace(':', "-") },
+            None => Self { id, system: system::DEVICE, value: id.to_owned() },
         }
     }
 
-    pub fn reference(&self) -> Reference<'_> {
+    /// In an Observation.
+    pub fn reference<'a>(&'a self, scope: &'a Scope) -> Reference<'a> {
+        match &scope.devices {
+            Devices::Contained => Reference { reference: Some("#sensor"), ..self.named() },
+            Devices::Reference | Devices::Placed(_) => self.outside(scope),
+        }
+    }
+
+    /// Where nothing is contained.
+    pub fn outside<'a>(&'a self, scope: &'a Scope) -> Reference<'a> {
+        match scope.place(self.id) {
+            Some(place) => Reference { reference: Some(place), ..self.named() },
+            None => self.named(),
+        }
+    }
+
+    fn named(&self) -> Reference<'_> {
         Reference::known_as("Device", self.system, &self.value)
+    }
+
+    pub fn identifier(&self) -> Identifier<'_> {
+        Identifier { system: self.system, value: &self.value }
     }
 }
 
-/// The gateway itself.
-pub(super) fn gateway(id: &str) -> Reference<'_> {
-    Reference {
-        kind: Some("Device"),
-        identifier: Some(Identifier { system: system::GATEWAY, value: id }),
-        ..Reference::default()
+/// The gateway, in an Observation.
+pub(super) fn gateway(scope: &Scope) -> Reference<'_> {
+    match &scope.devices {
+        Devices::Contained => Reference { reference: Some("#gateway"), ..author(scope) },
+        Devices::Reference | Devices::Placed(_) => author(scope),
     }
+}
+
+/// The gateway, where nothing is contained.
+pub(super) fn author(scope: &Scope) -> Reference<'_> {
+    let named = Reference::known_as("Device", system::GATEWAY, &scope.gateway);
+    Reference { reference: scope.place(&scope.gateway), ..named }
 }

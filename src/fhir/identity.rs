@@ -98,11 +98,25 @@ pub fn alert_id(alert: &AlertId) -> String {
     hashed_id("wl-alert-", &alert.0)
 }
 
-fn hashed_id(prefix: &str, text: &str) -> String {
+/// A logical id made of a text.
+pub(super) fn hashed_id(prefix: &str, text: &str) -> String {
     let mut id = String::with_capacity(prefix.len() + 32);
     id.push_str(prefix);
     let _ = digest(&SHA256, text.as_bytes()).as_ref().iter().take(16).try_for_each(|b| write!(id, "{b:02x}"));
     id
+}
+
+/// A value within a search: percent-encoded where a URL or the search itself would read it.
+pub(super) fn escaped(value: &str) -> String {
+    let mut out = String::with_capacity(value.len());
+    for b in value.bytes() {
+        if b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b':') {
+            out.push(char::from(b));
+        } else {
+            let _ = write!(out, "%{b:02X}");
+        }
+    }
+    out
 }
 
 /// A Bluetooth address as hexadecimal capitals; any other device by its name.

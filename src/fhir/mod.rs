@@ -4,21 +4,32 @@
 //! Must never: send a doubtful value as a plain vital, a value without its unit, or a reading without its patient.
 
 mod alert;
+mod audit_event;
 mod bundle;
+mod codes;
+mod coincident;
 mod detected_issue;
 mod device;
+pub mod device_resource;
 mod identity;
 pub mod inbound;
 mod observation;
+mod provenance;
 mod quality;
+mod scope;
 mod task;
 mod types;
 
 pub use alert::{AlertResources, Pointer};
+pub use audit_event::{Audit, Did, audit_event};
 pub use bundle::{Bundle, Kind, Single, Target, Write, single, single_at, single_new};
+pub use coincident::{Clocks, coincident};
 pub use device::{GATEWAY_EXTENSION, GATEWAY_SYSTEM};
+pub use device_resource::{Certification, Facts, Udi, gateway_device, sensor_device};
 pub use identity::{Clue, Identity, alert_id};
-pub use observation::{Scope, write as write_observation};
+pub use observation::write as write_observation;
+pub use provenance::{Origin, Why, provenance};
+pub use scope::{Devices, Scope, UsCore};
 
 /// Why a reading has no Observation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,6 +43,9 @@ pub enum Unmappable {
     /// A person must look: the profile gives a unit that the vital cannot have.
     #[error("the unit does not fit the vital sign")]
     Unit,
+    /// A person must look: the destination takes no vital sign without a code, and this one has none.
+    #[error("no code system has this vital sign, and the destination takes none without a code")]
+    Uncoded,
 }
 
 #[cfg(test)]

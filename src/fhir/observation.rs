@@ -4,32 +4,25 @@
 //! only (kPa to mm[Hg], m to cm); a doubt is in `status`, `interpretation`, `dataAbsentReason`, `meta.security` or `note`.
 //! Must never: give a value that the device called invalid, or leave a doubtful value without its label.
 
-use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
-
 use serde::Serialize;
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::RawValue;
 
 use super::Unmappable;
+use super::codes::{Codings, Common, component_code, moles, statistic};
 use super::device::{Device, GATEWAY_EXTENSION, gateway};
+use super::device_resource::contained;
 use super::identity::Identity;
+use super::provenance;
 use super::quality::Labels;
+use super::scope::{Devices, Scope};
 use super::types::{
     Annotation, Code, Coding, Concept, Identifier, One, Quantity, Reference, ReferenceExtension, date_time, one, system,
 };
 use crate::decimal::Decimal;
+use crate::mapping::Mapping;
 use crate::reading::{Absence, Part, Reading, TimeMethod, Value};
-use crate::unit::{Dimension, Unit};
-use crate::vital::{Category, Component as Row, Role, Site, Vital};
-
-/// What the resources of one destination have in common.
-#[derive(Clone, Debug)]
-pub struct Scope {
-    /// The gateway's name at the centre.
-    pub gateway: Arc<str>,
-    /// Claim US Core profiles in `meta.profile`.
-    pub us_core: bool,
-}
+use crate::unit::Unit;
+use crate::vital::{Category, Role};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -38,6 +31,8 @@ struct Observation<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<&'a str>,
     meta: &'a RawValue,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    contained: Vec<serde_json::Value>,
     extension: [ReferenceExtension<'a>; 1],
     identifier: [Identifier<'a>; 1],
     status: &'static str,
@@ -50,20 +45,20 @@ struct Observation<'a> {
     effective_period: Option<Period>,
     performer: [Reference<'a>; 1],
     #[serde(skip_serializing_if = "Option::is_none")]
-    value_quantity: Option<Quantity>,
+    value_quantity: Option<Quantity<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     data_absent_reason: Option<One<'static>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     interpretation: Vec<One<'static>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    note: Vec<Annotation<'static>>,
+    note: Vec<Annotation<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     body_site: Option<One<'static>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     method: Option<One<'static>>,
     device: Reference<'a>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    component: Vec<Component>,
+    component: Vec<Component<'a>>,
 }
 
 #[derive(Serialize)]
@@ -73,77 +68,17 @@ struct Period {
 }
 
 #[derive(Serialize)]
-struct Meta {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    profile: Option<[Profile; 1]>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    security: Option<[Coding<'static>; 1]>,
-    tag: [Coding<'static>; 1],
-}
-
-#[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Component {
-    code: Concept<'static, Codings>,
+struct Component<'a> {
+    code: Concept<'a, Codings<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    value_quantity: Option<Quantity>,
+    value_quantity: Option<Quantity<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     data_absent_reason: Option<One<'static>>,
 }
 
-/// LOINC first: it is what a reader of the first coding looks for.
-type Codings = Vec<Coding<'static>>;
-
-/// Last part of a US Core canonical, unversioned so that it holds for every version that the server knows.
-struct Profile(&'static str);
-
-impl Serialize for Profile {
-    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_str(&format_args!("http://hl7.org/fhir/us/core/StructureDefinition/{}", self.0))
-    }
-}
-
 /// A number to give, or the reason why there is none: never both, never neither (vs-2, vs-3).
-struct Measured(Option<Quantity>, Option<One<'static>>);
-
-/// What readings of one kind have in common, rendered once: half of each Observation's octets.
-struct Common {
-    meta: Box<RawValue>,
-    category: Box<RawValue>,
-    code: Box<RawValue>,
-}
-
-/// Vital, site, by moles, test, with US Core: rows of small tables, so there are few.
-type Kind = (Vital, Option<Site>, bool, bool, bool);
-
-impl Common {
-    fn of(reading: &Reading, scope: &Scope, labels: &Labels) -> Result<Arc<Self>, Unmappable> {
-        static KNOWN: LazyLock<Mutex<HashMap<Kind, Arc<Common>>>> = LazyLock::new(Mutex::default);
-        let moles = reading.parts.iter().any(|p| p.unit.dimension() == Dimension::AmountConcentration);
-        let kind = (reading.vital, reading.site, moles, labels.test, scope.us_core);
-        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(common) = known.get(&kind) {
-            return Ok(common.clone());
-        }
-        // As below: nothing in these types fails to serialise.
-        let common = Arc::new(Self::render(kind).map_err(|_| Unmappable::Unit)?);
-        known.insert(kind, common.clone());
-        Ok(common)
-    }
-
-    fn render((vital, site, moles, test, us_core): Kind) -> serde_json::Result<Self> {
-        let meta = Meta {
-            profile: vital.us_core.filter(|_| us_core).map(|p| [Profile(p)]),
-            security: test.then_some([Coding::new(system::ACT_REASON, "HTEST")]),
-            tag: [Coding::new(system::US_CORE_TAGS, "patient-supplied")],
-        };
-        Ok(Self {
-            meta: to_raw_value(&meta)?,
-            category: to_raw_value(&category(vital.category))?,
-            code: to_raw_value(&code(vital, moles, site))?,
-        })
-    }
-}
+struct Measured<'a>(Option<Quantity<'a>>, Option<One<'static>>);
 
 /// Appends the Observation's JSON. `id`: the logical id, for `PUT`. On an error nothing was appended.
 pub fn write(
@@ -154,22 +89,30 @@ pub fn write(
     out: &mut Vec<u8>,
 ) -> Result<(), Unmappable> {
     let patient = reading.patient.as_ref().ok_or(Unmappable::Unassigned)?.reveal();
-    let vital = reading.vital;
     let labels = Labels::of(&reading.quality);
     let device = Device::new(&reading.device.0);
-    let single = match vital.components {
-        [only] => Some(measured(vital, reading.parts.iter().find(|p| p.role == only.role), &labels)?),
+    let mapping = scope.mapping();
+    let single = match reading.vital.components {
+        [only] => Some(measured(reading, reading.parts.iter().find(|p| p.role == only.role), &labels, mapping)?),
         _ => None,
     };
-    let period = period(reading);
-    let component = if single.is_some() { statistics(reading)? } else { panel(reading, &labels)? };
+    let component = if single.is_some() { statistics(reading, mapping)? } else { panel(reading, &labels, mapping)? };
     let Measured(value_quantity, data_absent_reason) = single.unwrap_or(Measured(None, None));
     let common = Common::of(reading, scope, &labels)?;
+    let time = Effective::of(reading, scope)?;
+    let mut note = labels.notes();
+    note.extend(time.note.as_deref().map(|text| Annotation { author: None, time: None, text }));
+    let mut within = Vec::new();
+    if matches!(scope.devices, Devices::Contained) {
+        within.extend(contained(reading, scope));
+    }
+    within.extend(reading.amendment.as_deref().map(|amendment| provenance::within(reading, amendment, scope)));
     let observation = Observation {
         resource_type: "Observation",
         id,
         meta: &common.meta,
-        extension: [ReferenceExtension { url: GATEWAY_EXTENSION, value: gateway(&scope.gateway) }],
+        contained: within,
+        extension: [ReferenceExtension { url: GATEWAY_EXTENSION, value: gateway(scope) }],
         identifier: [Identifier { system: Identity::system(), value: identity.value() }],
         status: match labels.preliminary {
             _ if reading.is_withdrawal() => "entered-in-error",
@@ -179,23 +122,43 @@ pub fn write(
         category: &common.category,
         code: &common.code,
         subject: Reference::to(patient),
-        effective_date_time: if period.is_some() { None } else { Some(effective(reading).ok_or(Unmappable::Undated)?) },
-        method: period.is_some().then(|| one(system::STATISTICS, "average")),
-        effective_period: period,
+        effective_date_time: time.moment,
+        effective_period: time.period,
         performer: [Reference::to(patient)],
         value_quantity,
         data_absent_reason,
         interpretation: labels.interpretation(),
-        note: labels.notes(),
+        note,
         body_site: reading.site.and_then(|s| s.snomed).map(|(code, display)| {
             let coding = Coding { system: system::SNOMED, code: Code::Text(code), display: Some(display) };
             Concept { coding: Some([coding]), text: None }
         }),
-        device: device.reference(),
+        method: reading.lasted_ms().map(|_| one(system::STATISTICS, "average")),
+        device: device.reference(scope),
         component,
     };
     // Nothing in these types fails to serialise, and a Vec takes every octet.
     serde_json::to_writer(out, &observation).map_err(|_| Unmappable::Unit)
+}
+
+/// A moment; or the period of a stream's mean: as such, or its end and a note where no period is allowed.
+struct Effective {
+    moment: Option<String>,
+    period: Option<Period>,
+    note: Option<String>,
+}
+
+impl Effective {
+    fn of(reading: &Reading, scope: &Scope) -> Result<Self, Unmappable> {
+        let Some(period) = period(reading) else {
+            return Ok(Self { moment: Some(effective(reading).ok_or(Unmappable::Undated)?), period: None, note: None });
+        };
+        if scope.us_core.allows_periods() || reading.vital.category != Category::VitalSigns {
+            return Ok(Self { moment: None, period: Some(period), note: None });
+        }
+        let note = format!("Mean of the period {}/{}.", period.start, period.end);
+        Ok(Self { moment: Some(period.end), period: None, note: Some(note) })
+    }
 }
 
 /// Milliseconds only where the device stated them: the time of receipt is not known that well.
@@ -213,71 +176,46 @@ fn period(reading: &Reading) -> Option<Period> {
 }
 
 /// Minimum, maximum and number of the values of a period.
-fn statistics(reading: &Reading) -> Result<Vec<Component>, Unmappable> {
-    let rows = [(Role::Minimum, "minimum"), (Role::Maximum, "maximum"), (Role::Count, "count")];
+fn statistics<'a>(reading: &Reading, mapping: &'a Mapping) -> Result<Vec<Component<'a>>, Unmappable> {
     let mut components = Vec::new();
-    for (role, code) in rows {
-        let Some((n, unit)) = reading.number(role) else { continue };
-        let as_is = role == Role::Count;
-        let (value, unit) =
-            if as_is { (n, unit) } else { deliverable(reading.vital, n, unit).ok_or(Unmappable::Unit)? };
-        let quantity =
-            Quantity { value, comparator: None, unit: unit.display(), system: system::UCUM, code: unit.ucum() };
-        let code = Concept { coding: Some(vec![Coding::new(system::STATISTICS, code)]), text: None };
+    for role in [Role::Minimum, Role::Maximum, Role::Count] {
+        let (Some((n, unit)), Some(name)) = (reading.number(role), statistic(role)) else { continue };
+        let quantity = match role {
+            Role::Count => whole(n, unit),
+            _ => quantity(reading, n, unit, mapping)?,
+        };
+        let code = Concept { coding: Some(vec![Coding::new(system::STATISTICS, name)]), text: None };
         components.push(Component { code, value_quantity: Some(quantity), data_absent_reason: None });
     }
     Ok(components)
 }
 
-fn category(category: Category) -> [One<'static>; 2] {
-    let code = match category {
-        Category::VitalSigns => "vital-signs",
-        Category::Laboratory => "laboratory",
-        Category::Activity => "activity",
-    };
-    [one(system::OBSERVATION_CATEGORY, code), one(system::PHD_CATEGORY, "phd")]
-}
-
-/// The vital's codes: by moles where the unit counts moles, with the site's own where a temperature has one.
-fn code(vital: Vital, moles: bool, site: Option<Site>) -> Concept<'static, Codings> {
-    let loinc = if moles && vital.category == Category::Laboratory { vital.loinc_moles } else { vital.loinc };
-    let temperature = vital.first_unit().is_some_and(|u| u.dimension() == Dimension::Temperature);
-    let site = site.filter(|_| temperature);
-    let mdc = site.and_then(|s| s.temperature_mdc).or(vital.mdc);
-    let mut coding = Vec::with_capacity(loinc.len() + 2);
-    coding.extend(loinc.iter().copied().map(Coding::loinc));
-    coding.extend(site.and_then(|s| s.temperature_loinc).map(Coding::loinc));
-    coding.extend(mdc.map(Coding::mdc));
-    Concept { coding: (!coding.is_empty()).then_some(coding), text: Some(vital.name) }
-}
-
 /// A panel's components: those that FHIR asks for even when they are missing, the others when they have a number.
-fn panel(reading: &Reading, labels: &Labels) -> Result<Vec<Component>, Unmappable> {
+fn panel<'a>(reading: &Reading, labels: &Labels, mapping: &'a Mapping) -> Result<Vec<Component<'a>>, Unmappable> {
     let mut components = Vec::with_capacity(reading.vital.components.len());
     for row in reading.vital.components {
         let part = reading.parts.iter().find(|p| p.role == row.role);
         if row.required || reading.number(row.role).is_some() {
-            let Measured(value_quantity, data_absent_reason) = measured(reading.vital, part, labels)?;
-            components.push(Component { code: component_code(row), value_quantity, data_absent_reason });
+            let Measured(value_quantity, data_absent_reason) = measured(reading, part, labels, mapping)?;
+            let code = component_code(reading.vital, row, mapping);
+            components.push(Component { code, value_quantity, data_absent_reason });
         }
     }
     Ok(components)
 }
 
-fn component_code(row: &Row) -> Concept<'static, Codings> {
-    let codes = row.loinc.iter().copied().map(Coding::loinc).chain(row.mdc.map(Coding::mdc));
-    Concept { coding: Some(codes.collect()), text: None }
-}
-
-fn measured(vital: Vital, part: Option<&Part>, labels: &Labels) -> Result<Measured, Unmappable> {
+fn measured<'a>(
+    reading: &Reading,
+    part: Option<&Part>,
+    labels: &Labels,
+    mapping: &'a Mapping,
+) -> Result<Measured<'a>, Unmappable> {
     let absent = |why| Ok(Measured(None, Some(one(system::DATA_ABSENT_REASON, why))));
     match part.map(|p| (p.value, p.unit)) {
         _ if labels.invalid => absent("error"),
         Some((Value::Number(n), unit)) => {
-            let (value, unit) = deliverable(vital, n, unit).ok_or(Unmappable::Unit)?;
-            let (comparator, code) = (labels.comparator, unit.ucum());
-            let quantity = Quantity { value, comparator, unit: unit.display(), system: system::UCUM, code };
-            Ok(Measured(Some(quantity), None))
+            let comparator = labels.comparator;
+            Ok(Measured(Some(Quantity { comparator, ..quantity(reading, n, unit, mapping)? }), None))
         }
         Some((Value::Absent(why), _)) => absent(match why {
             Absence::NotANumber => "not-a-number",
@@ -291,15 +229,32 @@ fn measured(vital: Vital, part: Option<&Part>, labels: &Labels) -> Result<Measur
     }
 }
 
-/// The value in a unit that the vital may be delivered in. A power of ten moves the point and keeps the digits.
-fn deliverable(vital: Vital, value: Decimal, unit: Unit) -> Option<(Decimal, Unit)> {
-    if vital.units.contains(&unit.ucum()) {
-        return Some((value, unit));
-    }
-    let to = vital.first_unit()?;
-    let converted = match unit.power_of_ten(to) {
-        Some(power) => value.scale10(power),
-        None => unit.convert(value, to, vital.decimals)?,
+/// A number as the destination takes it.
+fn quantity<'a>(
+    reading: &Reading,
+    value: Decimal,
+    unit: Unit,
+    mapping: &'a Mapping,
+) -> Result<Quantity<'a>, Unmappable> {
+    let own = mapping.of(reading.vital, None, moles(reading));
+    let wanted = own.and_then(|own| own.unit()).filter(|to| to.dimension() == unit.dimension());
+    let decimals = own.and_then(|own| own.decimals).unwrap_or(reading.vital.decimals);
+    let (value, unit) = match wanted {
+        Some(to) => (converted(value, unit, to, decimals).ok_or(Unmappable::Unit)?, to),
+        None => reading.vital.deliverable(value, unit).ok_or(Unmappable::Unit)?,
     };
-    Some((converted, to))
+    let text = own.filter(|own| own.unit().is_none_or(|to| to == unit)).and_then(|own| own.unit_text.as_deref());
+    Ok(Quantity { unit: text.unwrap_or(unit.display()), ..whole(value, unit) })
+}
+
+/// As it is.
+fn whole<'a>(value: Decimal, unit: Unit) -> Quantity<'a> {
+    Quantity { value, comparator: None, unit: unit.display(), system: system::UCUM, code: unit.ucum() }
+}
+
+fn converted(value: Decimal, unit: Unit, to: Unit, decimals: u16) -> Option<Decimal> {
+    match unit.power_of_ten(to) {
+        Some(power) => Some(value.scale10(power)),
+        None => unit.convert(value, to, decimals),
+    }
 }

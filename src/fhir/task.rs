@@ -4,8 +4,8 @@
 use serde::Serialize;
 
 use super::detected_issue::title;
-use super::device::gateway;
-use super::observation::Scope;
+use super::device::author;
+use super::scope::Scope;
 use super::types::{Annotation, Identifier, One, Reference, date_time, system, text};
 use crate::alarm::{AlertEvent, Priority};
 
@@ -66,7 +66,7 @@ pub(super) fn json(
         patient: alert.patient.as_ref().map(|p| Reference::to(p.reveal())),
         authored_on: date_time(alert.raised.wall_ms, false),
         last_modified: date_time(event.at.wall_ms, false),
-        requester: gateway(&scope.gateway),
+        requester: author(scope),
         owner: owner.map(Reference::to),
         note: alert.acknowledged.as_ref().map(|ack| {
             let time = Some(date_time(ack.at.wall_ms, false));

@@ -10,7 +10,7 @@ use crate::vital::{Role, Site, VITALS};
 use std::sync::Arc;
 
 fn scope() -> Scope {
-    Scope { gateway: "box-1".into(), us_core: true }
+    Scope::new("box-1")
 }
 
 fn text(reading: &Reading) -> String {
@@ -56,7 +56,10 @@ fn a_whole_observation() {
         "resourceType": "Observation",
         "meta": {
             "profile": ["http://hl7.org/fhir/us/core/StructureDefinition/us-core-pulse-oximetry"],
-            "tag": [{"system": "http://hl7.org/fhir/us/core/CodeSystem/us-core-tags", "code": "patient-supplied"}]
+            "tag": [
+                {"system": "http://hl7.org/fhir/us/core/CodeSystem/us-core-tags", "code": "patient-supplied"},
+                {"system": "urn:wardline:mapping", "code": crate::vital::BASE_VERSION}
+            ]
         },
         "extension": [{
             "url": "http://hl7.org/fhir/StructureDefinition/observation-gatewayDevice",
@@ -232,7 +235,7 @@ fn glucose_is_a_laboratory_result_coded_by_its_unit() {
     let o = observation(&of("glucose-capillary-plasma", "5.6", "mmol/L"));
     assert_eq!(codes(&o["code"]), ["14743-9", "160188"]);
     assert_eq!(codes(&o["category"][0]), ["laboratory"]);
-    assert!(o["meta"].get("profile").is_none());
+    assert_eq!(o["meta"]["profile"][0], "http://hl7.org/fhir/us/core/StructureDefinition/us-core-observation-lab");
     assert_eq!(codes(&observation(&of("glucose-capillary-plasma", "101", "mg/dL"))["code"]), ["41653-7", "160188"]);
 }
 
@@ -280,7 +283,7 @@ fn every_vital_maps_with_and_without_profiles() {
         assert!(o.get("valueQuantity").is_some() || o["component"].is_array(), "{}", row.id);
         assert!(text(&reading(row.id)).len() < 2_300, "{}", row.id);
     }
-    let bare = Scope { us_core: false, ..scope() };
+    let bare = Scope { us_core: UsCore::None, ..scope() };
     let o = single(&reading("spo2"), &bare, Write::Update).unwrap();
     assert!(!String::from_utf8(o.body).unwrap().contains("us-core-pulse"));
 }

@@ -3,6 +3,7 @@
 use serde::{Serialize, Serializer};
 
 use crate::decimal::Decimal;
+use crate::mapping::Code as Own;
 use crate::vital::{Loinc, Mdc};
 
 /// Code systems and identifier systems.
@@ -26,6 +27,16 @@ pub(super) mod system {
     pub const GATEWAY: &str = "urn:wardline:gateway";
     pub const ALERT: &str = "urn:wardline:alert";
     pub const RULE: &str = "urn:wardline:rule";
+    /// The version of codes and units that a resource was made with.
+    pub const MAPPING: &str = "urn:wardline:mapping";
+    pub const SYSTEM_ID: &str = "urn:oid:1.2.840.10004.1.1.1.0.0.1.0.0.1.2680";
+    pub const DEVICE_IDENTIFIERS: &str = "http://terminology.hl7.org/CodeSystem/ContinuaDeviceIdentifiers";
+    pub const PHD_INTERFACES: &str = "http://hl7.org/fhir/uv/phd/CodeSystem/ContinuaPHDInterfaceIDs";
+    pub const ASN1_TO_HL7: &str = "http://terminology.hl7.org/CodeSystem/ASN1ToHL7";
+    pub const YES_NO: &str = "http://terminology.hl7.org/CodeSystem/v2-0136";
+    pub const PARTICIPANT: &str = "http://terminology.hl7.org/CodeSystem/provenance-participant-type";
+    pub const DATA_OPERATION: &str = "http://terminology.hl7.org/CodeSystem/v3-DataOperation";
+    pub const AUDIT_SOURCE: &str = "http://terminology.hl7.org/CodeSystem/security-source-type";
 }
 
 /// A code as text, or as a number that FHIR writes as text (MDC).
@@ -46,19 +57,22 @@ impl Serialize for Code<'_> {
 
 #[derive(Clone, Copy, Serialize)]
 pub(super) struct Coding<'a> {
-    pub system: &'static str,
+    pub system: &'a str,
     pub code: Code<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub display: Option<&'static str>,
+    pub display: Option<&'a str>,
 }
 
 impl<'a> Coding<'a> {
-    pub const fn new(system: &'static str, code: &'a str) -> Self {
+    pub const fn new(system: &'a str, code: &'a str) -> Self {
         Self { system, code: Code::Text(code), display: None }
+    }
+    pub fn of(Own { system, code, display }: &'a Own) -> Self {
+        Self { system, code: Code::Text(code), display: display.as_deref() }
     }
 }
 
-impl Coding<'static> {
+impl Coding<'_> {
     pub const fn loinc(Loinc(code, display): Loinc) -> Self {
         Self { system: system::LOINC, code: Code::Text(code), display: Some(display) }
     }
@@ -79,7 +93,7 @@ pub(super) struct Concept<'a, C> {
 /// A concept with one coding.
 pub(super) type One<'a> = Concept<'a, [Coding<'a>; 1]>;
 
-pub(super) const fn one<'a>(system: &'static str, code: &'a str) -> One<'a> {
+pub(super) const fn one<'a>(system: &'a str, code: &'a str) -> One<'a> {
     Concept { coding: Some([Coding::new(system, code)]), text: None }
 }
 
@@ -119,12 +133,12 @@ impl<'a> Reference<'a> {
 }
 
 #[derive(Serialize)]
-pub(super) struct Quantity {
+pub(super) struct Quantity<'a> {
     pub value: Decimal,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub comparator: Option<&'static str>,
     #[serde(skip_serializing_if = "str::is_empty")]
-    pub unit: &'static str,
+    pub unit: &'a str,
     pub system: &'static str,
     pub code: &'static str,
 }

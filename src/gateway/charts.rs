@@ -96,7 +96,7 @@ impl Cabinet {
         match items {
             0 => Err(Fault::Refused("none of these readings is nobody's: `wardline correct` changes an owner".into())),
             items => {
-                let _ = self.orders.send(Order::Learn(whose)).await;
+                let _ = self.orders.send(Order::Learn { of: whose, wrong: Vec::new() }).await;
                 Ok(Settled { items, left: asked.saturating_sub(items) })
             }
         }
@@ -162,6 +162,7 @@ impl Cabinet {
             let why = (unchanged > 0).then(|| "nothing would change for these".to_owned());
             return Ok(Corrected { corrected: keys, left: unchanged, why });
         }
+        let (wrong, of): (Vec<_>, Vec<_>) = all.iter().map(|c| (c.withdrawal.clone(), c.replacement.clone())).unzip();
         let mut waiting = all;
         let until = self.clock.now().plus(ON_ITS_WAY_MAX);
         loop {
@@ -176,6 +177,7 @@ impl Cabinet {
             }
             tokio::time::sleep(AGAIN).await;
         }
+        let _ = self.orders.send(Order::Learn { of: of.into_iter().flatten().collect(), wrong }).await;
         let late: BTreeSet<ReadingKey> = waiting.iter().map(|c| *c.withdrawal.known_as()).collect();
         let why = match (late.is_empty(), unchanged) {
             (true, 0) => None,

@@ -25,8 +25,8 @@ pub(super) enum Order {
     Acknowledge { id: AlertId, by: String, answer: oneshot::Sender<Result<(), AlertError>> },
     /// A device joins, or gets another holder.
     AddDevice { device: DeviceSettings, by: String, answer: oneshot::Sender<Result<(), JournalError>> },
-    /// A person said whose these readings are: what they tell of people is known from now on.
-    Learn(Vec<Reading>),
+    /// A person said whose readings are: what they tell of people is known from now on, or is not true.
+    Learn { of: Vec<Reading>, wrong: Vec<Reading> },
     /// What the centre ordered, and what readings tell of it.
     Obey { ordered: Vec<Ordered>, recent: Vec<Reading> },
     /// Frames of the inbox, to be decoded by this decoder: how many became readings.

@@ -229,7 +229,10 @@ impl Pipeline {
                     self.signal(events, pending);
                 }
             }
-            Order::Learn(readings) => readings.iter().for_each(|reading| self.core.intake.learn(reading)),
+            Order::Learn { of, wrong } => {
+                wrong.iter().for_each(|reading| self.core.intake.unlearn(reading));
+                of.iter().for_each(|reading| self.core.intake.learn(reading));
+            }
             Order::Redo { cause, by, frames, mut decoder, answer } => {
                 let now = self.clock.now();
                 let (mut arrivals, mut events) = (Vec::new(), Vec::new());

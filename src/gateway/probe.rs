@@ -69,7 +69,7 @@ impl Surveys {
             let (Some((name, Sink::Fhir(sink))), Ok(prober)) = (sink, Prober::new(settings, &gateway, clock)) else {
                 continue;
             };
-            let known = remembered(&reader, name);
+            let (known, prober) = (remembered(&reader, name), prober.sharing(sink));
             let habits = sink.habits();
             habits.obey(known.bundle_max(), known.batch_works());
             all.insert(name.clone(), Survey { settings: settings.clone(), prober, habits, known: Mutex::new(known) });
@@ -136,6 +136,10 @@ impl Surveys {
         let unwell =
             |why: Why| Fault::Refused(format!("the destination cannot be probed: {} ({})", why.text, why.code));
         let now_ms = self.clock.now().wall_ms;
+        // A person who probes sees what is wrong with the token; the statement may be open to all.
+        if survey.prober.admission().await.and_then(|c| c.trouble).is_some() && consent.is_none() {
+            return Ok(());
+        }
         match consent {
             None => {
                 let stated = survey.prober.state().await.map_err(|t| unwell(t.why()))?;
@@ -185,6 +189,7 @@ impl Surveys {
             BundleKind::Auto => "auto",
             BundleKind::Batch => "batch",
             BundleKind::Transaction => "transaction",
+            BundleKind::Collection => "collection",
         };
         let (bundle_max, transaction) = survey.habits.now();
         Shown {
@@ -193,9 +198,15 @@ impl Surveys {
             idempotency: idempotency.into(),
             bundle: bundle.into(),
             conflicts: conflicts(&survey.settings, &known),
+            credential: survey.prober.credential(),
             known,
             bundle_max,
-            travels: if transaction { "transaction" } else { "batch" }.into(),
+            travels: match (bundle, transaction) {
+                ("collection", _) => "collection",
+                (_, true) => "transaction",
+                (_, false) => "batch",
+            }
+            .into(),
         }
     }
 }
@@ -270,7 +281,7 @@ fn conflicts(settings: &FhirSettings, known: &Known) -> Vec<Conflict> {
         }
     }
     let kind = match settings.bundle {
-        BundleKind::Auto => None,
+        BundleKind::Auto | BundleKind::Collection => None,
         BundleKind::Batch => written.and_then(|w| w.batch.as_ref()),
         BundleKind::Transaction => written.and_then(|w| w.transaction.as_ref()),
     };

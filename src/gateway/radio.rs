@@ -194,7 +194,10 @@ impl radio::Radio for View {
             Stage::Paired => ("paired", None, None),
             Stage::Failed(why) => ("failed", None, Some(why)),
         };
-        Some(Pairing { device, stage: word.into(), passkey: passkey.map(|key| format!("{key:06}")), why })
+        let seen = self.seen.borrow();
+        let known = seen.devices.iter().find(|d| d.id.0.eq_ignore_ascii_case(&device.0));
+        let steps = known.map(|d| d.instructions.clone()).unwrap_or_default();
+        Some(Pairing { device, stage: word.into(), passkey: passkey.map(|key| format!("{key:06}")), why, steps })
     }
 
     fn reply(&self, reply: radio::Reply) -> Result<(), Fault> {

@@ -14,6 +14,7 @@ use crate::journal::reader::{Attempt, Entry, Of, ReadError, Reader, Standing};
 use crate::journal::{Day, DayCounts, Journal, Room, Verified, backup};
 use crate::limits;
 use crate::reading::{Reading, ReadingKey};
+use crate::sink::claims;
 
 /// The journal, with what only the configuration knows.
 struct Book {
@@ -37,13 +38,18 @@ pub(super) fn of(config: &Config, journal: &Journal) -> Arc<dyn Records> {
     })
 }
 
-/// Who we are and what we claim, in a resource that is only looked at.
+/// Who we are and what we claim to the first FHIR destination, in a resource that is only looked at.
 pub(super) fn scope(config: &Config) -> Scope {
-    let us_core = config.destinations.iter().find_map(|d| match d {
-        DestinationSettings::Fhir(fhir) => Some(fhir.us_core),
-        DestinationSettings::Ndjson(_) | DestinationSettings::Webhook(_) => None,
+    let gateway = config.gateway.id.as_str().into();
+    let first = config.destinations.iter().find_map(|d| match d {
+        DestinationSettings::Fhir(fhir) => Some(fhir),
+        DestinationSettings::Hl7(_)
+        | DestinationSettings::Ndjson(_)
+        | DestinationSettings::Webhook(_)
+        | DestinationSettings::Nats(_) => None,
     });
-    Scope { gateway: config.gateway.id.as_str().into(), us_core: us_core.unwrap_or(true) }
+    // A table that cannot be read ends the start elsewhere.
+    first.and_then(|fhir| claims::scope(fhir, &gateway).ok()).unwrap_or_else(|| Scope::new(gateway))
 }
 
 impl From<ReadError> for Unreadable {

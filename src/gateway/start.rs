@@ -28,6 +28,7 @@ use crate::clock::Clock;
 use crate::config::{Config, DeviceSettings, SourceSettings};
 use crate::control::Desk;
 use crate::control::serve::{ServeError, Sockets};
+use crate::control::technician::Technicians;
 use crate::control::view::{Link, LinkState};
 use crate::custody::{Creditor, Why};
 use crate::intake::Intake;
@@ -263,6 +264,7 @@ impl Parts {
             sources: links.sources,
             destinations: links.destinations,
             radio: radio.view,
+            technicians: Technicians::new(page.as_ref().map(Page::url)),
             watchdog: watchdog.clone(),
             metrics: options.metrics,
         });

@@ -32,6 +32,13 @@ impl Likeness {
         }
     }
 
+    /// A reading that was not somebody's after all.
+    pub fn forget(&mut self, reading: &Reading) {
+        if let (Some(patient), Some(_)) = (&reading.patient, weight(reading)) {
+            self.0.remove(patient);
+        }
+    }
+
     /// It does not fit this person, and fits another one, or this one's last weight is of these days.
     pub fn contradicts(&self, patient: &PatientId, reading: &Reading) -> bool {
         let Some(now) = weight(reading) else { return false };

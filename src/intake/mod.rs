@@ -75,6 +75,11 @@ impl Intake {
         self.likeness.note(reading);
     }
 
+    /// A reading that was taken back: what it told of a person is not true.
+    pub fn unlearn(&mut self, reading: &Reading) {
+        self.likeness.forget(reading);
+    }
+
     /// Whose a reading is that was nobody's, as things stand.
     pub fn owner(&self, reading: &Reading) -> Result<PatientId, Unassigned> {
         let known = self.devices.get(&reading.device).ok_or(Unassigned::NoHolder)?;

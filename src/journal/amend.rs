@@ -12,6 +12,7 @@ use super::tally::Tally;
 use super::writer::{Desk, Writer};
 use crate::association::{Held, History};
 use crate::clock::Stamp;
+use crate::custody::Why;
 use crate::reading::{DeviceId, Reading};
 
 /// A correction of one reading.
@@ -96,7 +97,8 @@ fn give_up(
         if conn.execute(refused, [desk.id, row])? > 0 {
             counts.rejected -= 1;
             note_unowed(conn, desk.id, row)?;
-            return Ok(Has::Nothing);
+            // Refused in the end; an earlier attempt may have arrived all the same.
+            return Ok(if was_before || was_tried_before(conn, desk.id, row)? { Has::It } else { Has::Nothing });
         }
         let unowed = "SELECT 1 FROM unowed WHERE destination = ?1 AND first_reading <= ?2 AND last_reading >= ?2";
         let meant = conn.query_row(unowed, [desk.id, row], |_| Ok(())).optional()?.is_none();
@@ -107,6 +109,19 @@ fn give_up(
     shelf.cover_one(&mut desk.readings, row)?;
     note_unowed(conn, desk.id, row)?;
     Ok(if sent { Has::It } else { Has::Nothing })
+}
+
+/// There was an attempt before the last one that may have arrived.
+fn was_tried_before(conn: &Connection, destination: i64, row: i64) -> rusqlite::Result<bool> {
+    let sql = "SELECT code FROM attempt WHERE destination = ?1 AND reading = ?2 ORDER BY number DESC LIMIT -1 OFFSET 1";
+    let mut earlier = conn.prepare(sql)?;
+    let mut codes = earlier.query([destination, row])?;
+    while let Some(code) = codes.next()? {
+        if (Why { code: code.get::<_, String>(0)?.into(), text: String::new() }).may_have_arrived() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// What is new is owed already; what this destination needs not of it is not.

@@ -49,8 +49,9 @@ mod wal;
 mod writer;
 
 use std::fs::File;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
 
 use tokio::sync::{Notify, Semaphore, oneshot, watch};
 
@@ -82,7 +83,7 @@ pub use vault::{Key, KeyError, Vault};
 pub use verify::Verified;
 use writer::{Command, Envelope, Setup, Writer};
 
-/// Handle to the writer's thread; cheap to clone. When the last one is dropped, the writer ends in order.
+/// Handle to the writer's thread; cheap to clone. When the last one is dropped, the writer ends in order and is waited for.
 #[derive(Clone)]
 pub struct Journal {
     commands: SyncSender<Envelope>,
@@ -93,6 +94,21 @@ pub struct Journal {
     creditors: Arc<[Creditor]>,
     vault: Arc<Vault>,
     changed: watch::Receiver<u64>,
+    /// Last: when the last of them goes, no handle can ask any more, and the thread ends.
+    end: Arc<End>,
+}
+
+/// The end of the writer's thread, which is waited for: while the process ends, libcrypto takes itself apart, and a writer
+/// that is still at work would take that for a failure of the disk (WL-J010), or crash.
+#[derive(Default)]
+struct End(OnceLock<JoinHandle<()>>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        if let Some(thread) = self.0.take() {
+            let _ = thread.join();
+        }
+    }
 }
 
 /// What the writer works with.
@@ -236,6 +252,7 @@ impl Journal {
             let _ = thread.join();
             return Err(e.into());
         }
+        let _ = journal.end.0.set(thread);
         Ok((journal, recovered))
     }
 
@@ -267,7 +284,8 @@ impl Journal {
         let (commands, queue) = sync_channel(limits::JOURNAL_COMMANDS_MAX);
         let places = Arc::new(Semaphore::new(limits::JOURNAL_COMMANDS_MAX));
         let (creditors, vault) = (creditors.into(), Arc::new(vault.clone()));
-        let journal = Self { commands, places, bell: Arc::default(), creditors, vault, changed };
+        let end = Arc::default();
+        let journal = Self { commands, places, bell: Arc::default(), creditors, vault, changed, end };
         Ok((journal, recovered, Bench { opened, setup, queue }))
     }
 

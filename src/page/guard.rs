@@ -11,8 +11,13 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use crate::control::Desk;
+
 /// Header of our script's changes.
 pub(super) const MARK: HeaderName = HeaderName::from_static("x-wardline");
+
+/// Header of a technician's word.
+const WORD: HeaderName = HeaderName::from_static("x-wardline-technician");
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -48,6 +53,14 @@ impl Hosts {
         let harmless = matches!(*method, Method::GET | Method::HEAD);
         host && ours(header::ORIGIN) && (harmless || headers.contains_key(MARK))
     }
+}
+
+/// Says what the caller may do: an operator, unless a technician's word comes in its header, which no other site can send.
+pub(super) async fn who(State(desk): State<Arc<Desk>>, mut request: Request, next: Next) -> Response {
+    let word = request.headers().get(WORD).and_then(|v| v.to_str().ok());
+    let role = desk.technicians.role(word, desk.clock.now());
+    request.extensions_mut().insert(role);
+    next.run(request).await
 }
 
 pub(super) async fn guard(State(hosts): State<Arc<Hosts>>, request: Request, next: Next) -> Response {

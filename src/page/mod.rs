@@ -1,9 +1,11 @@
 //! The local web page: present values, trends, alerts to take, and what waits for whom. Loopback only, off by default.
 //!
-//! It shows what the control plane's handlers know and acknowledges through them; it has no power of its own.
+//! It shows what the control plane's handlers know and acknowledges through them; it has no power of its own. A technician with
+//! a key serves devices at `/devices`, through the same handlers.
 //! Must never: listen beyond loopback, answer another site's requests, run code that is not its own, or log a name.
 
 mod board;
+mod devices;
 mod guard;
 mod render;
 mod scene;
@@ -16,19 +18,21 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
-use axum::{Extension, Json, Router, middleware};
+use axum::{Json, Router, middleware};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::PatientSettings;
-use crate::control::{self, Desk, Role};
+use crate::control::{self, Desk};
 use crate::fault::Explain;
 use crate::limits::PAGE_FOLLOW_EVERY;
 use board::Board;
+use devices::Devices;
 use guard::Hosts;
 
 const CSS: &str = include_str!("assets/wardline.css");
 const JS: &str = include_str!("assets/wardline.js");
+const DEVICES_JS: &str = include_str!("assets/devices.js");
 const ICON: &str = include_str!("assets/icon.svg");
 
 /// Why the page is not served.
@@ -96,7 +100,8 @@ impl Page {
         stop: CancellationToken,
     ) -> std::io::Result<()> {
         let board = Arc::new(Mutex::new(Board::new(desk.clone(), patients, zone)));
-        let app = router(desk, board.clone(), Hosts::of(self.address));
+        let devices = Arc::new(Devices::new(desk.clone(), patients));
+        let app = router(desk, board.clone(), devices, Hosts::of(self.address));
         // A browser keeps its connection open: waiting for it would hold up the shutdown.
         tokio::select! {
             () = stop.cancelled() => Ok(()),
@@ -122,7 +127,16 @@ fn lock(board: &Mutex<Board>) -> MutexGuard<'_, Board> {
     board.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn router(desk: Arc<Desk>, board: Shared, hosts: Hosts) -> Router {
+fn router(desk: Arc<Desk>, board: Shared, technician: Arc<Devices>, hosts: Hosts) -> Router {
+    let technician = Router::new()
+        .route("/devices", get(devices::page))
+        .route("/devices/live", get(devices::live))
+        .route(
+            "/devices.js",
+            get(|| async { ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], DEVICES_JS) }),
+        )
+        .with_state(technician);
+    let api = control::router(desk.clone()).layer(middleware::from_fn_with_state(desk, guard::who));
     Router::new()
         .route("/", get(whole))
         .route("/live", get(live))
@@ -130,7 +144,8 @@ fn router(desk: Arc<Desk>, board: Shared, hosts: Hosts) -> Router {
         .route("/wardline.js", get(|| async { ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], JS) }))
         .route("/icon.svg", get(|| async { ([(header::CONTENT_TYPE, "image/svg+xml")], ICON) }))
         .with_state(board)
-        .nest("/api", control::router(desk).layer(Extension(Role::Operator)))
+        .merge(technician)
+        .nest("/api", api)
         .layer(middleware::from_fn_with_state(Arc::new(hosts), guard::guard))
 }
 

@@ -294,7 +294,7 @@ fn clock(scene: &Scene, at_ms: i64) -> String {
 }
 
 /// `just now`, `3 min ago`, `2 h ago`, `4 days ago`.
-fn ago(now_ms: i64, at_ms: i64) -> String {
+pub(super) fn ago(now_ms: i64, at_ms: i64) -> String {
     match now_ms.saturating_sub(at_ms) / 1_000 {
         ..10 => "just now".into(),
         s @ ..60 => format!("{} s ago", s / 10 * 10),
@@ -318,7 +318,7 @@ fn grouped(n: u64) -> String {
 }
 
 /// Text as text, in elements and in quoted attributes.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

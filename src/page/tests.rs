@@ -161,6 +161,7 @@ fn desk(rows: Vec<view::Row>, alerts: Vec<Alert>, centre: view::LinkState) -> Ar
         gateway: "ward-1".into(),
         started: clock.now(),
         radio: None,
+        technicians: control::technician::Technicians::default(),
         watchdog: Watchdog::new(clock.clone()),
         clock,
         patients: [].into(),
@@ -335,4 +336,158 @@ async fn what_is_held_back_is_on_the_page_with_owner_and_time() {
         assert!(html.contains(text), "{text}: {html}");
     }
     assert!(!html.contains("<b>centre"));
+}
+
+/// A radio with one device of this box and one stranger.
+struct Air;
+
+impl control::radio::Radio for Air {
+    fn state(&self) -> control::radio::RadioState {
+        let device = control::radio::Peripheral {
+            id: DeviceId("ble:C0:26:DF:00:11:22".into()),
+            state: "near".into(),
+            rssi: Some(-71),
+            seen_ms: Some(NOW - 4_000),
+            answered_ms: Some(NOW - 240_000),
+            connections: 7,
+            failures: 1,
+            values: 23,
+            battery: Some(64),
+            model: Some("<i>UA-651BLE</i>".into()),
+            firmware: Some("1.2".into()),
+            profiles: vec!["and-ua-651ble".into()],
+            paired: true,
+            clock_ahead_s: None,
+            why: Some(crate::custody::Why::new("WL-S064", "it has forgotten that it is paired with this box")),
+            gaps: vec![],
+        };
+        control::radio::RadioState {
+            adapter: Some("hci0".into()),
+            heard_ms: Some(NOW - 4_000),
+            devices: vec![device],
+            ..Default::default()
+        }
+    }
+    fn strangers(&self) -> Vec<control::radio::Stranger> {
+        let stranger = |id: &str, name: &str, profiles| control::radio::Stranger {
+            id: DeviceId(id.into()),
+            name: Some(name.into()),
+            rssi: Some(-58),
+            seen_ms: NOW - 2_000,
+            profiles,
+        };
+        vec![
+            stranger("ble:C0:26:DF:00:33:44", "Polar H10 2B3C", vec!["polar-heart-rate".into()]),
+            stranger("ble:C0:26:DF:00:55:66", "Telly", vec![]),
+        ]
+    }
+    fn pair(&self, _: DeviceId) -> Result<(), Fault> {
+        Ok(())
+    }
+    fn pairing(&self) -> Option<control::radio::Pairing> {
+        Some(control::radio::Pairing {
+            device: DeviceId("ble:C0:26:DF:00:11:22".into()),
+            stage: "compare".into(),
+            passkey: Some("483920".into()),
+            why: None,
+            steps: vec!["Hold the button until the display shows “Pr”.".into()],
+        })
+    }
+    fn reply(&self, _: control::radio::Reply) -> Result<(), Fault> {
+        Ok(())
+    }
+    fn cancel(&self) {}
+    fn forget(&self, _: DeviceId) -> BoxFuture<'_, Result<(), Fault>> {
+        Box::pin(async { Ok(()) })
+    }
+    fn record(
+        &self,
+        _: DeviceId,
+        _: std::time::Duration,
+    ) -> Result<futures_util::stream::BoxStream<'static, String>, Fault> {
+        Err(Fault::Busy)
+    }
+}
+
+fn technicians_desk() -> Arc<Desk> {
+    let mut desk = Arc::into_inner(desk(vec![], vec![], view::LinkState::Up)).unwrap();
+    desk.radio = Some(Arc::new(Air));
+    desk.technicians = control::technician::Technicians::new(Some("http://127.0.0.1:1/".into()));
+    Arc::new(desk)
+}
+
+/// A key, as who administers gets one.
+fn key(desk: &Desk) -> String {
+    let link = desk.technicians.invite(desk.clock.now()).unwrap();
+    link.strip_prefix("http://127.0.0.1:1/devices#key=").unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn the_devices_are_shown_to_whoever_sees_the_page_and_foreign_text_stays_text() {
+    let (status, head, html) = ask(technicians_desk(), "GET /devices HTTP/1.1\r\nHost: HOST", "").await;
+    assert_eq!(status, 200);
+    for text in ["&lt;i&gt;UA-651BLE", "WL-S064", "64 %", "fair (−71 dBm)", "Polar H10", "no profile reads it", "Ada"]
+    {
+        assert!(html.contains(text), "{text}: {html}");
+    }
+    assert!(!html.contains("<i>UA") && !html.contains("{people}") && !html.contains("{gateway}"));
+    for forbidden in ["<script>", "style=", "onclick", "javascript:", "http://", "https://"] {
+        assert!(!html.contains(forbidden), "{forbidden}");
+    }
+    assert!(head.contains("content-security-policy: default-src 'none'"));
+    let (status, _, json) = ask(technicians_desk(), "GET /devices/live HTTP/1.1\r\nHost: HOST", "").await;
+    let parts: Vec<serde_json::Value> = serde_json::from_str(&json).unwrap();
+    assert_eq!((status, parts.len()), (200, 3));
+    assert!(parts.iter().all(|p| html.contains(p["html"].as_str().unwrap())));
+    let (status, _, html) =
+        ask(desk(vec![], vec![], view::LinkState::Up), "GET /devices HTTP/1.1\r\nHost: HOST", "").await;
+    assert!(status == 200 && html.contains("There is no Bluetooth source"), "{html}");
+}
+
+#[tokio::test]
+async fn only_a_technician_with_a_fresh_key_serves_devices_and_does_nothing_else() {
+    let desk = technicians_desk();
+    let post = |path: &str, more: &str| {
+        format!(
+            "POST /api/v1/{path} HTTP/1.1\r\nHost: HOST\r\nX-Wardline: page\r\nContent-Type: application/json{more}"
+        )
+    };
+    let which = r#"{"device":"ble:C0:26:DF:00:11:22"}"#;
+    let device = r#"{"id":"ble:C0:26:DF:00:33:44","patient":null}"#;
+    let orders = [
+        ("bluetooth/pairing", which),
+        ("bluetooth/forget", which),
+        ("bluetooth/pairing/cancel", "{}"),
+        ("devices", device),
+    ];
+    for (path, body) in orders {
+        assert_eq!(ask(desk.clone(), &post(path, ""), body).await.0, 403, "{path}");
+        assert_eq!(ask(desk.clone(), &post(path, "\r\nX-Wardline-Technician: 00"), body).await.0, 403, "{path}");
+    }
+    let code = "GET /api/v1/bluetooth/pairing HTTP/1.1\r\nHost: HOST";
+    assert_eq!(ask(desk.clone(), code, "").await.0, 403, "a passkey is not shown to everybody");
+    assert_eq!(ask(desk.clone(), &post("page/link", ""), "{}").await.0, 403, "the page gives no keys");
+
+    let body = format!(r#"{{"key":"{}"}}"#, key(&desk));
+    let unmarked = "POST /api/v1/page/open HTTP/1.1\r\nHost: HOST\r\nContent-Type: application/json";
+    assert_eq!(ask(desk.clone(), unmarked, &body).await.0, 403, "another site's form");
+    let (status, _, opened) = ask(desk.clone(), &post("page/open", ""), &body).await;
+    assert_eq!(status, 200);
+    assert_eq!(ask(desk.clone(), &post("page/open", ""), &body).await.0, 403, "a key works once");
+    let opened: serde_json::Value = serde_json::from_str(&opened).unwrap();
+    let word = format!("\r\nX-Wardline-Technician: {}", opened["word"].as_str().unwrap());
+    for (path, body) in orders {
+        assert_eq!(ask(desk.clone(), &post(path, &word), body).await.0, 200, "{path}");
+        let foreign = format!("{word}\r\nOrigin: http://evil.example");
+        assert_eq!(ask(desk.clone(), &post(path, &foreign), body).await.0, 403, "{path}");
+    }
+    assert!(ask(desk.clone(), &format!("{code}{word}"), "").await.2.contains("483920"));
+    // A recording is health data, a copy is everything, and who has a key makes no others.
+    let record = r#"{"device":"ble:C0:26:DF:00:11:22","seconds":5}"#;
+    assert_eq!(ask(desk.clone(), &post("bluetooth/record", &word), record).await.0, 403);
+    assert_eq!(ask(desk.clone(), &post("page/link", &word), "{}").await.0, 403);
+    let copy = format!("GET /api/v1/backup HTTP/1.1\r\nHost: HOST{word}");
+    assert_eq!(ask(desk.clone(), &copy, "").await.0, 403);
+    desk.clock.advance(crate::limits::PAGE_TECHNICIAN_MAX);
+    assert_eq!(ask(desk, &post("bluetooth/pairing", &word), which).await.0, 403, "the hour is over");
 }

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 
 use super::compile::{Bytes, Compiled, Profile, Way};
 use super::error::ProfileError;
-use super::session::name_fits;
 use super::{built_in, examples, reject};
 use crate::reading::Reject;
 
@@ -142,15 +141,14 @@ impl Catalogue {
         best(fitting)
     }
 
-    /// The rule for a characteristic of a device of this name.
-    pub(super) fn by_characteristic(&self, uuid: &str, name: Option<&str>) -> Result<Rule, Reject> {
+    /// The rule for a characteristic of a device that told this.
+    pub(super) fn by_characteristic(&self, uuid: &str, told: Option<&str>) -> Result<Rule, Reject> {
         let candidates = find_uuid(&self.characteristics, uuid);
         let fitting = candidates.iter().filter_map(|rule| {
-            let names = &self.rule(*rule)?.0.file.matching.names;
-            // Letters of the pattern that fits; a standard profile fits any name, with none.
-            let letters = |p: &String| name_fits(p, name?).then(|| p.bytes().filter(|b| *b != b'*').count());
-            let specific = if names.is_empty() { Some(0) } else { names.iter().filter_map(letters).max() };
-            Some((specific?, *rule))
+            let matching = &self.rule(*rule)?.0.file.matching;
+            // A standard profile fits any name, with no letter.
+            let fit = if matching.names.is_empty() { (0, false) } else { matching.fit(told)? };
+            Some((2 * fit.0 + usize::from(fit.1), *rule))
         });
         best(fitting)
     }
@@ -209,8 +207,7 @@ impl Profile {
             (Way::Topic(a), Way::Topic(b)) => a.filter() == b.filter(),
             (Way::Advertisement(a), Way::Advertisement(b)) => a == b,
             (Way::Characteristic(a), Way::Characteristic(b)) => {
-                let (mine, theirs) = (&self.file.matching.names, &other.file.matching.names);
-                a == b && (mine.is_empty() && theirs.is_empty() || mine.iter().any(|n| theirs.contains(n)))
+                a == b && self.file.matching.meets(&other.file.matching)
             }
             _ => false,
         };

@@ -65,8 +65,7 @@ pub(super) fn frame(profile: &ProfileFile, example: &ExampleFrame) -> Result<Fra
     let path = match (&example.characteristic, &example.service, &example.topic) {
         (Some(uuid), None, None) => {
             // A profile for devices of certain names is tried with one that fits.
-            let fitting = || profile.matching.names.first().map(|n| n.replace('*', "").into());
-            let name = example.name.as_deref().map(Into::into).or_else(fitting);
+            let name = profile.matching.sample(example.name.as_deref());
             Path::Characteristic { device: device(), uuid: uuid.as_str().into(), name }
         }
         (None, Some(uuid), None) => Path::Advertisement { device: device(), service: uuid.as_str().into() },

@@ -11,6 +11,7 @@ mod decoder;
 mod error;
 pub mod example;
 mod examples;
+mod firmware;
 mod memory;
 pub mod page;
 mod plan;
@@ -29,6 +30,7 @@ pub use compile::Profile;
 pub use decoder::{Decoded, Decoder};
 pub use error::ProfileError;
 pub use examples::{check as check_examples, frames};
+pub use firmware::told;
 pub use plan::Plan;
 pub use session::octets;
 

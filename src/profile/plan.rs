@@ -25,16 +25,13 @@ pub struct Plan {
 }
 
 impl Catalogue {
-    /// The plan for a device of this name that offers these services (UUIDs in the spelling of frames).
-    pub fn plan(&self, name: Option<&str>, services: &BTreeSet<String>) -> Result<Plan, Reject> {
+    /// The plan for a device that told this (its name, or [`told`](super::told)) and offers these services (UUIDs in the
+    /// spelling of frames).
+    pub fn plan(&self, told: Option<&str>, services: &BTreeSet<String>) -> Result<Plan, Reject> {
         let connected = self.profiles().into_iter().filter(|p| p.file.link == Link::Ble && p.file.session.is_some());
         let (standard, vendor): (Vec<_>, Vec<_>) = connected.partition(|p| p.is_standard());
-        let letters = |pattern: &String| pattern.bytes().filter(|b| *b != b'*').count();
-        let fit = |p: &&Profile| {
-            p.file.matching.names.iter().filter(|n| name.is_some_and(|name| name_fits(n, name))).map(letters).max()
-        };
-        let mut named: Vec<_> = vendor.iter().filter_map(|p| Some((fit(p)?, *p))).collect();
-        named.sort_by_key(|(letters, _)| std::cmp::Reverse(*letters));
+        let mut named: Vec<_> = vendor.iter().filter_map(|p| Some((p.file.matching.fit(told)?, *p))).collect();
+        named.sort_by_key(|(fit, _)| std::cmp::Reverse(*fit));
         match named.as_slice() {
             [(a, _), (b, _), ..] if a == b => return Err(reject::SEVERAL_PROFILES),
             [(_, profile), ..] => return Ok(of(&[profile])),
@@ -51,6 +48,11 @@ impl Catalogue {
         let patterns = self.profiles().into_iter().flat_map(|p| &p.file.matching.names);
         let head = |pattern: &String| pattern.find('*').unwrap_or(pattern.len());
         patterns.filter(|p| name_fits(p, name)).map(head).filter(|n| *n > 0).max()
+    }
+
+    /// The firmware revision of a device of this name decides between profiles.
+    pub fn asks_firmware(&self, name: &str) -> bool {
+        self.profiles().iter().any(|p| p.file.matching.asks_firmware(name))
     }
 
     /// Whether some profile decodes what a device broadcasts for this service.

@@ -20,6 +20,9 @@ pub(super) fn check(file: &ProfileFile) -> Result<(), Wrong> {
     if !connects && (file.session.is_some() || file.pairing.method != PairingMethod::None) {
         return wrong("session", "only a connection has pairing and a session");
     }
+    if matching.firmware.is_some() && (matching.names.is_empty() || !connects) {
+        return wrong("match.firmware", "it is asked of a device that is connected to and known by its name");
+    }
     if matching.names.iter().any(|n| n.trim_matches('*').is_empty()) {
         return wrong("match.names", "a name of wildcards only matches every device");
     }

@@ -7,10 +7,9 @@ use serde::Deserialize;
 
 use super::answer::{Whole, whole};
 use super::fhir::{FhirSink, Unwell};
-use super::http::exchange;
 use super::why::Trouble;
 use crate::custody::Outcome;
-use crate::fhir::{Identity, Write, single_at, single_new};
+use crate::fhir::{Identity, Scope, Write, single_at, single_new};
 use crate::reading::Reading;
 
 /// More than one cannot be ours, and each of them is wrong.
@@ -38,24 +37,24 @@ struct Resource {
 
 impl FhirSink {
     /// What became of it, where the usual way was refused; that refusal, where this way is none either.
-    pub(super) async fn take_back(&self, reading: &Reading, refused: Outcome) -> Outcome {
-        if self.write != Write::ConditionalCreate || !reading.is_withdrawal() {
+    pub(super) async fn take_back(&self, reading: &Reading, scope: &Scope, refused: Outcome) -> Outcome {
+        if self.write != Write::ConditionalCreate || !reading.is_withdrawal() || self.sends_documents() {
             return refused;
         }
-        match self.found_and_updated(reading).await {
+        match self.found_and_updated(reading, scope).await {
             Ok(Some(outcome)) => outcome,
             Ok(None) => refused,
             Err((trouble, after)) => trouble.destination(after),
         }
     }
 
-    async fn found_and_updated(&self, reading: &Reading) -> Result<Option<Outcome>, Unwell> {
+    async fn found_and_updated(&self, reading: &Reading, scope: &Scope) -> Result<Option<Outcome>, Unwell> {
         let Ok(identity) = Identity::of(reading) else { return Ok(None) };
         // Nothing in an identity needs escaping.
         let of = format!("{}%7C{}", Identity::system(), identity.value());
         self.turn().await;
         let path = format!("Observation?identifier={of}&_count={FOUND_MAX}");
-        let answer = exchange(self.reading(&path)).await.map_err(|t| (t, None))?;
+        let answer = self.look(&path).await.map_err(|t| (t, None))?;
         match whole(&answer) {
             Whole::Taken => {}
             Whole::Destination(trouble) => return Err((trouble, answer.retry_after)),
@@ -68,7 +67,7 @@ impl FhirSink {
         }
         let mut last = None;
         for Entry { resource } in found.entry.into_iter().filter(|e| e.resource.kind == "Observation").take(FOUND_MAX) {
-            let Ok(update) = single_at(reading, &self.scope, &resource.id) else { return Ok(None) };
+            let Ok(update) = single_at(reading, scope, &resource.id) else { return Ok(None) };
             self.turn().await;
             let outcome = self.one(update).await?;
             let done = matches!(outcome, Outcome::Delivered(_));
@@ -78,7 +77,7 @@ impl FhirSink {
             }
         }
         if last.is_none()
-            && let Ok(new) = single_new(reading, &self.scope)
+            && let Ok(new) = single_new(reading, scope)
         {
             self.turn().await;
             last = Some(self.one(new).await?);

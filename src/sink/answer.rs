@@ -147,6 +147,19 @@ pub(super) fn entries(body: &[u8], sent: usize) -> Result<Vec<Outcome>, Misread>
     }
 }
 
+/// The receipt of a document that was taken whole: there is no word about its entries.
+pub(super) fn document(answer: &Answer) -> Result<Receipt, Misread> {
+    let silent = answer.body.trim_ascii().is_empty() && matches!(answer.status, 201 | 202 | 204);
+    match verdict(&answer.body) {
+        Some(Some(_)) => Err(Misread::Divide),
+        // A captive portal says 200, too.
+        None if !silent && answer.location.is_none() && !is_resource(&answer.body) => {
+            Err(Misread::Unclear(Trouble::Unclear("it is not a FHIR server's")))
+        }
+        _ => Ok(receipt(answer.location.as_deref().unwrap_or(""), false)),
+    }
+}
+
 /// The outcomes of entries that were sent to these URLs: a receipt counts only if it is for what was sent there.
 pub(super) fn receipts<'a>(body: &[u8], urls: impl ExactSizeIterator<Item = &'a str>) -> Result<Vec<Outcome>, Misread> {
     let outcomes = entries(body, urls.len())?;

@@ -4,21 +4,25 @@
 //! alone; an alert's Task is never held by a refused part. Must never: answer Delivered without a 2xx for the item itself.
 
 use std::io::Write as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 use tokio::time::{Instant, sleep};
 
 use super::answer::{self, Misread, Whole, patience, whole};
 use super::http::{Answer, Ask, Peer, Wire, exchange};
 use super::pace::Bucket;
+use super::places::{self, Places};
+use super::smart::{AuthTrouble, Smart};
 use super::why::Trouble;
-use super::{Destination, SinkError};
+use super::{Destination, SinkError, claims};
 use crate::alarm::AlertEvent;
-use crate::config::{BundleKind, FhirSettings, Idempotency};
-use crate::custody::{Item, Outcome, Payload, Receipt};
+use crate::clock::Clock;
+use crate::config::{AuthSettings, BundleKind, FhirSettings, GatewayId, Idempotency};
+use crate::custody::{Item, ItemId, Outcome, Payload, Receipt};
 use crate::fhir::{AlertResources, Bundle, Identity, Kind, Pointer, Scope, Single, Target, Unmappable, Write, single};
 use crate::limits;
 use crate::reading::Reading;
@@ -39,6 +43,7 @@ pub struct FhirSink {
     headers: HeaderMap,
     pub(super) scope: Scope,
     pub(super) write: Write,
+    pub(super) places: Mutex<Places>,
     owner: Option<String>,
     packing: AtomicU8,
     habits: Arc<Habits>,
@@ -46,7 +51,14 @@ pub struct FhirSink {
     linger: Duration,
     /// In the simulation: instead of the network.
     wire: Option<Arc<dyn Wire>>,
+    /// At a relay: which gateway an item is from.
+    origins: Option<Origins>,
+    /// Where the token comes from, if the gateway gets it by itself.
+    smart: Option<Arc<Smart>>,
 }
+
+/// Tells which gateway an item is from.
+pub type Origins = Arc<dyn Fn(ItemId) -> Option<GatewayId> + Send + Sync>;
 
 /// What is changed while it runs: by a 413, and by what a probe found.
 #[derive(Debug)]
@@ -65,6 +77,15 @@ impl Habits {
         (self.bundle_max.load(Ordering::Relaxed), self.transaction.load(Ordering::Relaxed))
     }
 
+    /// How readings travel now.
+    fn kind(&self) -> Kind {
+        match self.configured {
+            BundleKind::Collection => Kind::Collection,
+            _ if self.transaction.load(Ordering::Relaxed) => Kind::Transaction,
+            _ => Kind::Batch,
+        }
+    }
+
     /// Obeys what a probe found: never more entries, and the kind of Bundle that works where none is configured.
     pub fn obey(&self, bundle_max: Option<usize>, batch_works: Option<bool>) {
         if let Some(most) = bundle_max {
@@ -77,11 +98,16 @@ impl Habits {
 }
 
 /// A reading of a batch with its place among the outcomes.
-type Numbered<'a> = (usize, &'a Item, &'a Reading);
+pub(super) type Numbered<'a> = (usize, &'a Item, &'a Reading);
 
 impl FhirSink {
-    /// From settings; reads the token.
+    /// From settings, with the machine's clock; reads the token, or the key.
     pub fn new(settings: &FhirSettings, gateway: &Arc<str>) -> Result<Self, SinkError> {
+        Self::timed(settings, gateway, &Clock::system())
+    }
+
+    /// The same with this clock: what is signed says the time.
+    pub fn timed(settings: &FhirSettings, gateway: &Arc<str>, clock: &Clock) -> Result<Self, SinkError> {
         let timeout = Duration::from_secs(settings.timeout_s.max(1));
         let peer = Peer::new(&settings.url, settings.tls(), timeout)?;
         let mut headers = HeaderMap::new();
@@ -95,10 +121,16 @@ impl FhirSink {
             bearer.set_sensitive(true);
             headers.insert(AUTHORIZATION, bearer);
         }
+        let smart = match &settings.auth {
+            Some(AuthSettings::Smart(auth)) => Some(Arc::new(Smart::new(settings, auth, &peer, clock)?)),
+            None => None,
+        };
         Ok(Self {
             peer,
             headers,
-            scope: Scope { gateway: gateway.clone(), us_core: settings.us_core },
+            smart,
+            scope: claims::scope(settings, gateway)?,
+            places: places::empty(),
             write: match settings.idempotency {
                 Idempotency::ConditionalCreate => Write::ConditionalCreate,
                 Idempotency::Update => Write::Update,
@@ -114,6 +146,7 @@ impl FhirSink {
             bucket: Bucket::new(settings.requests_per_min),
             linger: Duration::from_millis(settings.linger_ms),
             wire: None,
+            origins: None,
         })
     }
 
@@ -123,9 +156,36 @@ impl FhirSink {
         Self { wire: Some(wire), packing: AtomicU8::new(PLAIN), ..self }
     }
 
+    /// The same for items of many gateways.
+    pub fn on_behalf_of(self, origins: Origins) -> Self {
+        Self { origins: Some(origins), ..self }
+    }
+
+    /// What the item's resources have in common: its gateway, and the places that are known by now.
+    pub(super) fn scope_of(&self, item: &Item) -> Scope {
+        let origin = self.origins.as_ref().and_then(|origins| origins(item.id));
+        let scope = self.scope();
+        Scope { gateway: origin.unwrap_or_else(|| scope.gateway.clone()), ..scope }
+    }
+
+    /// Where its token comes from, if it gets one.
+    pub fn smart(&self) -> Option<&Arc<Smart>> {
+        self.smart.as_ref()
+    }
+
+    /// The same with the token of another sink for the same destination.
+    pub(super) fn sharing(self, smart: Option<&Arc<Smart>>) -> Self {
+        Self { smart: smart.cloned(), ..self }
+    }
+
     /// What may be changed while it runs.
     pub fn habits(&self) -> Arc<Habits> {
         self.habits.clone()
+    }
+
+    /// The receiver takes Bundles as they are, and has no resources of its own.
+    pub(super) fn sends_documents(&self) -> bool {
+        self.habits.kind() == Kind::Collection
     }
 
     /// Waits until one request more is allowed.
@@ -138,6 +198,9 @@ impl FhirSink {
 
     /// Batches to send, each divided as long as it is refused whole. Suspects travel alone, after the others.
     async fn readings(&self, readings: Vec<Numbered<'_>>, outcomes: &mut [Option<Outcome>]) {
+        if let Err((trouble, after)) = self.place(&readings).await {
+            return fill(outcomes, &[], &readings, &trouble, after);
+        }
         let (suspects, others): (Vec<_>, Vec<_>) =
             readings.into_iter().partition(|(_, item, _)| item.attempts >= limits::SUSPECT_ATTEMPTS);
         let mut waiting: Vec<Vec<Numbered<'_>>> = suspects.into_iter().rev().map(|one| vec![one]).collect();
@@ -169,11 +232,11 @@ impl FhirSink {
 
     /// Sends a Bundle.
     async fn batch(&self, batch: &[Numbered<'_>], outcomes: &mut [Option<Outcome>]) -> Sent {
-        let kind = if self.habits.transaction.load(Ordering::Relaxed) { Kind::Transaction } else { Kind::Batch };
+        let kind = self.habits.kind();
         let mut bundle = Bundle::new(kind, batch.len());
         let mut sent = Vec::with_capacity(batch.len());
-        for (n, _, reading) in batch {
-            match bundle.reading(reading, &self.scope, self.write) {
+        for (n, item, reading) in batch {
+            match bundle.reading(reading, &self.scope_of(item), self.write) {
                 Ok(url) => sent.push((*n, url)),
                 Err(e) => set(outcomes, *n, unmappable(e)),
             }
@@ -187,6 +250,14 @@ impl FhirSink {
             Err(trouble) => return Sent::Unwell(trouble, None),
         };
         match whole(&answer) {
+            Whole::Taken if kind == Kind::Collection => match answer::document(&answer) {
+                Ok(receipt) => {
+                    sent.into_iter().for_each(|(n, _)| set(outcomes, n, Outcome::Delivered(receipt.clone())));
+                    Sent::Done
+                }
+                Err(Misread::Divide) => Sent::Divide,
+                Err(Misread::Unclear(trouble)) => Sent::Unwell(trouble, None),
+            },
             Whole::Taken => match answer::receipts(&answer.body, sent.iter().map(|(_, url)| url.as_str())) {
                 // All or none, and yet not all: nobody knows what was stored. One at a time is certain.
                 Ok(answers) if kind == Kind::Transaction && !answers.iter().all(is_delivered) => Sent::Divide,
@@ -208,8 +279,8 @@ impl FhirSink {
     }
 
     /// Sends one reading as a resource of its own: the answer is about it alone.
-    async fn alone(&self, (n, _, reading): Numbered<'_>, outcomes: &mut [Option<Outcome>]) -> Sent {
-        let resource = match single(reading, &self.scope, self.write) {
+    async fn alone(&self, (n, item, reading): Numbered<'_>, outcomes: &mut [Option<Outcome>]) -> Sent {
+        let resource = match self.parcel(item, reading) {
             Ok(resource) => resource,
             Err(e) => {
                 set(outcomes, n, unmappable(e));
@@ -230,11 +301,23 @@ impl FhirSink {
         Sent::Done
     }
 
+    /// One reading as this destination takes it: a resource, or a document of one.
+    fn parcel(&self, item: &Item, reading: &Reading) -> Result<Single, Unmappable> {
+        let scope = self.scope_of(item);
+        if !self.sends_documents() {
+            return single(reading, &scope, self.write);
+        }
+        let mut bundle = Bundle::new(Kind::Collection, 1);
+        bundle.reading(reading, &scope, self.write)?;
+        Ok(Single { target: Target::document(), body: bundle.finish() })
+    }
+
     /// Sends one resource. An error: the destination is unwell.
     pub(super) async fn one(&self, resource: Single) -> Result<Outcome, Unwell> {
         let Single { target: Target { method, url, if_none_exist }, body } = resource;
         // `|` stands in a search, where it must be escaped.
-        let full = self.peer.below(&url.replace('|', "%7C"));
+        let document = url.is_empty();
+        let full = if document { self.peer.url.to_string() } else { self.peer.below(&url.replace('|', "%7C")) };
         let mut answer = self.send(method, &full, if_none_exist.as_deref(), body).await.map_err(|t| (t, None))?;
         // An update need not say where: it was told.
         answer.location = answer.location.or_else(|| (method == "PUT" && !url.contains('?')).then(|| url.clone()));
@@ -242,6 +325,11 @@ impl FhirSink {
             Whole::Destination(trouble) => Err((trouble, answer.retry_after)),
             Whole::MediaType => Err((Trouble::NotHere(415), None)),
             Whole::TooLarge => Ok(Trouble::TooLarge.reject()),
+            Whole::Taken if document => match answer::document(&answer) {
+                Ok(receipt) => Ok(Outcome::Delivered(receipt)),
+                Err(Misread::Divide) => Ok(Trouble::Unclear("success and error at once").item(limits::ITEM_RETRY.0)),
+                Err(Misread::Unclear(trouble)) => Err((trouble, None)),
+            },
             Whole::Taken | Whole::Refused => {
                 let outcome = answer::single(&answer).map_err(|trouble| (trouble, None))?;
                 Ok(answer::shown(answer::ours(outcome, &url), &answer.body, &url))
@@ -253,8 +341,8 @@ impl FhirSink {
     async fn alert(&self, item: &Item, event: &AlertEvent, evidence: &[Arc<Reading>]) -> Outcome {
         // Counted, and not waited for.
         self.bucket.take(Instant::now());
-        let owner = self.owner.as_deref();
-        let resources = AlertResources { event, scope: &self.scope, owner, write: self.write, readings: evidence };
+        let (owner, scope) = (self.owner.as_deref(), self.scope_of(item));
+        let resources = AlertResources { event, scope: &scope, owner, write: self.write, readings: evidence };
         let Ok((body, entries)) = resources.transaction() else { return self.parts(&resources).await };
         let answer = match self.send("POST", self.peer.url.as_str(), None, body).await {
             Ok(answer) => answer,
@@ -292,7 +380,7 @@ impl FhirSink {
     async fn try_parts(&self, resources: &AlertResources<'_>) -> Result<(Outcome, Outcome), Unwell> {
         let mut implicated = Vec::new();
         for reading in resources.evidence() {
-            let Ok(resource) = single(reading, &self.scope, self.write) else { continue };
+            let Ok(resource) = single(reading, resources.scope, self.write) else { continue };
             let Outcome::Delivered(receipt) = self.one(resource).await? else { continue };
             // A server that does not say where it is still knows its identifier.
             implicated.extend(match versionless(&receipt) {
@@ -336,10 +424,13 @@ impl FhirSink {
             return wire.exchange(Ask { method: method.into(), url: url.into(), condition, body }).await;
         }
         let packing = self.packing.load(Ordering::Relaxed);
+        let body = Bytes::from(body);
+        let plain = || self.request(method, url, condition, body.clone(), false);
         if packing == PLAIN {
-            return exchange(self.request(method, url, condition, body, false)).await;
+            return self.admitted(plain).await;
         }
-        let packed = exchange(self.request(method, url, condition, gzip(&body)?, true)).await?;
+        let small = Bytes::from(gzip(&body)?);
+        let packed = self.admitted(|| self.request(method, url, condition, small.clone(), true)).await?;
         match packed.status {
             200..=299 => self.packing.store(PACKED, Ordering::Relaxed),
             415 => {}
@@ -350,7 +441,7 @@ impl FhirSink {
         if packed.status < 300 {
             return Ok(packed);
         }
-        let plain = exchange(self.request(method, url, condition, body, false)).await?;
+        let plain = self.admitted(plain).await?;
         if plain.status < 300 {
             tracing::info!("compressed bodies are not understood: sending plain ones from now on");
             self.packing.store(PLAIN, Ordering::Relaxed);
@@ -358,14 +449,42 @@ impl FhirSink {
         Ok(plain)
     }
 
-    /// A GET of something below the base.
-    pub(super) fn reading(&self, path: &str) -> reqwest::RequestBuilder {
-        self.get(&self.peer.below(path))
+    /// Asks for something below the base.
+    pub(super) async fn look(&self, path: &str) -> Result<Answer, Trouble> {
+        self.get(&self.peer.below(path)).await
     }
 
-    /// A GET of a URL of the peer's. Must not be called with another's: the credential goes along.
-    pub(super) fn get(&self, url: &str) -> reqwest::RequestBuilder {
-        self.peer.client.get(url).headers(self.headers.clone())
+    /// Asks for a URL of the peer's. Must not be called with another's: the credential goes along.
+    pub(super) async fn get(&self, url: &str) -> Result<Answer, Trouble> {
+        self.admitted(|| self.peer.client.get(url).headers(self.headers.clone())).await
+    }
+
+    /// With the token, where the gateway gets one. A token that is refused is renewed once.
+    async fn admitted(&self, request: impl Fn() -> reqwest::RequestBuilder) -> Result<Answer, Trouble> {
+        let Some(smart) = &self.smart else { return exchange(request()).await };
+        let bearer = smart.bearer().await.map_err(Trouble::Auth)?;
+        let mut answer = exchange(request().header(AUTHORIZATION, bearer.header())).await?;
+        if answer.status == 401 {
+            let bearer = smart.renewed(&bearer).await.map_err(Trouble::Auth)?;
+            answer = exchange(request().header(AUTHORIZATION, bearer.header())).await?;
+        }
+        match answer.status {
+            401 => Err(Trouble::Auth(AuthTrouble::TokenRefused)),
+            403 => Err(Trouble::Auth(smart.forbidden().await)),
+            _ => Ok(answer),
+        }
+    }
+
+    /// A token that is not good for one entry of a Bundle is explained as for a whole request.
+    async fn explain(&self, outcomes: &mut [Option<Outcome>]) {
+        let Some(smart) = &self.smart else { return };
+        for outcome in outcomes {
+            if let Some(Outcome::Retry { why, .. }) = outcome
+                && why.code == "WL-F007"
+            {
+                *why = Trouble::Auth(smart.forbidden().await).why();
+            }
+        }
     }
 
     fn request(
@@ -373,7 +492,7 @@ impl FhirSink {
         method: &str,
         url: &str,
         condition: Option<&str>,
-        body: Vec<u8>,
+        body: Bytes,
         packed: bool,
     ) -> reqwest::RequestBuilder {
         let client = &self.peer.client;
@@ -399,15 +518,16 @@ impl Destination for FhirSink {
                 Payload::Reading(reading) => readings.push((n, item, &**reading)),
             }
         }
-        let withdrawn: Vec<_> = readings.iter().filter(|(.., r)| r.is_withdrawal()).map(|(n, _, r)| (*n, *r)).collect();
+        let withdrawn: Vec<_> = readings.iter().filter(|(.., r)| r.is_withdrawal()).copied().collect();
         self.readings(readings, &mut outcomes).await;
-        for (n, reading) in withdrawn {
+        for (n, item, reading) in withdrawn {
             if let Some(Some(refused @ Outcome::Reject(_))) = outcomes.get(n) {
-                let outcome = self.take_back(reading, refused.clone()).await;
+                let outcome = self.take_back(reading, &self.scope_of(item), refused.clone()).await;
                 set(&mut outcomes, n, outcome);
             }
         }
         judge(items, &mut outcomes);
+        self.explain(&mut outcomes).await;
         // Nothing is left without an outcome; if it were, sending again is safe.
         let missing = || Trouble::Unclear("nothing is known of this item").item(limits::ITEM_RETRY.0);
         outcomes.into_iter().map(|o| o.unwrap_or_else(missing)).collect()
@@ -426,7 +546,8 @@ impl Destination for FhirSink {
     }
 
     fn takes_alerts(&self) -> bool {
-        true
+        // A receiver of documents acts on no Task.
+        !self.sends_documents()
     }
 }
 
@@ -471,7 +592,7 @@ fn is_delivered(outcome: &Outcome) -> bool {
 fn unmappable(why: Unmappable) -> Outcome {
     match why {
         // What may still get its time is not leased before.
-        Unmappable::Unit | Unmappable::Undated => Trouble::Unmappable(why).reject(),
+        Unmappable::Unit | Unmappable::Undated | Unmappable::Uncoded => Trouble::Unmappable(why).reject(),
         // It may get a patient yet.
         Unmappable::Unassigned => Trouble::Unmappable(why).item(limits::ITEM_RETRY.1),
     }
@@ -497,7 +618,7 @@ fn judge(items: &[Item], outcomes: &mut [Option<Outcome>]) {
 }
 
 /// `Observation/1` of `Observation/1/_history/2`.
-fn versionless(receipt: &Receipt) -> Option<String> {
+pub(super) fn versionless(receipt: &Receipt) -> Option<String> {
     let location = receipt.location.split("/_history/").next()?;
     (!location.is_empty()).then(|| location.to_owned())
 }

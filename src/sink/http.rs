@@ -21,6 +21,9 @@ pub enum HttpError {
     /// Correct the URL.
     #[error("`{0}` is not an http or https URL")]
     Url(String),
+    /// Correct the URL.
+    #[error("`{0}` is not an mllps URL")]
+    Mllp(String),
     /// Correct the files, or install the machine's certificates.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -33,6 +36,7 @@ impl Explain for HttpError {
     fn code(&self) -> &'static str {
         match self {
             Self::Url(_) => "WL-F101",
+            Self::Mllp(_) => "WL-H101",
             Self::Tls(TlsError::File { .. } | TlsError::Secret(_)) => "WL-F102",
             Self::Tls(TlsError::NoAuthorities) => "WL-F103",
             Self::Tls(TlsError::Library(_)) | Self::Client(_) => "WL-F104",
@@ -41,6 +45,7 @@ impl Explain for HttpError {
     fn remedy(&self) -> &'static str {
         match self {
             Self::Url(_) => "Write it as `https://host[:port]/path`.",
+            Self::Mllp(_) => "Write it as `mllps://host[:port]`.",
             Self::Tls(TlsError::File { .. }) => {
                 "Give a PEM file that holds what the setting's name says and that the gateway's user can read."
             }
@@ -135,8 +140,14 @@ pub trait Wire: Send + Sync {
 
 /// Sends a request and reads the answer to its end.
 pub async fn exchange(request: RequestBuilder) -> Result<Answer, Trouble> {
+    exchange_dated(request, limits::RESPONSE_BYTES_MAX).await.map(|(answer, _)| answer)
+}
+
+/// The same with a body of at most `max` octets, and with the time by the other's clock.
+pub async fn exchange_dated(request: RequestBuilder, max: usize) -> Result<(Answer, Option<jiff::Timestamp>), Trouble> {
     let mut response = request.send().await.map_err(|e| broken(&e))?;
     let headers = response.headers();
+    let date = headers.get(DATE).and_then(|v| v.to_str().ok()).and_then(date);
     let mut answer = Answer {
         status: response.status().as_u16(),
         location: headers.get(LOCATION).and_then(|v| v.to_str().ok()).map(str::to_owned),
@@ -145,12 +156,17 @@ pub async fn exchange(request: RequestBuilder) -> Result<Answer, Trouble> {
         body: Vec::new(),
     };
     while let Some(chunk) = response.chunk().await.map_err(|e| broken(&e))? {
-        if answer.body.len() + chunk.len() > limits::RESPONSE_BYTES_MAX {
+        if answer.body.len() + chunk.len() > max {
             return Err(Trouble::Unclear("it does not end"));
         }
         answer.body.extend_from_slice(&chunk);
     }
-    Ok(answer)
+    Ok((answer, date))
+}
+
+/// As HTTP writes it.
+fn date(text: &str) -> Option<jiff::Timestamp> {
+    jiff::fmt::rfc2822::parse(text).ok().map(|z| z.timestamp())
 }
 
 /// Seconds, or a date, which is measured by the destination's own clock: ours may be wrong.
@@ -160,12 +176,24 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let after = match said.parse() {
         Ok(seconds) => Duration::from_secs(seconds),
         Err(_) => {
-            let date = |text| jiff::fmt::rfc2822::parse(text).ok().map(|z| z.timestamp());
             let wait = date(said)?.duration_since(date(text(DATE)?)?);
             Duration::try_from(wait).unwrap_or(Duration::ZERO)
         }
     };
     Some(after.min(limits::RETRY_AFTER_MAX))
+}
+
+/// What TLS says about the peer. No payload was taken.
+pub(super) fn of_tls(error: &rustls::Error) -> Trouble {
+    match error {
+        rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer) => {
+            Trouble::Certificate("signed by nobody we trust (UnknownIssuer)".into())
+        }
+        rustls::Error::InvalidCertificate(reason) => Trouble::Certificate(reason.to_string()),
+        rustls::Error::PeerIncompatible(_) => Trouble::Unreachable("TLS failed: it offers only unsafe versions"),
+        rustls::Error::AlertReceived(_) => Trouble::Unreachable("TLS failed: it refuses us"),
+        _ => Trouble::Unreachable("TLS failed: it does not speak it"),
+    }
 }
 
 /// What a failed exchange says about who has seen the payload.
@@ -174,17 +202,7 @@ fn broken(error: &reqwest::Error) -> Trouble {
     let mut refused = false;
     while let Some(cause) = source {
         if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
-            return match tls {
-                rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer) => {
-                    Trouble::Certificate("signed by nobody we trust (UnknownIssuer)".into())
-                }
-                rustls::Error::InvalidCertificate(reason) => Trouble::Certificate(reason.to_string()),
-                rustls::Error::PeerIncompatible(_) => {
-                    Trouble::Unreachable("TLS failed: it offers only unsafe versions")
-                }
-                rustls::Error::AlertReceived(_) => Trouble::Unreachable("TLS failed: it refuses us"),
-                _ => Trouble::Unreachable("TLS failed: it does not speak it"),
-            };
+            return of_tls(tls);
         }
         let io = cause.downcast_ref::<std::io::Error>();
         refused |= io.is_some_and(|e| e.kind() == std::io::ErrorKind::ConnectionRefused);

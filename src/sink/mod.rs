@@ -5,12 +5,18 @@
 
 mod amend;
 mod answer;
+pub mod claims;
 pub mod deliver;
 pub mod fhir;
 pub mod http;
+mod manifest;
+pub mod mllp;
+pub mod nats;
 pub mod ndjson;
 mod pace;
+mod places;
 pub mod probe;
+pub mod smart;
 pub mod webhook;
 mod why;
 
@@ -29,6 +35,7 @@ use crate::clock::{Clock, Stamp};
 use crate::config::{DestinationSettings, GatewayId};
 use crate::custody::{Item, ItemId, Lane, Outcome, Payload, Why};
 use crate::fault::Explain;
+use crate::mapping::MappingError;
 use crate::reading::{Reading, ReadingKey};
 use crate::secret::SecretError;
 
@@ -36,10 +43,14 @@ use crate::secret::SecretError;
 pub enum Sink {
     /// A FHIR R4 server.
     Fhir(Box<fhir::FhirSink>),
+    /// HL7 v2 messages over MLLP.
+    Hl7(Box<mllp::MllpSink>),
     /// NDJSON files.
     Ndjson(ndjson::NdjsonSink),
     /// Alerts to a signed webhook.
     Webhook(Box<webhook::WebhookSink>),
+    /// A stream of a NATS server.
+    Nats(Box<nats::NatsSink>),
 }
 
 /// What the loop needs of a destination.
@@ -60,9 +71,11 @@ impl Sink {
     /// From settings: reads secrets and certificates, opens files; sends nothing.
     pub fn build(settings: &DestinationSettings, gateway: &GatewayId, clock: &Clock) -> Result<Self, SinkError> {
         Ok(match settings {
-            DestinationSettings::Fhir(s) => Self::Fhir(Box::new(fhir::FhirSink::new(s, gateway)?)),
+            DestinationSettings::Fhir(s) => Self::Fhir(Box::new(fhir::FhirSink::timed(s, gateway, clock)?)),
+            DestinationSettings::Hl7(s) => Self::Hl7(Box::new(mllp::MllpSink::new(s, gateway, clock)?)),
             DestinationSettings::Ndjson(s) => Self::Ndjson(ndjson::NdjsonSink::new(s, gateway)?),
             DestinationSettings::Webhook(s) => Self::Webhook(Box::new(webhook::WebhookSink::new(s, gateway, clock)?)),
+            DestinationSettings::Nats(s) => Self::Nats(Box::new(nats::NatsSink::new(s, gateway)?)),
         })
     }
 
@@ -70,8 +83,10 @@ impl Sink {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Fhir(_) => "fhir",
+            Self::Hl7(_) => "hl7",
             Self::Ndjson(_) => "ndjson",
             Self::Webhook(_) => "webhook",
+            Self::Nats(_) => "nats",
         }
     }
 
@@ -89,8 +104,10 @@ macro_rules! each {
     ($sink:expr, $s:ident => $answer:expr) => {
         match $sink {
             Sink::Fhir($s) => $answer,
+            Sink::Hl7($s) => $answer,
             Sink::Ndjson($s) => $answer,
             Sink::Webhook($s) => $answer,
+            Sink::Nats($s) => $answer,
         }
     };
 }
@@ -176,9 +193,18 @@ pub enum SinkError {
     /// Correct the URL or the certificates.
     #[error(transparent)]
     Http(#[from] http::HttpError),
+    /// Correct the table of codes and units.
+    #[error(transparent)]
+    Mapping(#[from] MappingError),
+    /// Correct the addresses, certificates or credential.
+    #[error(transparent)]
+    Reach(#[from] crate::nats::link::ReachError),
     /// Correct the secret's file.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// Make or correct the key of the destination's client.
+    #[error(transparent)]
+    Auth(#[from] smart::AuthTrouble),
     /// Write one line of visible characters into it.
     #[error("{0}: is not a token")]
     Token(PathBuf),
@@ -196,6 +222,9 @@ impl Explain for SinkError {
     fn code(&self) -> &'static str {
         match self {
             Self::Http(e) => e.code(),
+            Self::Mapping(e) => e.code(),
+            Self::Reach(e) => e.code(),
+            Self::Auth(e) => e.code(),
             Self::Secret(_) => "WL-F105",
             Self::Token(_) => "WL-F106",
             Self::Folder { .. } => "WL-F107",
@@ -204,6 +233,9 @@ impl Explain for SinkError {
     fn remedy(&self) -> &'static str {
         match self {
             Self::Http(e) => e.remedy(),
+            Self::Mapping(e) => e.remedy(),
+            Self::Reach(e) => e.remedy(),
+            Self::Auth(e) => e.remedy(),
             Self::Secret(_) => "Give a file that only the gateway's user can read (mode 0600) and that is not empty.",
             Self::Token(_) => "Write the token on one line, without spaces or control characters.",
             Self::Folder { .. } => "Give a folder that the gateway's user may write as `folder`.",

@@ -10,8 +10,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::why::Trouble;
-use super::{Destination, SinkError};
+use super::{Destination, SinkError, manifest};
 use crate::config::{GatewayId, NdjsonSettings};
 use crate::custody::{Item, Outcome, Payload, Receipt};
 use crate::fhir::{Identity, Scope, Unmappable, write_observation};
@@ -20,6 +22,8 @@ use crate::reading::Reading;
 
 const PREFIX: &str = "Observation-";
 const SUFFIX: &str = ".ndjson";
+/// A file that still grows, in the form of a Bulk Data export.
+const GROWING: &str = ".ndjson.part";
 /// Told apart from the line that it takes back.
 const WITHDRAWN: &str = " withdrawn";
 /// Lines in one write, and one sync.
@@ -39,14 +43,26 @@ struct Files {
     open: Option<(File, u64)>,
     /// Ids of lines that were there at start and may not be settled.
     recent: HashSet<String>,
+    bulk: Option<Bulk>,
+}
+
+/// In the form of a Bulk Data export.
+struct Bulk {
+    gateway: GatewayId,
+    close_after: Duration,
+    /// When the file that grows was begun, or taken over.
+    began: Instant,
 }
 
 impl NdjsonSink {
     /// Opens the folder's last file, cuts a torn line off, and reads what may be sent again.
     pub fn new(settings: &NdjsonSettings, gateway: &GatewayId) -> Result<Self, SinkError> {
-        let files = Files::open(&settings.folder, settings.rotate_mib.max(1).saturating_mul(1024 * 1024))
+        let close_after = Duration::from_secs(settings.rotate_min.max(1).saturating_mul(60));
+        let bulk = || Bulk { gateway: gateway.clone(), close_after, began: Instant::now() };
+        let rotate_bytes = settings.rotate_mib.max(1).saturating_mul(1024 * 1024);
+        let files = Files::open(&settings.folder, rotate_bytes, settings.bulk.then(bulk))
             .map_err(|source| SinkError::Folder { folder: settings.folder.clone(), source })?;
-        Ok(Self { files: Arc::new(Mutex::new(files)), scope: Scope { gateway: gateway.clone(), us_core: true } })
+        Ok(Self { files: Arc::new(Mutex::new(files)), scope: Scope::new(gateway.clone()) })
     }
 }
 
@@ -98,34 +114,67 @@ fn line(item: &Item, scope: &Scope) -> Result<Line, Outcome> {
         Ok(Line { id, text })
     });
     written.map_err(|why| match why {
-        Unmappable::Unit | Unmappable::Undated => Trouble::Unmappable(why).reject(),
+        Unmappable::Unit | Unmappable::Undated | Unmappable::Uncoded => Trouble::Unmappable(why).reject(),
         Unmappable::Unassigned => Trouble::Unmappable(why).item(limits::ITEM_RETRY.1),
     })
 }
 
 impl Files {
-    fn open(folder: &Path, rotate_bytes: u64) -> std::io::Result<Self> {
+    fn open(folder: &Path, rotate_bytes: u64, bulk: Option<Bulk>) -> std::io::Result<Self> {
         std::fs::create_dir_all(folder)?;
-        let mut numbers = Vec::new();
-        for entry in std::fs::read_dir(folder)? {
-            let name = entry?.file_name();
-            let number = name.to_str().and_then(|n| n.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.parse::<u64>().ok());
-            numbers.extend(number);
-        }
-        numbers.sort_unstable();
-        let last = numbers.last().copied();
-        let mut files =
-            Self { folder: folder.into(), rotate_bytes, number: last.unwrap_or(0), open: None, recent: HashSet::new() };
+        let mut found: Vec<(u64, &str)> = numbers(folder, SUFFIX)?.into_iter().map(|n| (n, SUFFIX)).collect();
+        found.extend(numbers(folder, GROWING)?.into_iter().map(|n| (n, GROWING)));
+        found.sort_unstable();
+        let last = found.last().copied();
+        let (number, recent) = (last.map_or(0, |(n, _)| n), HashSet::new());
+        let mut files = Self { folder: folder.into(), rotate_bytes, number, open: None, recent, bulk };
+        let growing = if files.bulk.is_some() { GROWING } else { SUFFIX };
         // A rotation may have come between the last lines: two files hold all that can be unsettled.
-        for number in numbers.iter().rev().take(2) {
-            let mut file = OpenOptions::new().read(true).write(true).open(files.path(*number))?;
+        for (at, (number, suffix)) in found.iter().rev().enumerate().filter(|(at, (_, s))| *at < 2 || *s == GROWING) {
+            let mut file = OpenOptions::new().read(true).write(true).open(files.named(*number, suffix))?;
             let length = files.recall(&mut file)?;
-            if Some(*number) == last {
+            if at == 0 && *suffix == growing {
                 file.seek(SeekFrom::Start(length))?;
                 files.open = Some((file, length));
+            } else if *suffix == GROWING {
+                // Left by an end, or by another setting: it grows no more.
+                files.whole(*number)?;
             }
         }
+        files.list()?;
         Ok(files)
+    }
+
+    /// From now on readers see this file.
+    fn whole(&self, number: u64) -> std::io::Result<()> {
+        std::fs::rename(self.named(number, GROWING), self.named(number, SUFFIX))?;
+        File::open(&self.folder)?.sync_all()
+    }
+
+    /// The manifest names what is whole.
+    fn list(&self) -> std::io::Result<()> {
+        let Some(bulk) = &self.bulk else { return Ok(()) };
+        let mut whole = numbers(&self.folder, SUFFIX)?;
+        whole.sort_unstable();
+        let names: Vec<_> = whole.iter().map(|number| format!("{PREFIX}{number:06}{SUFFIX}")).collect();
+        manifest::write(&self.folder, &bulk.gateway, &names)
+    }
+
+    /// Ends the file that is written, if it is large or old enough.
+    fn turn(&mut self) -> std::io::Result<()> {
+        let large = self.open.as_ref().is_some_and(|(_, length)| *length >= self.rotate_bytes);
+        let old = self.bulk.as_ref().is_some_and(|b| b.began.elapsed() >= b.close_after);
+        if large || old { self.close() } else { Ok(()) }
+    }
+
+    fn close(&mut self) -> std::io::Result<()> {
+        let Some((file, length)) = self.open.take() else { return Ok(()) };
+        if self.bulk.is_some() && length > 0 {
+            file.sync_all()?;
+            self.whole(self.number)?;
+            self.list()?;
+        }
+        Ok(())
     }
 
     /// Reads the end of a file, cuts off a torn line, remembers the ids; gives the length that is left.
@@ -145,8 +194,8 @@ impl Files {
         Ok(start + whole as u64)
     }
 
-    fn path(&self, number: u64) -> PathBuf {
-        self.folder.join(format!("{PREFIX}{number:06}{SUFFIX}"))
+    fn named(&self, number: u64, suffix: &str) -> PathBuf {
+        self.folder.join(format!("{PREFIX}{number:06}{suffix}"))
     }
 
     /// One write and one sync for all lines; one outcome for each.
@@ -177,7 +226,8 @@ impl Files {
         if text.is_empty() {
             return Ok(0);
         }
-        let (mut file, start) = match self.open.take().filter(|(_, length)| *length < self.rotate_bytes) {
+        self.turn()?;
+        let (mut file, start) = match self.open.take() {
             Some(open) => open,
             None => (self.create()?, 0),
         };
@@ -192,11 +242,35 @@ impl Files {
 
     fn create(&mut self) -> std::io::Result<File> {
         self.number += 1;
-        let file = OpenOptions::new().write(true).create_new(true).open(self.path(self.number))?;
+        let suffix = if self.bulk.is_some() { GROWING } else { SUFFIX };
+        let file = OpenOptions::new().write(true).create_new(true).open(self.named(self.number, suffix))?;
+        if let Some(bulk) = &mut self.bulk {
+            bulk.began = Instant::now();
+        }
         // The name must survive a power cut as the lines do.
         File::open(&self.folder)?.sync_all()?;
         Ok(file)
     }
+}
+
+impl Drop for Files {
+    /// At an orderly end readers see all of it.
+    fn drop(&mut self) {
+        if let Err(e) = self.close() {
+            tracing::warn!(error = %e, "The last file stays unlisted until the next start.");
+        }
+    }
+}
+
+/// Numbers of the folder's files with this end.
+fn numbers(folder: &Path, suffix: &str) -> std::io::Result<Vec<u64>> {
+    let mut numbers = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        let number = name.to_str().and_then(|n| n.strip_prefix(PREFIX)?.strip_suffix(suffix)?.parse::<u64>().ok());
+        numbers.extend(number);
+    }
+    Ok(numbers)
 }
 
 /// The id of a line that this gateway wrote: it stands near the front.
@@ -232,8 +306,61 @@ mod tests {
     }
 
     fn sink(folder: &Path) -> NdjsonSink {
-        let settings = NdjsonSettings { name: "files".into(), folder: folder.into(), rotate_mib: 1 };
+        let settings =
+            NdjsonSettings { name: "files".into(), folder: folder.into(), rotate_mib: 1, bulk: false, rotate_min: 60 };
         NdjsonSink::new(&settings, &"box-1".into()).unwrap()
+    }
+
+    fn bulk(folder: &Path) -> NdjsonSink {
+        let settings =
+            NdjsonSettings { name: "files".into(), folder: folder.into(), rotate_mib: 1, bulk: true, rotate_min: 60 };
+        NdjsonSink::new(&settings, &"box-1".into()).unwrap()
+    }
+
+    fn manifest(folder: &Path) -> serde_json::Value {
+        serde_json::from_slice(&std::fs::read(folder.join("manifest.json")).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_reader_of_the_bulk_form_sees_whole_files_and_their_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let sink = bulk(folder.path());
+        assert_eq!(manifest(folder.path())["output"], serde_json::json!([]));
+        for n in 0..3 {
+            deliver(&sink, &items(n * 500..(n + 1) * 500));
+            for entry in std::fs::read_dir(folder.path()).unwrap() {
+                let name = entry.unwrap().file_name().into_string().unwrap();
+                let listed = manifest(folder.path())["output"].to_string().contains(&format!("\"{name}\""));
+                assert!(listed || name == "manifest.json" || name.ends_with(".part"), "{name}");
+            }
+        }
+        let output = manifest(folder.path())["output"].clone();
+        assert_eq!(output[0]["url"], "Observation-000001.ndjson");
+        assert_eq!((&output[0]["type"], &output[0]["count"]), (&"Observation".into(), &1_000.into()));
+        assert!(output.get(1).is_none(), "the second still grows: {output}");
+        // A crash leaves it growing; nothing is written twice, and an orderly end shows it.
+        std::mem::forget(sink);
+        let sink = bulk(folder.path());
+        let outcomes = deliver(&sink, &items(1_400..1_600));
+        assert_eq!(outcomes.iter().filter(|o| is_known(o)).count(), 100);
+        drop(sink);
+        let whole = manifest(folder.path());
+        assert_eq!((&whole["output"][1]["count"], &whole["requiresAccessToken"]), (&600.into(), &false.into()));
+        assert!(whole["transactionTime"].as_str().unwrap().parse::<jiff::Timestamp>().is_ok());
+    }
+
+    #[test]
+    fn a_change_of_form_leaves_no_line_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = bulk(folder.path());
+        deliver(&first, &items(0..5));
+        std::mem::forget(first);
+        deliver(&sink(folder.path()), &items(3..8));
+        assert_eq!(manifest(folder.path())["output"], serde_json::json!([]), "it is the other form's");
+        drop(bulk(folder.path()));
+        let counts: Vec<_> =
+            manifest(folder.path())["output"].as_array().unwrap().iter().map(|o| o["count"].clone()).collect();
+        assert_eq!(counts.iter().map(|c| c.as_u64().unwrap()).sum::<u64>(), 8);
     }
 
     fn lines(folder: &Path) -> Vec<String> {
@@ -298,7 +425,13 @@ mod tests {
 
     #[test]
     fn a_folder_that_cannot_be_written_is_an_error_and_later_a_retry() {
-        let settings = NdjsonSettings { name: "x".into(), folder: "/proc/nothing/here".into(), rotate_mib: 1 };
+        let settings = NdjsonSettings {
+            name: "x".into(),
+            folder: "/proc/nothing/here".into(),
+            rotate_mib: 1,
+            bulk: false,
+            rotate_min: 60,
+        };
         assert!(matches!(NdjsonSink::new(&settings, &"box-1".into()), Err(SinkError::Folder { .. })));
 
         let folder = tempfile::tempdir().unwrap();

@@ -17,14 +17,13 @@ use serde_json::Value;
 use super::SinkError;
 use super::answer::{self, Whole, whole};
 use super::fhir::FhirSink;
-use super::http::exchange;
 use super::why::Trouble;
 use crate::clock::{Clock, Stamp};
 use crate::config::FhirSettings;
 use crate::custody::{Outcome, Receipt};
 use crate::fhir::{Bundle, Identity, Kind, Single, Write, single};
 use crate::limits;
-use crate::probed::{Finding, Stated, Written};
+use crate::probed::{Credential, Finding, Stated, Written};
 use crate::reading::{DeviceId, Part, PatientId, Quality, Reading, ReadingKey, Taken, TimeMethod, Value as Number};
 use crate::unit::Unit;
 use crate::vital::{Role, Vital};
@@ -64,13 +63,31 @@ const UNITS: [(&str, &[&str], &str); 9] = [
 impl Prober {
     /// From settings; sends nothing.
     pub fn new(settings: &FhirSettings, gateway: &Arc<str>, clock: &Clock) -> Result<Self, SinkError> {
-        let sink = FhirSink::new(settings, gateway)?;
+        let sink = FhirSink::timed(settings, gateway, clock)?;
         Ok(Self { sink, bundle_max: settings.bundle_max.max(1), gateway: gateway.clone(), clock: clock.clone() })
+    }
+
+    /// With the token of the sink that delivers there: one is asked for at a time.
+    pub fn sharing(self, sink: &FhirSink) -> Self {
+        Self { sink: self.sink.sharing(sink.smart()), ..self }
+    }
+
+    /// How the gateway is let in, where it gets a token.
+    pub fn credential(&self) -> Option<Credential> {
+        self.sink.smart().map(|smart| smart.shown())
+    }
+
+    /// Gets a token, where the gateway gets one, so that what is shown is of now.
+    pub async fn admission(&self) -> Option<Credential> {
+        let smart = self.sink.smart()?;
+        // What fails is shown.
+        let _ = smart.bearer().await;
+        Some(smart.shown())
     }
 
     /// What the server says of itself. Reads only.
     pub async fn state(&self) -> Result<Stated, Trouble> {
-        let answer = exchange(self.sink.reading("metadata")).await?;
+        let answer = self.sink.look("metadata").await?;
         match whole(&answer) {
             Whole::Taken => {}
             Whole::Destination(trouble) => return Err(trouble),

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use super::smart::AuthTrouble;
 use crate::custody::{Outcome, Why};
 use crate::fault::Explain;
 
@@ -57,9 +58,27 @@ pub enum Trouble {
     /// Correct the profile.
     #[error("{0}")]
     Unmappable(crate::fhir::Unmappable),
+    /// A person must look at the item.
+    #[error("the receiver found an error in it (AE{0})")]
+    Hl7Error(String),
+    /// Try again: the reason may be its own.
+    #[error("the receiver does not take it (AR{0})")]
+    Hl7Refused(String),
+    /// Send again: it is not known whether it was stored.
+    #[error("its acknowledgement is not understood: {0}")]
+    Hl7Unclear(&'static str),
+    /// Correct the profile.
+    #[error("{0}")]
+    Hl7Unmappable(crate::hl7v2::Unmappable),
+    /// There is no credential: nothing was sent, or it is not allowed.
+    #[error("{0}")]
+    Auth(AuthTrouble),
     /// Free space, or correct the folder.
     #[error("the file cannot be written: {0}")]
     File(std::io::ErrorKind),
+    /// See the bus's own remedy.
+    #[error(transparent)]
+    Bus(crate::nats::NatsError),
 }
 
 impl Explain for Trouble {
@@ -78,8 +97,15 @@ impl Explain for Trouble {
             Self::Refused { .. } => "WL-F011",
             Self::Doubled => "WL-F012",
             Self::Conflict => "WL-F013",
+            Self::Unmappable(crate::fhir::Unmappable::Uncoded) => "WL-T006",
             Self::Unmappable(_) => "WL-F014",
+            Self::Auth(e) => e.code(),
             Self::File(_) => "WL-F015",
+            Self::Hl7Error(_) => "WL-H001",
+            Self::Hl7Refused(_) => "WL-H002",
+            Self::Hl7Unclear(_) => "WL-H003",
+            Self::Hl7Unmappable(_) => "WL-H004",
+            Self::Bus(e) => e.code(),
         }
     }
 
@@ -98,7 +124,17 @@ impl Explain for Trouble {
             Self::Unclear(_) => "Check that `url` is the base of a FHIR R4 server and that no proxy answers for it.",
             Self::Refused { .. } => "See `wardline explain` for what was sent; correct the cause and send it again.",
             Self::Doubled => "Remove the double at the destination.",
-            Self::Unmappable(_) => "Correct the device's profile, patient or clock.",
+            Self::Unmappable(crate::fhir::Unmappable::Uncoded) => {
+                "Give this vital sign a code in the destination's `mapping_file`, or set `uncoded = \"text\"`."
+            }
+            Self::Unmappable(_) | Self::Hl7Unmappable(_) => "Correct the device's profile, patient or clock.",
+            Self::Hl7Error(_) => "Ask the receiver's owner what the code means; correct the cause and send it again.",
+            Self::Hl7Refused(_) => {
+                "Ask the receiver's owner whether it is down, and whether it takes this kind of message."
+            }
+            Self::Hl7Unclear(_) => "Check that `url` is an MLLP receiver that answers in the application's name.",
+            Self::Bus(e) => e.remedy(),
+            Self::Auth(e) => e.remedy(),
             Self::File(_) => "Free space, and check that the gateway's user may write the folder.",
         }
     }

@@ -15,7 +15,7 @@ use super::sim::{Emission, Feed};
 use crate::capture::{Capture, Kind, Line};
 use crate::limits::BLE_BROADCAST_SAME;
 use crate::profile::schema::Step;
-use crate::profile::{Catalogue, Plan};
+use crate::profile::{Catalogue, Plan, told};
 use crate::reading::{DeviceId, Path};
 
 /// The device of a replay: its address is one of those that are kept for documents.
@@ -63,7 +63,7 @@ impl Feed for Replay {
 
 /// What of a capture reaches the pipeline.
 pub fn frames(capture: &Capture, catalogue: &Catalogue) -> Vec<Emission> {
-    let name: Option<Arc<str>> = capture.name().map(Into::into);
+    let name = told_of(capture, catalogue);
     let mut wanted = Wanted { plan: None, name: name.clone() };
     let mut broadcasts: BTreeMap<&str, (&[u8], u64)> = BTreeMap::new();
     let device = || DeviceId(DEVICE.into());
@@ -96,6 +96,15 @@ pub fn frames(capture: &Capture, catalogue: &Catalogue) -> Vec<Emission> {
         }
     }
     frames
+}
+
+/// What profiles match on: the name, and the firmware where they are told apart by it.
+fn told_of(capture: &Capture, catalogue: &Catalogue) -> Option<Arc<str>> {
+    let name = capture.name()?;
+    let mut told_it =
+        capture.lines.iter().filter(|l| l.kind == Kind::Read && l.characteristic.as_deref() == Some("2A26"));
+    let octets = told_it.find_map(|l| l.hex.as_ref()).filter(|_| catalogue.asks_firmware(name));
+    Some(octets.map_or_else(|| name.into(), |octets| told(name, &String::from_utf8_lossy(&octets.0))))
 }
 
 /// What the source hands on of a connection.

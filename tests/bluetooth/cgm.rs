@@ -35,6 +35,12 @@ fn sensor(n: u16, manners: Manners) -> Arc<Peripheral> {
     sensor
 }
 
+/// For which records it was asked.
+fn requests(sensor: &Peripheral) -> Vec<Vec<u8>> {
+    let written = sensor.written.lock().unwrap();
+    written.iter().filter(|(uuid, b)| uuid == "2A52" && b[0] == 1).map(|(_, b)| b.clone()).collect()
+}
+
 /// Minutes after the start of each reading that the gateway holds.
 fn minutes(rig: &Rig) -> BTreeSet<i64> {
     let rows = rig.gateway.json(&["readings", "--limit", "1000"]);
@@ -55,7 +61,7 @@ async fn a_sensors_history_is_fetched_by_time_offset_with_its_times_whatever_bre
     rig.gateway.start();
     rig.holds(60).await;
     assert_eq!(minutes(&rig), (1..=60).map(|i| i * i64::from(EVERY_MIN)).collect());
-    let asked: Vec<_> = sensor.written.lock().unwrap().iter().filter(|w| w.0 == "2A52").map(|w| w.1.clone()).collect();
+    let asked = requests(&sensor);
     assert_eq!(asked[0], [1, 1]);
     assert!(asked[1..].iter().any(|r| r.len() == 5 && r[..3] == [1, 3, 1] && r[3] > 1), "by time offset: {asked:?}");
     // What the sensor measured since comes after the next connection.
@@ -65,9 +71,34 @@ async fn a_sensors_history_is_fetched_by_time_offset_with_its_times_whatever_bre
     rig.until("the next connection", |_| sensor.connects.load(Ordering::SeqCst) > connects).await;
     rig.holds(66).await;
     assert_eq!(minutes(&rig).last(), Some(&330));
-    let from = sensor.written.lock().unwrap().iter().filter(|w| w.0 == "2A52").nth(before).cloned();
-    assert_eq!(from.unwrap().1, [1, 3, 1, 0x2c, 1], "from minute 300 on");
+    assert_eq!(requests(&sensor)[before], [1, 3, 1, 0x2c, 1], "from minute 300 on");
     // Minutes are no count: nothing is missing between them.
     assert_eq!(rig.device(&sensor)["gaps"], serde_json::json!([]));
+    rig.stop();
+}
+
+/// Minutes are no count: only what the sensor says of its memory tells that a record was lost on its way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sensors_record_that_is_lost_on_its_way_is_missed_by_their_number_and_fetched() {
+    let manners = Manners { pairing: Some(Method::Shows(1)), bonded: true, loses: Some(45), ..Manners::default() };
+    let lossy = sensor(30, manners);
+    let Some(mut rig) = Rig::start(vec![lossy.clone()], &[], "").await else { return };
+    rig.holds(30).await;
+    assert_eq!(requests(&lossy)[..2], [vec![1, 1], vec![1, 3, 1, 0, 0]]);
+    assert_eq!(lossy.connects.load(Ordering::SeqCst), 1, "it was fetched in the same connection");
+    assert_eq!(rig.device(&lossy)["gaps"], serde_json::json!([]));
+    rig.stop();
+}
+
+/// It says that it has one more than it sends: that is said, and nothing is made of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sensor_that_sends_fewer_than_it_says_is_said() {
+    let manners = Manners { pairing: Some(Method::Shows(1)), bonded: true, withholds: 1, ..Manners::default() };
+    let sensor = sensor(12, manners);
+    let Some(mut rig) = Rig::start(vec![sensor.clone()], &[], "").await else { return };
+    rig.holds(12).await;
+    rig.until("the gap", |rig| rig.device(&sensor)["gaps"][0]["code"] == "WL-S072").await;
+    let text = rig.device(&sensor)["gaps"][0]["text"].as_str().unwrap().to_owned();
+    assert!(text.starts_with("it said that it has 13 records and sent 12"), "{text}");
     rig.stop();
 }

@@ -22,9 +22,9 @@ fn sensor(records: u32) -> (Arc<Peripheral>, usize) {
     (Peripheral::with("C0:26:DF:07:00:01", "Lab Sensor", gatt, true, values, bonded()), readings)
 }
 
-/// What was written to the control point.
+/// For which records the control point was asked.
 fn requests(p: &Peripheral) -> Vec<Vec<u8>> {
-    p.written.lock().unwrap().iter().filter(|(uuid, _)| uuid == "2A52").map(|(_, b)| b.clone()).collect()
+    p.written.lock().unwrap().iter().filter(|(uuid, b)| uuid == "2A52" && b[0] == 1).map(|(_, b)| b.clone()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

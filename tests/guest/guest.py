@@ -136,6 +136,7 @@ reserve_mib = 1
 [[source]]
 kind = "bluetooth"
 name = "radio"
+stream_period_s = 0
 [[destination]]
 kind = "fhir"
 name = "centre"
@@ -161,7 +162,7 @@ reference = "Patient/p1"
 
     async def owns(self, peripheral):
         """Makes a device known to the gateway."""
-        await self.cli('devices', 'add', peripheral.id, '--patient', 'Patient/p1')
+        await self.cli('devices', 'add', peripheral.id, '--patient', 'Patient/p1', '--since', 'ever')
 
     async def status(self):
         return json.loads(await self.cli('status', '--json'))

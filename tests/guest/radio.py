@@ -264,13 +264,15 @@ class Peripheral:
         """A memory is asked: its records from a number on, then the answer."""
         at = 4 if self.values and self.values[0][0] == '2AA7' else 1
         match list(request):
-            case [1, 1]:
+            case [1 | 4, 1]:
                 first = 0
-            case [1, 3, 1, low, high]:
+            case [1 | 4, 3, 1, low, high]:
                 first = low | high << 8
             case _:
                 return await self.send(link, RACP, bytes([6, 0, request[0], 2]))
         records = [(u, v) for u, v in self.values if int.from_bytes(v[at:at + 2], 'little') >= first]
+        if request[0] == 4:
+            return await self.send(link, RACP, bytes([5, 0]) + len(records).to_bytes(2, 'little'))
         for told, (uuid, value) in enumerate(records, 1):
             await self.send(link, uuid, value)
             if told == self.hangs_up_after:

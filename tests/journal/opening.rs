@@ -88,3 +88,27 @@ async fn after_the_end_everything_is_refused() {
     assert!(matches!(refused, Err(JournalError::Closed)));
     assert!(matches!(journal.lease("centre", Lane::Fresh, 1).await, Err(JournalError::Closed)));
 }
+
+/// While the process ends, libcrypto takes itself apart: a writer still at work would say that its disk failed, or crash.
+#[tokio::test]
+async fn no_writer_is_at_work_when_the_last_handle_is_gone() {
+    for n in 1..=20 {
+        let folder = tempfile::tempdir().unwrap();
+        let (journal, _) = open(folder.path());
+        let other = journal.clone();
+        let many = group((1..=500).map(|k| reading(n * 1_000 + k, "d")));
+        {
+            // Asked, and not waited for: as when the time of a shutdown is up.
+            let mut commit = std::pin::pin!(other.commit(many));
+            assert!(futures_util::FutureExt::now_or_never(&mut commit).is_none());
+        }
+        drop((journal, other));
+        let lock = std::fs::File::options().write(true).open(folder.path().join("journal.lock")).unwrap();
+        // A child that another test has just forked may hold it for a moment.
+        let free = (0..5).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            lock.try_lock().is_ok()
+        });
+        assert!(free, "the writer is still at work");
+    }
+}

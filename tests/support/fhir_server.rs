@@ -22,6 +22,9 @@ pub struct FhirServer {
     child: Child,
     folder: tempfile::TempDir,
     client: reqwest::Client,
+    environment: Vec<(String, String)>,
+    /// The test's own token, where the server wants one.
+    pub bearer: Option<String>,
 }
 
 /// Where `scripts/tools` installs.
@@ -34,6 +37,11 @@ pub fn tools() -> PathBuf {
 impl FhirServer {
     /// Starts one. `None`, said loudly: it is not installed.
     pub async fn start(kind: Kind) -> Option<Self> {
+        Self::start_with(kind, vec![]).await
+    }
+
+    /// The same with more variables in its environment.
+    pub async fn start_with(kind: Kind, environment: Vec<(String, String)>) -> Option<Self> {
         let program = match kind {
             Kind::Helios => tools().join("helios-hfs-0.2.7/bin/hfs"),
             Kind::Sekmet => tools().join("sekmet/bin/sekmet"),
@@ -52,8 +60,8 @@ impl FhirServer {
         let client =
             wardline::sink::http::Peer::new(&url, wardline::tls::Files::default(), super::PATIENCE).unwrap().client;
         // Nothing that can fail stands between its start and the guard that ends it.
-        let child = launch(kind, &program, port, folder.path());
-        let server = Self { url, kind, port, child, folder, client };
+        let child = launch(kind, &program, port, folder.path(), &environment);
+        let server = Self { url, kind, port, child, folder, client, environment, bearer: None };
         server.ready().await;
         Some(server)
     }
@@ -82,8 +90,15 @@ impl FhirServer {
             Kind::Helios => tools().join("helios-hfs-0.2.7/bin/hfs"),
             Kind::Sekmet => tools().join("sekmet/bin/sekmet"),
         };
-        self.child = launch(self.kind, &program, self.port, self.folder.path());
+        self.child = launch(self.kind, &program, self.port, self.folder.path(), &self.environment);
         self.ready().await;
+    }
+
+    fn admitted(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
+        match &self.bearer {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
     }
 
     /// Stores a resource under its id.
@@ -91,14 +106,14 @@ impl FhirServer {
         let url =
             format!("{}/{}/{}", self.url, resource["resourceType"].as_str().unwrap(), resource["id"].as_str().unwrap());
         let body = serde_json::to_vec(resource).unwrap();
-        let answer =
-            self.client.put(url).header("content-type", "application/fhir+json").body(body).send().await.unwrap();
+        let answer = self.admitted(self.client.put(url).header("content-type", "application/fhir+json").body(body));
+        let answer = answer.send().await.unwrap();
         assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
     }
 
     /// Deletes a resource, as somebody there might.
     pub async fn delete(&self, path: &str) {
-        let answer = self.client.delete(format!("{}/{path}", self.url)).send().await.unwrap();
+        let answer = self.admitted(self.client.delete(format!("{}/{path}", self.url))).send().await.unwrap();
         assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
     }
 
@@ -107,7 +122,7 @@ impl FhirServer {
         let mut found = Vec::new();
         let mut next = Some(format!("{}/{query}", self.url));
         while let Some(url) = next.take() {
-            let answer = self.client.get(&url).send().await.unwrap();
+            let answer = self.admitted(self.client.get(&url)).send().await.unwrap();
             let status = answer.status();
             let text = answer.text().await.unwrap();
             assert!(status.is_success(), "{url}: {text}");
@@ -131,9 +146,10 @@ impl Drop for FhirServer {
     }
 }
 
-fn launch(kind: Kind, program: &Path, port: u16, folder: &Path) -> Child {
+fn launch(kind: Kind, program: &Path, port: u16, folder: &Path, environment: &[(String, String)]) -> Child {
     let log = std::fs::File::create(folder.join("log")).unwrap();
     let mut command = Command::new(program);
+    command.envs(environment.iter().map(|(name, value)| (name, value)));
     command.current_dir(folder).stdin(Stdio::null()).stderr(log.try_clone().unwrap()).stdout(log);
     match kind {
         Kind::Helios => command

@@ -21,10 +21,15 @@ pub mod certificates;
 pub mod device;
 pub mod fhir_server;
 pub mod gateway;
+pub mod hl7_peer;
+pub mod mllp;
+pub mod nats;
 pub mod obligations;
 pub mod readings;
+pub mod relay;
 pub mod scripted;
 pub mod source;
+pub mod token_server;
 pub mod toxic;
 
 /// How long anything may take before a test calls it hung. Generous: the machine may be busy.

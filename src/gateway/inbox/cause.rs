@@ -130,6 +130,18 @@ fn refused(cause: &Cause) -> String {
         }
         "WL-F009" => "The destination takes no request of this size, not even with one reading: ask its owner.",
         "WL-F014" => "Correct the device's profile: it gives a unit that this vital sign cannot have.",
+        "WL-T006" => {
+            "No code system has this vital sign, and the destination takes none without a code: give it a code in the \
+             destination's `mapping_file`, or set `uncoded = \"text\"`."
+        }
+        "WL-H001" => {
+            "The receiver found an error in these messages. See its code and place, and docs/hl7.md for what stands there; correct \
+             the settings of the destination, or ask its owner to take them."
+        }
+        "WL-H002" => "The receiver refuses these while it takes others: ask its owner for the reason.",
+        "WL-H004" => {
+            "There is no code for these that HL7 receivers know: send them to another kind of destination, or discard them."
+        }
         "WL-F015" => "Free space, and check that the gateway's user may write the folder.",
         "WL-J030" => "The stored record cannot be read: check the disk, and discard what is lost with its reason.",
         _ => "The destination failed on these again and again while it took others: ask its owner for the cause.",
@@ -138,7 +150,9 @@ fn refused(cause: &Cause) -> String {
 }
 
 fn is_about_patient(cause: &Cause) -> bool {
-    cause.code == "WL-F011" && cause.reason.contains("Observation.subject")
+    // 204: unknown key identifier, as HL7 receivers call a patient that they do not know.
+    let unknown = cause.code == "WL-H001" && (cause.reason.contains(": 204") || cause.reason.contains("at PID."));
+    unknown || (cause.code == "WL-F011" && cause.reason.contains("Observation.subject"))
 }
 
 /// Bytes that are broken rather than unknown.
@@ -161,6 +175,10 @@ mod tests {
             (cause(Kind::Alert, "centre", "WL-F011", "refused (HTTP 422)"), Owner::Operator),
             (cause(Kind::Notice, "centre", "WL-F011", "refused (HTTP 422)"), Owner::IntegrationEngineer),
             (cause(Kind::Refused, "centre", "WL-F011", "refused (HTTP 422)"), Owner::IntegrationEngineer),
+            (
+                cause(Kind::Refused, "lab", "WL-H001", "the receiver found an error in it (AE: 204 at PID.1.3)"),
+                Owner::CareManager,
+            ),
             (
                 cause(Kind::Refused, "centre", "WL-F011", "refused (HTTP 422: not-found at Observation.subject)"),
                 Owner::CareManager,

@@ -10,9 +10,7 @@ mod rule;
 use serde::Deserialize;
 
 pub use example::{Example, ExampleFrame, Expected};
-pub use plan::{
-    ClockForm, Confirm, Firmware, HistoryFrom, Matching, Pairing, PairingMethod, Session, Step, Subscription,
-};
+pub use plan::{ClockForm, Confirm, HistoryFrom, Matching, Pairing, PairingMethod, Session, Step, Subscription};
 pub use rule::{
     Condition, ErrorRule, Format, IdRule, LabelRule, Literal, Meaning, NumberType, OneOrMany, PartRule, Plausible,
     Rule, TimeForm, TimeRule, ToldUnit, UnitRule, VitalRule,

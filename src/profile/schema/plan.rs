@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use crate::profile::firmware::Firmware;
+
 /// Which Bluetooth devices a profile is for.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -12,20 +14,8 @@ pub struct Matching {
     pub services: Vec<String>,
     /// Company identifier of its manufacturer data.
     pub manufacturer: Option<u16>,
-    /// Firmware revisions, from (inclusive) and to (exclusive).
+    /// Firmware revisions, as `">=1.2, <2"`; it is read in each connection.
     pub firmware: Option<Firmware>,
-}
-
-/// A range of firmware revisions.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Firmware {
-    /// From this one on.
-    #[serde(default)]
-    pub from: Option<String>,
-    /// Before this one.
-    #[serde(default)]
-    pub before: Option<String>,
 }
 
 /// Whether and how a device bonds.

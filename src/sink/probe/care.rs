@@ -11,7 +11,6 @@ use crate::fhir::inbound::{self, Heard};
 use crate::limits::CARE_PAGES_MAX;
 use crate::reading::PatientId;
 use crate::sink::answer::{Whole, whole};
-use crate::sink::http::exchange;
 use crate::sink::why::Trouble;
 
 /// What can be ordered.
@@ -29,7 +28,7 @@ impl Prober {
         for _ in 0..CARE_PAGES_MAX {
             let Some(url) = next.take() else { return Ok(Some(all)) };
             self.sink.turn().await;
-            let answer = exchange(self.sink.get(url.as_str())).await?;
+            let answer = self.sink.get(url.as_str()).await?;
             match whole(&answer) {
                 Whole::Taken => {}
                 _ if matches!(answer.status, 400 | 404 | 405 | 422 | 501) => return Ok(None),
@@ -69,7 +68,7 @@ impl Prober {
         let kind = KINDS.into_iter().find(|kind| resource.split('/').next() == Some(kind));
         let kind = kind.ok_or(Trouble::Unclear("it is no order"))?;
         self.sink.turn().await;
-        let answer = exchange(self.sink.reading(resource)).await?;
+        let answer = self.sink.look(resource).await?;
         match (answer.status, whole(&answer)) {
             (404 | 410, _) if super::patient::is_outcome(&answer.body) => Ok(None),
             (_, Whole::Taken) => inbound::resource(&answer.body, kind).map(Some).map_err(Trouble::Unclear),

@@ -13,7 +13,6 @@ use crate::fault::Explain;
 use crate::reading::PatientId;
 use crate::roster::Standing;
 use crate::sink::answer::{Whole, whole};
-use crate::sink::http::exchange;
 use crate::sink::why::Trouble;
 
 /// The elements that are needed, and no others: names and addresses stay at the centre.
@@ -130,7 +129,7 @@ impl Prober {
             .append_pair("_elements", ELEMENTS)
             .append_pair("_count", "10");
         self.sink.turn().await;
-        let answer = exchange(self.sink.get(url.as_str())).await.map_err(Mismatch::Away)?;
+        let answer = self.sink.get(url.as_str()).await.map_err(Mismatch::Away)?;
         match whole(&answer) {
             Whole::Taken => judge(&answer.body, criteria),
             Whole::Destination(trouble) => Err(Mismatch::Away(trouble)),
@@ -141,7 +140,7 @@ impl Prober {
     /// How a patient stands there now.
     pub async fn standing(&self, patient: &PatientId) -> Result<Standing, Trouble> {
         self.sink.turn().await;
-        let answer = exchange(self.sink.reading(&format!("{}?_elements={ELEMENTS}", patient.reveal()))).await?;
+        let answer = self.sink.look(&format!("{}?_elements={ELEMENTS}", patient.reveal())).await?;
         if matches!(answer.status, 404 | 410) {
             // A base that is wrong says the same of everything: only a FHIR server's own words count.
             return if is_outcome(&answer.body) { Ok(Standing::Gone) } else { Err(Trouble::NotHere(answer.status)) };

@@ -11,7 +11,6 @@ use super::Prober;
 use crate::fhir::Identity;
 use crate::reading::Reading;
 use crate::sink::answer::{Whole, whole};
-use crate::sink::http::exchange;
 use crate::sink::why::Trouble;
 
 /// What of a searchset is looked at.
@@ -87,7 +86,7 @@ impl Prober {
 
     async fn search(&self, path: &str) -> Result<Vec<u8>, Trouble> {
         self.sink.turn().await;
-        let answer = exchange(self.sink.reading(path)).await?;
+        let answer = self.sink.look(path).await?;
         match whole(&answer) {
             Whole::Taken => Ok(answer.body),
             Whole::Destination(trouble) => Err(trouble),

@@ -16,7 +16,6 @@ use crate::limits;
 use crate::probed::Stated;
 use crate::reading::PatientId;
 use crate::sink::answer::{Whole, whole};
-use crate::sink::http::exchange;
 use crate::sink::why::Trouble;
 
 /// Why nothing can be said: a sentence without patient data.
@@ -118,7 +117,7 @@ impl Shelf<'_> {
             return Err("it was cut short: there is more than is read in one go".into());
         }
         self.prober.sink.turn().await;
-        let answer = exchange(self.prober.sink.get(url.as_str())).await.map_err(|t| t.to_string())?;
+        let answer = self.prober.sink.get(url.as_str()).await.map_err(|t| t.to_string())?;
         purse.pages -= 1;
         purse.octets = purse.octets.saturating_sub(answer.body.len());
         match whole(&answer) {

@@ -24,6 +24,14 @@ pub enum Gap {
         /// How many of them.
         count: u16,
     },
+    /// It sent fewer than it said that it has, and which are missing is not known.
+    #[error("it said that it has {told} records and sent {came}, also when it was asked again")]
+    Fewer {
+        /// As it said.
+        told: u32,
+        /// As came.
+        came: u32,
+    },
     /// It had records up to this one, and has none now.
     #[error("its memory was emptied after record {after}, not by this box: what followed was never seen here")]
     Emptied {

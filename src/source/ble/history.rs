@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+use super::count::Count;
 use super::gap::{Gap, Numbers};
 use crate::codec::racp;
 
@@ -22,13 +23,15 @@ pub struct Cursor {
 
 /// The records whose numbers count one by one.
 const COUNTED: &str = "2A18";
+/// What belongs to a record, and is none.
+const CONTEXT: &str = "2A34";
 
 /// What the control point says of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answered {
     /// Everything was sent.
     All,
-    /// Ask again: for all records, or for those that are missing.
+    /// Ask on: for the records, for all of them, or for those that are missing.
     Ask,
     /// It cannot now, or never; the response code.
     Failed(u8),
@@ -60,6 +63,9 @@ pub(super) struct History {
     /// Where the cursor was before a number that is missing: it waits there while the missing ones may still come.
     waits: Option<Option<Cursor>>,
     numbers: Numbers,
+    count: Count,
+    /// Fewer came than the device said, also at the second time.
+    fewer: Option<Gap>,
     /// Records that count from one to the next came.
     counts: bool,
     /// What is missing was asked for a second time, from this number on.
@@ -85,6 +91,8 @@ impl History {
             proved: None,
             waits: None,
             numbers: Numbers::after(judged),
+            count: Count::default(),
+            fewer: None,
             counts: false,
             again: None,
             ended: false,
@@ -92,18 +100,34 @@ impl History {
         }
     }
 
-    /// The request: from the last committed record on, that one included, so that it can be recognised.
+    /// The request: how many, then for them; from the last committed record on, that one included, so that it can be recognised.
     pub(super) fn request(&self) -> Vec<u8> {
         match (self.again, self.base) {
+            (None, Some(cursor)) if !self.asked_all && self.is_counting() => racp::count_from(cursor.sequence).to_vec(),
+            (None, _) if self.is_counting() => racp::COUNT_ALL.to_vec(),
             (Some(number), _) => racp::report_from(number).to_vec(),
             (None, Some(cursor)) if !self.asked_all => racp::report_from(cursor.sequence).to_vec(),
             _ => racp::REPORT_ALL.to_vec(),
         }
     }
 
+    /// What is asked is how many there are.
+    pub(super) fn is_counting(&self) -> bool {
+        self.count.is_open()
+    }
+
+    /// It does not say how many there are.
+    pub(super) fn count_less(&mut self) {
+        self.count.give_up();
+    }
+
     /// A record came and goes to the journal under this ticket.
     pub(super) fn record(&mut self, ticket: u64, uuid: &str, bytes: &[u8]) {
-        let at = sequence(uuid, bytes).map(|sequence| Cursor { sequence, mark: mark(bytes) });
+        let numbers = sequences(uuid, bytes);
+        if uuid != CONTEXT {
+            self.count.came(&numbers);
+        }
+        let at = numbers.last().map(|sequence| Cursor { sequence: *sequence, mark: mark(bytes) });
         if let Some(at) = at {
             let first = self.last.is_none();
             if first && !self.asked_all && self.again.is_none() && self.base != Some(at) {
@@ -151,7 +175,8 @@ impl History {
             return None;
         }
         let until = self.cursor().map(|c| c.sequence).filter(|_| self.counts);
-        self.numbers.judge(until, whole)
+        let (missing, fewer) = (self.numbers.judge(until, whole), self.fewer.take_if(|_| whole));
+        missing.or(fewer)
     }
 
     /// The number up to which nothing is missing, or was said.
@@ -180,6 +205,9 @@ impl History {
 
     /// A value of the control point.
     pub(super) fn response(&mut self, bytes: &[u8]) -> Answered {
+        if self.is_counting() {
+            return if self.count.response(bytes) { Answered::Ask } else { Answered::Nothing };
+        }
         let [6, 0, 1, code] = *bytes else { return Answered::Nothing };
         match code {
             // Whatever it says: what is missing now is not there.
@@ -198,15 +226,18 @@ impl History {
         }
     }
 
-    /// All that was asked for. A value can be lost on its way: what is missing is asked for once more.
+    /// All that was asked for. A value can be lost on its way: what is missing is asked for once more, or all of it.
     fn sent(&mut self) -> Answered {
-        let Some(number) = self.numbers.before_missing() else { return self.completed() };
+        let begin = self.base.filter(|_| !self.asked_all).map_or(0, |c| c.sequence);
+        let short = self.count.short().map(|_| begin);
+        let Some(number) = self.numbers.before_missing().or(short) else { return self.completed() };
         (self.again, self.last) = (Some(number), None);
         Answered::Ask
     }
 
     fn completed(&mut self) -> Answered {
         self.complete = true;
+        self.fewer = self.count.short();
         self.kept(0);
         Answered::All
     }
@@ -222,22 +253,23 @@ impl History {
     }
 }
 
-/// The number under which a device finds a record again.
-fn sequence(uuid: &str, bytes: &[u8]) -> Option<u16> {
+/// The numbers under which a device finds the records of a value again, the last one last; none: it has no number.
+fn sequences(uuid: &str, bytes: &[u8]) -> Vec<u16> {
+    let number = |octets: Option<&[u8]>| octets.and_then(|o| o.try_into().ok()).map(u16::from_le_bytes);
     match uuid {
-        // Glucose: after the flags.
-        COUNTED => bytes.get(1..3).and_then(|n| Some(u16::from_le_bytes(n.try_into().ok()?))),
-        // Continuous glucose: records with their size in front; minutes after size, flags and value. The last one counts.
+        // After the flags.
+        COUNTED => number(bytes.get(1..3)).into_iter().collect(),
+        // Continuous glucose: records with their size in front; minutes after size, flags and value.
         "2AA7" => {
-            let (mut rest, mut last) = (bytes, None);
+            let (mut rest, mut found) = (bytes, Vec::new());
             while let Some(size) = rest.first().copied().filter(|n| *n >= 6) {
-                let Some(minutes) = rest.get(4..6) else { break };
-                last = minutes.try_into().ok().map(u16::from_le_bytes);
+                let Some(minutes) = number(rest.get(4..6)) else { break };
+                found.push(minutes);
                 rest = rest.get(usize::from(size)..).unwrap_or_default();
             }
-            last
+            found
         }
-        _ => None,
+        _ => Vec::new(),
     }
 }
 
@@ -260,9 +292,16 @@ mod tests {
         Cursor { sequence, mark: mark(&record(sequence, content)) }
     }
 
+    /// A transfer with a device that does not say how many it has.
+    fn uncounted(base: Option<Cursor>, judged: Option<u16>) -> History {
+        let mut h = History::new(base, judged);
+        h.count_less();
+        h
+    }
+
     #[test]
     fn the_cursor_follows_the_committed_prefix_only() {
-        let mut h = History::new(None, None);
+        let mut h = uncounted(None, None);
         assert_eq!(h.request(), [1, 1]);
         for n in 1..=3 {
             h.record(u64::from(n), "2A18", &record(n, 0));
@@ -280,7 +319,7 @@ mod tests {
 
     #[test]
     fn records_in_reverse_count_only_when_all_are_there() {
-        let mut h = History::new(None, None);
+        let mut h = uncounted(None, None);
         for n in [3, 2, 1] {
             h.record(u64::from(n), "2A18", &record(n, 0));
             h.kept(u64::from(n));
@@ -293,14 +332,16 @@ mod tests {
     #[test]
     fn a_memory_that_began_anew_is_asked_for_everything() {
         // Nothing from the cursor on: it was cleared.
-        let mut h = History::new(Some(at(500, 0)), Some(500));
+        let mut h = uncounted(Some(at(500, 0)), Some(500));
         assert_eq!(h.request(), [1, 3, 1, 0xf4, 1]);
         assert_eq!(h.response(&[6, 0, 1, 6]), Answered::Ask);
+        assert_eq!(h.request(), [4, 1], "of all of them it is asked anew");
+        h.count_less();
         assert_eq!(h.request(), [1, 1]);
         assert_eq!(h.response(&[6, 0, 1, 6]), Answered::All);
         assert_eq!(h.cursor(), None);
         // Another record under the same number.
-        let mut h = History::new(Some(at(500, 0)), Some(500));
+        let mut h = uncounted(Some(at(500, 0)), Some(500));
         h.record(1, "2A18", &record(500, 9));
         h.kept(1);
         assert_eq!(h.response(&[6, 0, 1, 1]), Answered::Ask);
@@ -309,7 +350,7 @@ mod tests {
 
     #[test]
     fn the_same_record_again_is_nothing_new() {
-        let mut h = History::new(Some(at(500, 0)), Some(500));
+        let mut h = uncounted(Some(at(500, 0)), Some(500));
         h.record(1, "2A18", &record(500, 0));
         assert_eq!(h.response(&[6, 0, 1, 1]), Answered::All);
         assert_eq!(h.cursor(), Some(at(500, 0)));
@@ -319,8 +360,9 @@ mod tests {
 
     #[test]
     fn a_refused_operator_is_asked_without_it_and_a_busy_device_later() {
-        let mut h = History::new(Some(at(5, 0)), Some(5));
+        let mut h = uncounted(Some(at(5, 0)), Some(5));
         assert_eq!(h.response(&[6, 0, 1, 4]), Answered::Ask);
+        h.count_less();
         assert_eq!(h.response(&[6, 0, 1, 10]), Answered::Failed(10));
         assert_eq!(h.response(&[5, 0, 1]), Answered::Nothing);
     }
@@ -335,7 +377,7 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_asked_for_once_more_and_then_said_once() {
-        let mut h = History::new(Some(at(20, 0)), Some(20));
+        let mut h = uncounted(Some(at(20, 0)), Some(20));
         all_kept(&mut h, &[20, 21, 25, 26]);
         assert_eq!((h.cursor(), h.gap(), h.judged()), (Some(at(21, 0)), None, Some(20)), "it waits before the gap");
         assert_eq!(h.response(&[6, 0, 1, 1]), Answered::Ask);
@@ -350,7 +392,7 @@ mod tests {
     #[test]
     fn a_gap_in_a_transfer_that_breaks_off_is_said_at_its_end() {
         // Its memory has run over: the record under the cursor is gone.
-        let mut h = History::new(None, Some(20));
+        let mut h = uncounted(None, Some(20));
         all_kept(&mut h, &[25, 26, 27]);
         assert_eq!((h.cursor(), h.gap()), (None, None));
         h.end();
@@ -360,12 +402,13 @@ mod tests {
 
     #[test]
     fn a_memory_that_was_emptied_or_began_anew_is_said_when_it_was_read() {
-        let mut h = History::new(Some(at(20, 0)), Some(20));
+        let mut h = uncounted(Some(at(20, 0)), Some(20));
         h.response(&[6, 0, 1, 6]);
         assert_eq!(h.gap(), None);
+        h.count_less();
         h.response(&[6, 0, 1, 6]);
         assert_eq!((h.gap(), h.judged()), (Some(Gap::Emptied { after: 20 }), Some(20)));
-        let mut h = History::new(None, Some(20));
+        let mut h = uncounted(None, Some(20));
         all_kept(&mut h, &[1, 2]);
         assert_eq!((h.gap(), h.judged()), (None, Some(20)), "more may come");
         h.response(&[6, 0, 1, 1]);
@@ -374,7 +417,7 @@ mod tests {
 
     #[test]
     fn minutes_of_a_sensor_are_no_count() {
-        let mut h = History::new(None, None);
+        let mut h = uncounted(None, None);
         for (ticket, minute) in [(1, 5), (2, 60)] {
             h.record(ticket, "2AA7", &[6, 0, 1, 0, minute, 0]);
             h.kept(ticket);
@@ -384,9 +427,48 @@ mod tests {
     }
 
     #[test]
-    fn minutes_are_read_from_the_last_record_of_a_packet() {
-        assert_eq!(sequence("2AA7", &[6, 0, 1, 0, 5, 0, 6, 0, 1, 0, 6, 0]), Some(6));
-        assert_eq!(sequence("2AA7", &[6, 0, 1]), None);
-        assert_eq!(sequence("2AA7", &[0; 6]), None);
+    fn minutes_are_read_from_each_record_of_a_packet() {
+        assert_eq!(sequences("2AA7", &[6, 0, 1, 0, 5, 0, 6, 0, 1, 0, 6, 0]), [5, 6]);
+        assert_eq!(sequences("2AA7", &[6, 0, 1]), [0; 0]);
+        assert_eq!(sequences("2AA7", &[0; 6]), [0; 0]);
+    }
+
+    #[test]
+    fn what_it_says_it_has_and_does_not_send_is_asked_for_once_more_and_then_said() {
+        let minutes = |h: &mut History, ticket: u64, minute: u8| {
+            h.record(ticket, "2AA7", &[6, 0, 1, 0, minute, 0]);
+            h.kept(ticket);
+        };
+        let mut h = History::new(None, None);
+        assert_eq!((h.request(), h.is_counting()), (vec![4, 1], true));
+        assert_eq!(h.response(&[6, 0, 1, 1]), Answered::Nothing, "the end of what a killed process asked for");
+        assert_eq!(h.response(&[5, 0, 4, 0]), Answered::Ask);
+        assert_eq!(h.request(), [1, 1]);
+        minutes(&mut h, 1, 5);
+        minutes(&mut h, 2, 15);
+        assert_eq!(h.response(&[6, 0, 1, 1]), Answered::Ask);
+        assert_eq!(h.request(), [1, 3, 1, 0, 0]);
+        // One of them comes now.
+        (3..).zip([5, 10, 15]).for_each(|(ticket, minute)| minutes(&mut h, ticket, minute));
+        assert_eq!(h.response(&[6, 0, 1, 1]), Answered::All);
+        assert_eq!((h.gap(), h.gap()), (Some(Gap::Fewer { told: 4, came: 3 }), None));
+        // From the cursor on it is asked the same way; one that does not say is read as before.
+        let base = h.cursor();
+        let mut h = History::new(base, None);
+        assert_eq!(h.request(), [4, 3, 1, 15, 0]);
+        h.count_less();
+        assert_eq!(h.request(), [1, 3, 1, 15, 0]);
+    }
+
+    /// Numbers that count say which are missing: that is said, and not the difference as well.
+    #[test]
+    fn what_is_missing_by_its_number_is_said_once() {
+        let mut h = History::new(Some(at(20, 0)), Some(20));
+        h.response(&[5, 0, 3, 0]);
+        all_kept(&mut h, &[20, 22]);
+        assert_eq!(h.response(&[6, 0, 1, 1]), Answered::Ask);
+        all_kept(&mut h, &[20, 22]);
+        assert_eq!(h.response(&[6, 0, 1, 1]), Answered::All);
+        assert_eq!((h.gap(), h.gap()), (Some(Gap::Missing { first: 21, last: 21, count: 1 }), None));
     }
 }

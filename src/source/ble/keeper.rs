@@ -447,6 +447,7 @@ impl Keeper {
             number,
             address: address.to_owned(),
             name: peer.name.as_deref().map(Arc::from),
+            told_of: peer.name.as_deref().map(Arc::from),
             source: self.setup.name.clone(),
             paired: peer.health.paired,
             bonded_before: remembered.bonded,

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::bus::Bus;
 use super::fault::DeviceFault;
 use super::history::Cursor;
-use super::session::{Act, Fact, NoAnswer, Offer, Session};
+use super::session::{Act, FIRMWARE, Fact, NoAnswer, Offer, Operation, Session, text};
 use super::tap::Ear;
 use super::wire::Wire;
 use crate::clock::{Clock, Stamp};
@@ -25,7 +25,7 @@ use crate::limits::{
     BLE_VALUES_WAITING_MAX,
 };
 use crate::profile::schema::PairingMethod;
-use crate::profile::{Catalogue, Plan, reject};
+use crate::profile::{Catalogue, Plan, reject, told};
 use crate::reading::{DeviceId, Frame, Path};
 
 /// What a connection tells the source.
@@ -51,6 +51,8 @@ pub(super) struct Link {
     pub(super) device: DeviceId,
     pub(super) address: String,
     pub(super) name: Option<Arc<str>>,
+    /// What profiles match on: the name, and its firmware once it was asked for.
+    pub(super) told_of: Option<Arc<str>>,
     pub(super) source: Arc<str>,
     pub(super) paired: bool,
     pub(super) bonded_before: bool,
@@ -120,6 +122,27 @@ impl Link {
         Ok((wire, offers))
     }
 
+    /// Its firmware, where profiles are told apart by it: asked each time, as a telephone's app may have changed it.
+    fn firmware(
+        &self,
+        wire: &Wire,
+        offers: &[Offer],
+    ) -> impl Future<Output = Result<Option<String>, DeviceFault>> + Send + use<> {
+        let asks = self.name.as_deref().is_some_and(|name| self.catalogue.asks_firmware(name));
+        let offer = offers.iter().find(|o| o.uuid == FIRMWARE && o.reads && asks);
+        let answer = offer.map(|offer| wire.carry_out(offer, Operation::Read));
+        async move {
+            let Some(answer) = answer else { return Ok(None) };
+            match answer.await {
+                Ok(octets) => Ok(text(&octets)),
+                Err(NoAnswer::Refused) => Ok(None),
+                Err(NoAnswer::Unauthorised) => Err(DeviceFault::NotPaired),
+                Err(NoAnswer::Timeout) => Err(DeviceFault::Timeout),
+                Err(NoAnswer::Lost) => Err(DeviceFault::Lost),
+            }
+        }
+    }
+
     /// What its profiles plan for what it offers.
     fn plan(&self, offers: &[Offer]) -> Result<Arc<Plan>, DeviceFault> {
         let services: BTreeSet<String> = offers.iter().map(|o| o.service.clone()).collect();
@@ -127,7 +150,7 @@ impl Link {
             // The discovery broke off: the link is as good as none.
             return Err(DeviceFault::Connect);
         }
-        let plan = self.catalogue.plan(self.name.as_deref(), &services).map_err(|e| {
+        let plan = self.catalogue.plan(self.told_of.as_deref(), &services).map_err(|e| {
             if e == reject::SEVERAL_PROFILES { DeviceFault::SeveralProfiles } else { DeviceFault::NoProfile }
         })?;
         if plan.pairing == PairingMethod::Passkey && !self.paired {
@@ -138,14 +161,23 @@ impl Link {
 
     async fn work(&mut self, place: &mut Option<Session>) -> End {
         let (gone, lost, frames) = (self.gone.clone(), self.lost.clone(), self.frames.clone());
+        let connected = async {
+            let (wire, offers) = self.connect().await?;
+            let firmware = self.firmware(&wire, &offers).await?;
+            Ok((wire, offers, firmware))
+        };
         let connected = tokio::select! {
-            connected = self.connect() => connected,
+            connected = connected => connected,
             () = gone.cancelled() => return End::Well,
         };
-        let (mut wire, offers) = match connected {
+        let (mut wire, offers, firmware) = match connected {
             Ok(connected) => connected,
             Err(fault) => return End::Fault(fault),
         };
+        if let (Some(name), Some(firmware)) = (&self.name, firmware) {
+            self.told_of = Some(told(name, &firmware));
+            self.say(News::Learn(Fact::Firmware(firmware))).await;
+        }
         let plan = self.plan(&offers);
         let profiles = plan.as_ref().map(|plan| &plan.profiles[..]).unwrap_or_default();
         self.ear.connected(self.name.as_deref(), &offers, profiles, &self.catalogue);
@@ -208,7 +240,7 @@ impl Link {
         match act {
             Act::Do(offer, operation) => desk.asked = Some(Box::pin(wire.carry_out(&offer, operation))),
             Act::Hand { ticket, uuid, bytes } => {
-                let path = Path::Characteristic { device: self.device.clone(), uuid, name: self.name.clone() };
+                let path = Path::Characteristic { device: self.device.clone(), uuid, name: self.told_of.clone() };
                 // Which connection, then which value of it.
                 let ticket = (u64::from(self.number) << 32) | ticket;
                 let pressing = self.waiting.len() + 1 >= BLE_VALUES_WAITING_MAX / 2;

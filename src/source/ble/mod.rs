@@ -18,6 +18,7 @@ use crate::source::Port;
 
 mod agent;
 mod bus;
+mod count;
 mod dial;
 mod fault;
 mod gap;

@@ -81,7 +81,8 @@ impl Peer {
             self.name = name.cloned().or(self.name.take());
             self.services = services.cloned().unwrap_or_else(|| std::mem::take(&mut self.services));
             let plan = catalogue.plan(self.name.as_deref(), &self.services.iter().cloned().collect());
-            self.planned = plan.ok().map(|p| p.pairing);
+            self.planned = plan.as_ref().ok().map(|p| p.pairing);
+            self.health.instructions = plan.map(|p| p.instructions).unwrap_or_default();
         }
         if let Some(paired) = sighting.paired {
             if paired && !self.health.paired {

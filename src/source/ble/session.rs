@@ -18,7 +18,7 @@ use super::history::{Answered, Cursor, History};
 use super::questions::Questions;
 use crate::clock::Stamp;
 use crate::codec::date_time;
-use crate::limits::{BLE_CLOCK_SLACK, BLE_HISTORY_SILENCE, BLE_QUIET, BLE_QUIET_CROWDED, BLE_TURN_MAX};
+use crate::limits::{BLE_ASK_MAX, BLE_CLOCK_SLACK, BLE_HISTORY_SILENCE, BLE_QUIET, BLE_QUIET_CROWDED, BLE_TURN_MAX};
 use crate::profile::schema::Step;
 use crate::profile::{Plan, octets};
 
@@ -26,7 +26,7 @@ use crate::profile::{Plan, octets};
 const RACP: &str = "2A52";
 const BATTERY: &str = "2A19";
 const MODEL: &str = "2A24";
-const FIRMWARE: &str = "2A26";
+pub(super) const FIRMWARE: &str = "2A26";
 
 /// A characteristic that the device offers; UUIDs in the spelling of frames.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -264,6 +264,7 @@ impl Session {
             (_, Err(NoAnswer::Unauthorised)) => return self.fail(DeviceFault::NotPaired),
             // What it does not tell, and a clock that it keeps itself, stop nothing.
             (Task::Read | Task::Clock | Task::SetClock(_), Err(NoAnswer::Refused)) => Vec::new(),
+            (Task::History, Err(NoAnswer::Refused)) if self.is_counting() => self.count_less(now),
             (_, Err(NoAnswer::Refused)) => return self.fail(DeviceFault::Refused(offer.uuid)),
             (Task::Fact, Ok(bytes)) => fact(&offer.uuid, &bytes).into_iter().map(Act::Learn).collect(),
             (Task::Read, Ok(bytes)) => vec![self.hand(&offer.uuid, bytes.into())],
@@ -327,19 +328,35 @@ impl Session {
         match answered {
             Answered::Nothing => {}
             Answered::Failed(code) => acts.extend(self.fail(DeviceFault::History(code))),
-            Answered::Ask => {
-                self.asking = false;
-                if let Some(control) = self.control.clone() {
-                    self.tasks.push_front((control, Task::History));
-                }
-                acts.extend(self.next(now));
-            }
+            Answered::Ask => acts.extend(self.ask_on(now)),
             Answered::All => {
                 self.asking = false;
                 acts.extend(self.next(now));
             }
         }
         acts
+    }
+
+    /// The control point is free, and there is more to ask of it.
+    fn ask_on(&mut self, now: Stamp) -> Acts {
+        self.asking = false;
+        if let Some(control) = self.control.clone() {
+            self.tasks.push_front((control, Task::History));
+        }
+        self.next(now)
+    }
+
+    /// How many records it has is asked.
+    fn is_counting(&self) -> bool {
+        self.asking && self.history.as_ref().is_some_and(History::is_counting)
+    }
+
+    /// It does not say how many it has: it is asked for them all the same.
+    fn count_less(&mut self, now: Stamp) -> Acts {
+        if let Some(history) = &mut self.history {
+            history.count_less();
+        }
+        self.ask_on(now)
     }
 
     /// A value is committed.
@@ -383,7 +400,8 @@ impl Session {
         }
         let after = |since: Stamp, wait: Duration| wait.saturating_sub(now.since(since));
         if self.is_fetching() {
-            return Some(after(self.heard, BLE_HISTORY_SILENCE));
+            let silence = if self.is_counting() { BLE_ASK_MAX } else { BLE_HISTORY_SILENCE };
+            return Some(after(self.heard, silence));
         }
         if self.current.is_some() {
             return None;
@@ -403,6 +421,10 @@ impl Session {
     pub fn late(&mut self, now: Stamp) -> Acts {
         if self.due(now) != Some(Duration::ZERO) {
             return Vec::new();
+        }
+        if self.is_counting() {
+            self.heard = now;
+            return self.count_less(now);
         }
         if self.is_fetching() {
             return self.fail(DeviceFault::Timeout);
@@ -493,15 +515,17 @@ impl Session {
     }
 }
 
+/// A text of the device's, short and printable.
+pub(super) fn text(bytes: &[u8]) -> Option<String> {
+    let text: String = String::from_utf8_lossy(bytes).chars().filter(|c| !c.is_control()).take(32).collect();
+    Some(text.trim().to_owned()).filter(|t| !t.is_empty())
+}
+
 fn fact(uuid: &str, bytes: &[u8]) -> Option<Fact> {
-    let text = || {
-        let text: String = String::from_utf8_lossy(bytes).chars().filter(|c| !c.is_control()).take(32).collect();
-        Some(text.trim().to_owned()).filter(|t| !t.is_empty())
-    };
     match uuid {
         BATTERY => bytes.first().copied().filter(|level| *level <= 100).map(Fact::Battery),
-        MODEL => text().map(Fact::Model),
-        FIRMWARE => text().map(Fact::Firmware),
+        MODEL => text(bytes).map(Fact::Model),
+        FIRMWARE => text(bytes).map(Fact::Firmware),
         _ => None,
     }
 }

@@ -35,6 +35,8 @@ fn now() -> Stamp {
 struct World {
     records: Vec<Vec<u8>>,
     backwards: bool,
+    /// It does not say how many it has.
+    silent: bool,
     journal: BTreeSet<Vec<u8>>,
     cursor: Option<Cursor>,
     /// Sent in all connections.
@@ -91,12 +93,18 @@ impl Call {
 
     fn report(&mut self, request: &[u8], world: &mut World) {
         let from = match *request {
-            [1, 1] => 0,
-            [1, 3, 1, low, high] => u16::from_le_bytes([low, high]),
+            [1 | 4, 1] => 0,
+            [1 | 4, 3, 1, low, high] => u16::from_le_bytes([low, high]),
             _ => panic!("{request:?} is asked: nothing but reports may be"),
         };
         let number = |r: &Vec<u8>| u16::from_le_bytes([r[1], r[2]]);
         let mut records: Vec<_> = world.records.iter().filter(|r| number(r) >= from).cloned().collect();
+        if request.first() == Some(&4) {
+            let [low, high] = u16::try_from(records.len()).unwrap().to_le_bytes();
+            self.sending =
+                VecDeque::from([("2A52", if world.silent { vec![6, 0, 4, 2] } else { vec![5, 0, low, high] })]);
+            return;
+        }
         if world.backwards {
             records.reverse();
         }
@@ -145,7 +153,7 @@ proptest! {
         first in 0usize..30,
         backwards: bool,
     ) {
-        let mut world = World { backwards, ..World::default() };
+        let mut world = World { backwards, silent: first % 3 == 0, ..World::default() };
         (0..first).for_each(|_| world.measure());
         let mut call = world.call();
         for step in steps {
@@ -298,7 +306,12 @@ fn a_history_that_falls_silent_and_an_answer_that_does_not_come_are_failures() {
     world.measure();
     let mut call = world.call();
     assert!(call.session.is_fetching() && !call.session.is_content());
-    let late = now().plus(BLE_HISTORY_SILENCE);
+    // That it does not say how many it has is no failure: it is asked for them.
+    let unsaid = now().plus(BLE_ASK_MAX);
+    let acts = call.session.late(unsaid);
+    assert!(matches!(&acts[..], [Act::Do(_, Operation::Write(request))] if *request == [1, 1]), "{acts:?}");
+    call.session.answered(Ok(Vec::new()), unsaid);
+    let late = unsaid.plus(BLE_HISTORY_SILENCE);
     assert_eq!(call.session.late(late), [Act::Fail(DeviceFault::Timeout)]);
 
     for (answer, fault) in [

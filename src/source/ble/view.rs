@@ -67,6 +67,8 @@ pub struct DeviceHealth {
     pub firmware: Option<String>,
     /// Profiles that it is read with.
     pub profiles: Vec<Arc<str>>,
+    /// What a person does to pair it, step by step.
+    pub instructions: Vec<String>,
     /// It is bonded with this box.
     pub paired: bool,
     /// How far its clock is ahead of ours, seconds; when we asked.
@@ -93,6 +95,7 @@ impl DeviceHealth {
             model: None,
             firmware: None,
             profiles: Vec::new(),
+            instructions: Vec::new(),
             paired: false,
             clock: None,
             trouble: None,

@@ -140,8 +140,8 @@ pub fn number(uuid: &str, bytes: &[u8]) -> u16 {
 /// A memory is asked: its records from a number on, then the answer.
 async fn report(server: ObjectServer, p: Arc<Peripheral>, request: Vec<u8>) {
     let from = match *request {
-        [1, 1] => Some(0),
-        [1, 3, 1, low, high] => Some(u16::from_le_bytes([low, high])),
+        [1 | 4, 1] => Some(0),
+        [1 | 4, 3, 1, low, high] => Some(u16::from_le_bytes([low, high])),
         _ => None,
     };
     let Some(from) = from else {
@@ -150,6 +150,11 @@ async fn report(server: ObjectServer, p: Arc<Peripheral>, request: Vec<u8>) {
     };
     let records: Vec<_> = p.values.lock().unwrap().iter().filter(|(u, b)| number(u, b) >= from).cloned().collect();
     let manners = p.manners();
+    if request.first() == Some(&4) {
+        let [low, high] = (u16::try_from(records.len()).unwrap() + manners.withholds).to_le_bytes();
+        push(&server, &p, "2A52", &[5, 0, low, high]).await;
+        return;
+    }
     let (mut told, link) = (0, p.links.load(Ordering::SeqCst));
     for (uuid, bytes) in &records {
         if manners.loses == Some(number(uuid, bytes)) {

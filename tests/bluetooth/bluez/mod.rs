@@ -102,6 +102,8 @@ pub struct Manners {
     pub leak: Leak,
     /// This record is lost on its way, once.
     pub loses: Option<u16>,
+    /// So many records it says that it has, and never sends.
+    pub withholds: u16,
 }
 
 /// What becomes of a connection that leaks.
@@ -134,6 +136,7 @@ impl Default for Manners {
             answers: Vec::new(),
             leak: Leak::None,
             loses: None,
+            withholds: 0,
         }
     }
 }

@@ -1,0 +1,300 @@
+//! Device resources: the sensor (PhdDevice) and the gateway (PhgDevice) of the Personal Health Device guide.
+//!
+//! Pure: what is known goes in, the resource comes out. Promises: the guide's profile is claimed only where all that it
+//! asks for is there. Must never: invent a system id, a maker or a certificate.
+
+use serde_json::{Map, Value, json};
+
+use super::bundle::{Single, Target, Write};
+use super::device::Device;
+use super::identity::{escaped, hashed_id};
+use super::scope::Scope;
+use super::types::system;
+use crate::reading::Reading;
+use crate::vital::Vital;
+
+/// What a device says of itself (service 180A), and what is known of it here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// 2A23: EUI-64 with dashes.
+    pub system_id: Option<String>,
+    /// 2A29.
+    pub manufacturer: Option<String>,
+    /// 2A24.
+    pub model: Option<String>,
+    /// 2A25.
+    pub serial: Option<String>,
+    /// 2A27.
+    pub hardware: Option<String>,
+    /// 2A28.
+    pub software: Option<String>,
+    /// 2A26.
+    pub firmware: Option<String>,
+    /// 2BFF.
+    pub udi: Option<Udi>,
+    /// 2A2A.
+    pub certification: Option<Certification>,
+    /// What it measures, as far as it was seen.
+    pub vitals: Vec<Vital>,
+    /// How its clock is kept right: false by nobody, true by this gateway. `None`: it has none, or it is not known.
+    pub clock_is_set: Option<bool>,
+}
+
+/// Unique device identification.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Udi {
+    /// As on the label.
+    pub label: Option<String>,
+    /// Device identifier.
+    pub di: Option<String>,
+    /// Who issued it: a URI.
+    pub issuer: Option<String>,
+    /// Which authority's system it belongs to: a URI.
+    pub authority: Option<String>,
+}
+
+/// The list of 2A2A, as IEEE 11073-20601 and Continua wrote it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Certification {
+    /// Version of the Continua guidelines.
+    pub version: Option<(u8, u8)>,
+    /// Certified interfaces: transport × 8192 + specialization.
+    pub interfaces: Vec<u16>,
+    /// Whether an authority regulates it.
+    pub regulated: Option<bool>,
+}
+
+impl Certification {
+    /// From the octets of 2A2A, big-endian. `None`: not in that form.
+    pub fn parse(octets: &[u8]) -> Option<Self> {
+        let mut found = Self::default();
+        let (count, mut rest) = list(octets)?;
+        for _ in 0..count.min(16) {
+            let (&[body, kind, high, low], after) = rest.split_first_chunk()?;
+            let (entry, after) = after.split_at_checked(usize::from(u16::from_be_bytes([high, low])))?;
+            match (body, kind) {
+                // Continua: its version and what it certified.
+                (2, 1) => {
+                    let (&[major, minor], list_of) = entry.split_first_chunk()?;
+                    found.version = Some((major, minor));
+                    let (_, codes) = list(list_of)?;
+                    found.interfaces =
+                        codes.chunks_exact(2).map(|c| c.iter().fold(0, |n, b| n << 8 | u16::from(*b))).collect();
+                }
+                // Regulation: the first bit set says that nobody regulates it.
+                (2, 2) => found.regulated = Some(entry.first()? & 0x80 == 0),
+                _ => {}
+            }
+            rest = after;
+        }
+        Some(found)
+    }
+}
+
+/// Count and length in front of a list of IEEE 11073.
+fn list(octets: &[u8]) -> Option<(u16, &[u8])> {
+    let (&[a, b, c, d], rest) = octets.split_first_chunk()?;
+    let rest = rest.get(..usize::from(u16::from_be_bytes([c, d])))?;
+    Some((u16::from_be_bytes([a, b]), rest))
+}
+
+/// What an Observation holds of its devices: the sensor as far as the reading tells, and this gateway.
+pub(super) fn contained(reading: &Reading, scope: &Scope) -> [Value; 2] {
+    let facts = Facts { vitals: vec![reading.vital], ..Facts::default() };
+    [sensor_device(&reading.device.0, &facts, Some("sensor")), gateway_device(scope, Some("gateway"))]
+}
+
+/// The sensor. `device`: its id here.
+pub fn sensor_device(device: &str, facts: &Facts, id: Option<&str>) -> Value {
+    let known = Device::new(device);
+    let address = known.identifier();
+    let mut identifiers = Vec::with_capacity(2);
+    if let Some(eui) = &facts.system_id {
+        identifiers.push(identifier(Some("SYSID"), system::SYSTEM_ID, eui));
+    }
+    let kind = (address.system == system::BLUETOOTH_ADDRESS).then_some("BTMAC");
+    identifiers.push(identifier(kind, address.system, address.value));
+    let specialization = specializations(&facts.vitals);
+    // System id, maker, model and specialization: all of them, or no claim.
+    let whole = facts.system_id.is_some()
+        && facts.manufacturer.is_some()
+        && facts.model.is_some()
+        && !specialization.is_empty();
+    let mut out = resource(id, whole.then_some("PhdDevice"));
+    out.insert("identifier".into(), identifiers.into());
+    put(&mut out, "manufacturer", facts.manufacturer.as_ref());
+    put(&mut out, "modelNumber", facts.model.as_ref());
+    put(&mut out, "serialNumber", facts.serial.as_ref());
+    if let Some(udi) = &facts.udi {
+        out.insert("udiCarrier".into(), carrier(udi));
+    }
+    out.insert("type".into(), mdc(65_573, "MDC_MOC_VMS_MDS_SIMP"));
+    if !specialization.is_empty() {
+        out.insert("specialization".into(), specialization.into());
+    }
+    let versions = versions(facts);
+    if !versions.is_empty() {
+        out.insert("version".into(), versions.into());
+    }
+    let properties = properties(facts);
+    if !properties.is_empty() {
+        out.insert("property".into(), properties.into());
+    }
+    Value::Object(out)
+}
+
+/// This gateway. Its name at the centre takes the place of an EUI-64, so the guide's profile is not claimed.
+pub fn gateway_device(scope: &Scope, id: Option<&str>) -> Value {
+    let mut out = resource(id, None);
+    out.insert("identifier".into(), json!([identifier(None, system::GATEWAY, &scope.gateway)]));
+    out.insert("manufacturer".into(), json!("Wardline"));
+    out.insert("deviceName".into(), json!([{"name": "Wardline", "type": "manufacturer-name"}]));
+    out.insert("type".into(), mdc(531_981, "MDC_MOC_VMS_MDS_AHD"));
+    out.insert("version".into(), json!([version(531_975, "MDC_ID_PROD_SPEC_SW", env!("CARGO_PKG_VERSION"))]));
+    Value::Object(out)
+}
+
+/// The sensor, to be written where a server keeps its Devices: updated under an id of ours, or created once.
+pub fn sensor(device: &str, facts: &Facts, write: Write) -> Single {
+    let known = Device::new(device);
+    let named = known.identifier();
+    let (id, target) = target(write, named.system, named.value);
+    Single { target, body: sensor_device(device, facts, id.as_deref()).to_string().into_bytes() }
+}
+
+/// This gateway, likewise.
+pub fn gateway(scope: &Scope, write: Write) -> Single {
+    let (id, target) = target(write, system::GATEWAY, &scope.gateway);
+    Single { target, body: gateway_device(scope, id.as_deref()).to_string().into_bytes() }
+}
+
+fn target(write: Write, system: &str, value: &str) -> (Option<String>, Target) {
+    match write {
+        Write::Update => {
+            let id = hashed_id("wl-device-", &format!("{system}|{value}"));
+            (Some(id.clone()), Target::put(format!("Device/{id}")))
+        }
+        Write::ConditionalCreate => (None, Target::create("Device", system, &escaped(value))),
+    }
+}
+
+fn resource(id: Option<&str>, profile: Option<&str>) -> Map<String, Value> {
+    let mut out = Map::new();
+    out.insert("resourceType".into(), "Device".into());
+    put(&mut out, "id", id);
+    if let Some(profile) = profile {
+        let profile = format!("http://hl7.org/fhir/uv/phd/StructureDefinition/{profile}");
+        out.insert("meta".into(), json!({ "profile": [profile] }));
+    }
+    out
+}
+
+fn put(out: &mut Map<String, Value>, key: &str, text: Option<impl AsRef<str>>) {
+    if let Some(text) = text.as_ref().map(AsRef::as_ref).filter(|t: &&str| !t.is_empty()) {
+        out.insert(key.into(), text.into());
+    }
+}
+
+fn identifier(kind: Option<&str>, system: &str, value: &str) -> Value {
+    match kind {
+        Some(code) => json!({
+            "type": {"coding": [{"system": system::DEVICE_IDENTIFIERS, "code": code}]},
+            "system": system,
+            "value": value,
+        }),
+        None => json!({"system": system, "value": value}),
+    }
+}
+
+fn mdc(code: u32, display: &str) -> Value {
+    json!({"coding": [{"system": system::MDC, "code": code.to_string(), "display": display}]})
+}
+
+fn version(code: u32, display: &str, value: &str) -> Value {
+    json!({"type": mdc(code, display), "value": value})
+}
+
+fn clock(code: u32, display: &str) -> Value {
+    json!({"type": mdc(68_220, "MDC_TIME_SYNC_PROTOCOL"), "valueCode": [mdc(code, display)]})
+}
+
+fn versions(facts: &Facts) -> Vec<Value> {
+    let said = [
+        (&facts.hardware, 531_974, "MDC_ID_PROD_SPEC_HW"),
+        (&facts.software, 531_975, "MDC_ID_PROD_SPEC_SW"),
+        (&facts.firmware, 531_976, "MDC_ID_PROD_SPEC_FW"),
+    ];
+    let said = said.into_iter().filter_map(|(text, code, name)| Some((text.as_deref()?, code, name)));
+    let mut out: Vec<_> = said.filter(|(t, ..)| !t.is_empty()).map(|(t, code, name)| version(code, name, t)).collect();
+    if let Some((major, minor)) = facts.certification.as_ref().and_then(|c| c.version) {
+        out.push(version(532_352, "MDC_REG_CERT_DATA_CONTINUA_VERSION", &format!("{major}.{minor}")));
+    }
+    out
+}
+
+fn properties(facts: &Facts) -> Vec<Value> {
+    let mut out = Vec::new();
+    match facts.clock_is_set {
+        // What sets it is the gateway over the link, for which the nomenclature has no protocol that is verified here.
+        Some(true) | None => {}
+        Some(false) => out.push(clock(532_224, "MDC_TIME_SYNC_NONE")),
+    }
+    let Some(certification) = &facts.certification else { return out };
+    if !certification.interfaces.is_empty() {
+        let codes = certification.interfaces.iter();
+        let codes: Vec<_> =
+            codes.map(|n| json!({"coding": [{"system": system::PHD_INTERFACES, "code": n.to_string()}]})).collect();
+        out.push(json!({"type": mdc(532_353, "MDC_REG_CERT_DATA_CONTINUA_CERT_DEV_LIST"), "valueCode": codes}));
+    }
+    if let Some(regulated) = certification.regulated {
+        let code = if regulated { "N" } else { "Y" };
+        out.push(json!({
+            "type": {"coding": [{"system": system::ASN1_TO_HL7, "code": "532354.0"}], "text": "regulation-status"},
+            "valueCode": [{"coding": [{"system": system::YES_NO, "code": code}]}],
+        }));
+    }
+    out
+}
+
+fn carrier(udi: &Udi) -> Value {
+    let mut out = Map::new();
+    put(&mut out, "deviceIdentifier", udi.di.as_ref());
+    put(&mut out, "issuer", udi.issuer.as_ref());
+    put(&mut out, "jurisdiction", udi.authority.as_ref());
+    put(&mut out, "carrierHRF", udi.label.as_ref());
+    json!([out])
+}
+
+/// Which specialization of IEEE 11073 a vital sign belongs to.
+const fn specialization(id: &str) -> Option<(u32, &'static str)> {
+    Some(match id.as_bytes() {
+        b"blood-pressure" | b"pulse-rate" | b"average-blood-pressure" => (528_391, "Blood pressure monitor"),
+        b"spo2" | b"oximeter-pulse-rate" | b"perfusion-index" => (528_388, "Pulse oximeter"),
+        b"heart-rate" | b"rr-interval" | b"pr-interval" | b"qtc-interval" => (528_390, "Basic ECG"),
+        b"body-temperature" => (528_392, "Thermometer"),
+        b"respiratory-rate" => (528_397, "Respiration rate monitor"),
+        b"body-weight" | b"body-height" | b"body-mass-index" => (528_399, "Weighing scale"),
+        b"inr" => (528_402, "Coagulation meter"),
+        b"body-fat" | b"fat-free-mass" | b"soft-lean-mass" | b"body-water-mass" | b"impedance" | b"muscle-mass" => {
+            (528_404, "Body composition analyser")
+        }
+        b"peak-expiratory-flow" | b"fev1" | b"fev6" | b"fvc" => (528_405, "Peak flow monitor"),
+        b"glucose-interstitial" => (528_409, "Continuous glucose monitor"),
+        b"steps" | b"steps-24h" => (528_484, "Step counter"),
+        [b'g', b'l', b'u', b'c', b'o', b's', b'e', ..] => (528_401, "Glucose meter"),
+        _ => return None,
+    })
+}
+
+fn specializations(vitals: &[Vital]) -> Vec<Value> {
+    let mut found: Vec<(u32, &str)> = vitals.iter().filter_map(|v| specialization(v.id)).collect();
+    found.sort_unstable();
+    found.dedup();
+    let one = |(code, text): (u32, &str)| {
+        json!({
+            "systemType": {"coding": [{"system": system::MDC, "code": code.to_string()}], "text": text},
+            "version": "1",
+        })
+    };
+    found.into_iter().map(one).collect()
+}

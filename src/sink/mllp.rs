@@ -1,0 +1,272 @@
+//! A receiver of HL7 v2.6 messages over MLLP: one connection for readings and one for alerts, one message outstanding on each.
+//!
+//! Promises: an item is delivered by the acknowledgement that names its own message; what is ambiguous is sent again under
+//! the same control id; a refusal that may be the receiver's own is tried again while it refuses everything.
+//! Must never: take an acknowledgement of another message, or send a byte before the certificate is verified.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+use super::answer::patience;
+use super::why::Trouble;
+use super::{Destination, SinkError};
+use crate::clock::Clock;
+use crate::config::{FirstCode, FirstUnit, GatewayId, Hl7Settings, ResultStatus};
+use crate::custody::{Item, Outcome, Payload, Receipt};
+use crate::hl7v2::{self, Ack, Facets, Message, Order, Sender, Unmappable, Verdict, wrap};
+use crate::limits;
+use crate::reading::Reading;
+
+mod line;
+
+use line::{Address, Connection};
+
+/// A receiver of HL7 v2.6 messages.
+pub struct MllpSink {
+    address: Address,
+    timeout: Duration,
+    sender: Sender,
+    facets: Facets,
+    alerts_too: bool,
+    per_message: usize,
+    keep: bool,
+    clock: Clock,
+    readings: Mutex<Line>,
+    alerts: Mutex<Line>,
+    /// Refusals (AR) since something was last accepted.
+    refusals: AtomicU32,
+    /// How often a connection that was kept turned out to be closed.
+    stale: AtomicU32,
+}
+
+/// A connection, while it is good, and what was sent over it lately.
+#[derive(Default)]
+struct Line {
+    connection: Option<Connection>,
+    sent: VecDeque<String>,
+}
+
+impl MllpSink {
+    /// From settings; sends nothing.
+    pub fn new(settings: &Hl7Settings, gateway: &GatewayId, clock: &Clock) -> Result<Self, SinkError> {
+        let [event, source, phase, state, inactivation, priority, kind] = settings.alert_facets.clone();
+        Ok(Self {
+            address: Address::new(&settings.url, settings.tls())?,
+            timeout: Duration::from_secs(settings.timeout_s.max(1)),
+            sender: sender(settings, gateway),
+            facets: Facets { event, source, phase, state, inactivation, priority, kind },
+            alerts_too: settings.alerts,
+            per_message: settings.readings_per_message.clamp(1, limits::HL7_READINGS_PER_MESSAGE_MAX),
+            keep: settings.keep_connection,
+            clock: clock.clone(),
+            readings: Mutex::default(),
+            alerts: Mutex::default(),
+            refusals: AtomicU32::new(0),
+            stale: AtomicU32::new(0),
+        })
+    }
+
+    /// Outcomes of readings that may travel together, one for each.
+    async fn together(&self, group: &[(&Item, &Arc<Reading>)]) -> Vec<Outcome> {
+        let now = self.clock.now().wall_ms;
+        let readings: Vec<&Reading> = group.iter().map(|(_, reading)| &***reading).collect();
+        let Some((first, _)) = group.first() else { return Vec::new() };
+        let outcome = match hl7v2::write_readings(&readings, &self.sender, now) {
+            Ok(message) => self.send(&self.readings, first, &message).await,
+            Err(why) => unmappable(why),
+        };
+        let refused = !matches!(&outcome, Outcome::Delivered(_) | Outcome::Retry { destination: true, .. });
+        if group.len() == 1 || !refused {
+            return vec![outcome; group.len()];
+        }
+        // Refused whole: one of them, perhaps. Each alone, until the receiver is away.
+        let mut outcomes: Vec<Outcome> = Vec::with_capacity(group.len());
+        for one in group {
+            let away = outcomes.last().filter(|o| is_away(o)).cloned();
+            outcomes.push(match away {
+                Some(away) => away,
+                None => Box::pin(self.together(std::slice::from_ref(one))).await.pop().unwrap_or(outcome.clone()),
+            });
+        }
+        outcomes
+    }
+
+    /// Sends one message and says what its acknowledgement means.
+    async fn send(&self, line: &Mutex<Line>, item: &Item, message: &Message) -> Outcome {
+        match self.exchange(line, message).await {
+            Ok(ack) => self.judge(item, ack),
+            Err(trouble) => trouble.destination(None),
+        }
+    }
+
+    fn judge(&self, item: &Item, ack: Ack) -> Outcome {
+        match ack.verdict {
+            Verdict::Accepted => {
+                self.refusals.store(0, Ordering::Relaxed);
+                let by = if ack.by.is_empty() { "" } else { " at " };
+                let location: String = format!("{}{by}{}", ack.control_id, ack.by);
+                Outcome::Delivered(Receipt { location: location.into(), known: false })
+            }
+            // It was read and is wrong: sending it again would be answered alike.
+            Verdict::Error => Trouble::Hl7Error(ack.detail).reject(),
+            Verdict::Refused => {
+                let trouble = Trouble::Hl7Refused(ack.detail);
+                // One that refuses whatever comes is down; one that takes the others refuses this one.
+                let all = self.refusals.fetch_add(1, Ordering::Relaxed) + 1 >= limits::HL7_REFUSALS_MAX;
+                match () {
+                    () if all => trouble.destination(None),
+                    () if item.attempts >= limits::ITEM_ATTEMPTS_MAX => trouble.reject(),
+                    () => trouble.item(patience(item.attempts)),
+                }
+            }
+        }
+    }
+
+    /// The acknowledgement of this message. On any trouble the connection is given up: what comes late on it is nobody's.
+    async fn exchange(&self, line: &Mutex<Line>, message: &Message) -> Result<Ack, Trouble> {
+        let mut line = line.lock().await;
+        line.sent.truncate(limits::HL7_SENT_REMEMBERED - 1);
+        line.sent.push_front(message.control_id.clone());
+        // Taken out: when this is dropped half way, the connection goes with it.
+        let kept = line.connection.take();
+        if let Some(mut connection) = kept.filter(|_| self.keeps())
+            && connection.is_usable()
+        {
+            let answer = self.talk(&mut connection, message, &line.sent).await;
+            if answer.is_ok() || connection.heard {
+                return answer.inspect(|_| line.connection = Some(connection));
+            }
+            // It was closed before anything was read, most likely: some receivers take one message for each connection.
+            // Under its control id the message may be sent again at once.
+            self.stale.fetch_add(1, Ordering::Relaxed);
+        }
+        let mut connection = self.address.connect(self.timeout).await?;
+        let ack = self.talk(&mut connection, message, &line.sent).await?;
+        line.connection = self.keeps().then_some(connection);
+        Ok(ack)
+    }
+
+    fn keeps(&self) -> bool {
+        self.keep && self.stale.load(Ordering::Relaxed) < limits::HL7_STALE_MAX
+    }
+
+    async fn talk(&self, on: &mut Connection, message: &Message, sent: &VecDeque<String>) -> Result<Ack, Trouble> {
+        timeout(self.timeout, talk(on, message, sent)).await.unwrap_or_else(|_| {
+            // Silence is an answer of its own: the message is under way, or lost in thought.
+            on.heard = true;
+            Err(Trouble::NoAnswer("it takes too long"))
+        })
+    }
+}
+
+async fn talk(connection: &mut Connection, message: &Message, sent: &VecDeque<String>) -> Result<Ack, Trouble> {
+    connection.write(&wrap(&message.text)).await?;
+    for strays in 0..limits::HL7_STRAYS_MAX {
+        let answer = connection.read().await?;
+        let ack = hl7v2::read_ack(&answer).ok_or(Trouble::Hl7Unclear("it is no acknowledgement"))?;
+        if ack.control_id == message.control_id {
+            return Ok(ack);
+        }
+        if ack.control_id.is_empty() {
+            return Err(Trouble::Hl7Unclear("it names no message"));
+        }
+        if strays == 0 {
+            let late = sent.contains(&ack.control_id);
+            tracing::warn!(late, "an acknowledgement of another message was passed over");
+        }
+    }
+    Err(Trouble::Hl7Unclear("it is for other messages"))
+}
+
+impl Destination for MllpSink {
+    async fn deliver(&self, items: &[Item], evidence: &[Arc<Reading>]) -> Vec<Outcome> {
+        let mut outcomes: Vec<Outcome> = Vec::with_capacity(items.len());
+        while let Some(rest) = items.get(outcomes.len()..).filter(|rest| !rest.is_empty()) {
+            // When the receiver is away, the rest need not find out.
+            if let Some(away) = outcomes.last().filter(|o| is_away(o)).cloned() {
+                outcomes.push(away);
+                continue;
+            }
+            let group = group(rest, self.per_message);
+            if !group.is_empty() {
+                outcomes.extend(self.together(&group).await);
+                continue;
+            }
+            let Some(item) = rest.first() else { break };
+            outcomes.push(match &item.what {
+                Payload::Alert(event) => {
+                    let now = self.clock.now().wall_ms;
+                    let message = hl7v2::write_alert(event, evidence, &self.sender, &self.facets, now);
+                    self.send(&self.alerts, item, &message).await
+                }
+                Payload::Reading(_) => Trouble::Hl7Unclear("nothing is known of this item").item(limits::ITEM_RETRY.0),
+            });
+        }
+        outcomes
+    }
+
+    fn batch_max(&self) -> usize {
+        limits::HL7_MESSAGES_PER_BATCH.saturating_mul(self.per_message)
+    }
+
+    fn linger(&self) -> Duration {
+        limits::HL7_LINGER
+    }
+
+    fn takes_readings(&self) -> bool {
+        true
+    }
+
+    fn takes_alerts(&self) -> bool {
+        self.alerts_too
+    }
+}
+
+/// The first readings that may travel together: of one patient, in their order.
+fn group(items: &[Item], most: usize) -> Vec<(&Item, &Arc<Reading>)> {
+    let mut found: Vec<(&Item, &Arc<Reading>)> = Vec::new();
+    for item in items.iter().take(most) {
+        let Payload::Reading(reading) = &item.what else { break };
+        if found.first().is_some_and(|(_, first)| first.patient != reading.patient) {
+            break;
+        }
+        found.push((item, reading));
+    }
+    found
+}
+
+fn is_away(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Retry { destination: true, .. })
+}
+
+fn unmappable(why: Unmappable) -> Outcome {
+    let trouble = Trouble::Hl7Unmappable(why);
+    match why {
+        Unmappable::Unit | Unmappable::Undated | Unmappable::Uncoded => trouble.reject(),
+        // It may get a patient yet.
+        Unmappable::Unassigned => trouble.item(limits::ITEM_RETRY.1),
+    }
+}
+
+fn sender(settings: &Hl7Settings, gateway: &GatewayId) -> Sender {
+    Sender {
+        gateway: gateway.to_string(),
+        eui64: settings.eui64.clone().unwrap_or_else(|| Sender::local_eui64(gateway)),
+        facility: settings.sending_facility.clone(),
+        to_application: settings.receiving_application.clone(),
+        to_facility: settings.receiving_facility.clone(),
+        processing: settings.processing_id.clone(),
+        profile: settings.message_profile.clone(),
+        alert_profile: settings.alert_profile.clone(),
+        authority: settings.assigning_authority.clone(),
+        identifier_type: settings.identifier_type.clone(),
+        codes: if settings.first_code == FirstCode::Mdc { Order::Mdc } else { Order::Other },
+        units: if settings.first_unit == FirstUnit::Mdc { Order::Mdc } else { Order::Other },
+        status: if settings.result_status == ResultStatus::R { "R" } else { "F" },
+    }
+}

@@ -1,0 +1,26 @@
+//! What a central server gets, resource by resource: golden files, the guide's rules, codes and units as data, and the
+//! way back from a resource to what was measured.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "tests say what is wrong by ending"
+)]
+
+#[path = "../support/mod.rs"]
+#[allow(dead_code, unused_imports)]
+mod support;
+
+mod delivery;
+mod forms;
+mod golden;
+mod mapping;
+mod phd;
+mod round_trip;
+mod servers;
+mod terminology;
+mod ucum;

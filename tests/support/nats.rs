@@ -1,0 +1,199 @@
+//! nats-server with JetStream, with a configuration and a folder of its own; and what a person at its console would do.
+
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use wardline::nats::auth::Credential;
+use wardline::nats::link::{Link, Reach};
+use wardline::tls::Files;
+
+use super::{PATIENCE, free_port, skipped};
+
+/// A running server; it ends with this handle.
+pub struct Bus {
+    pub port: u16,
+    folder: tempfile::TempDir,
+    child: Option<Child>,
+}
+
+impl Bus {
+    /// Starts one, or says loudly why not. `extra` are lines of its configuration.
+    pub fn start(extra: &str) -> Option<Self> {
+        let Some(program) = program() else {
+            skipped("nats-server is not installed: run `./dev test`, or `apt-get install nats-server`");
+            return None;
+        };
+        let mut bus = Self { port: 0, folder: tempfile::tempdir().unwrap(), child: None };
+        for _ in 0..5 {
+            bus.port = free_port();
+            let at = bus.folder.path().display();
+            let text = format!(
+                "listen: \"127.0.0.1:{}\"\nserver_name: test\njetstream {{ store_dir: \"{at}/store\", max_mem: 16M, max_file: 1G }}\n{extra}\n",
+                bus.port
+            );
+            std::fs::write(bus.folder.path().join("nats.conf"), text).unwrap();
+            if bus.spawn(&program) {
+                return Some(bus);
+            }
+        }
+        panic!("nats-server does not start\n{}", bus.log());
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Ends it in order.
+    pub fn stop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
+            let _ = child.wait();
+        }
+    }
+
+    /// Starts it again, on the same port and folder.
+    pub fn restart(&mut self) {
+        assert!(self.spawn(&program().unwrap()), "nats-server does not start again\n{}", self.log());
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    pub fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    fn spawn(&mut self, program: &Path) -> bool {
+        let log = std::fs::File::options().create(true).append(true).open(self.folder.path().join("log")).unwrap();
+        let mut child = Command::new(program)
+            .arg("-c")
+            .arg(self.folder.path().join("nats.conf"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let since = Instant::now();
+        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+            if child.try_wait().unwrap().is_some() || since.elapsed() > PATIENCE {
+                let _ = child.kill();
+                let _ = child.wait();
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.child = Some(child);
+        true
+    }
+}
+
+impl Drop for Bus {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            eprintln!("--- nats-server's log ---\n{}", self.log());
+        }
+    }
+}
+
+fn program() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
+    folders.map(|f| f.join("nats-server")).find(|p| p.is_file())
+}
+
+/// A person at the server's console.
+pub struct Console {
+    pub link: Link,
+}
+
+impl Console {
+    /// Connects, without a credential; the server may not be ready yet.
+    pub async fn connect(port: u16) -> Self {
+        let reach =
+            Reach::new(&[format!("nats://127.0.0.1:{port}")], Files::default(), Credential::None, "console").unwrap();
+        let since = Instant::now();
+        loop {
+            match reach.connect().await {
+                Ok(link) => return Self { link },
+                Err(e) => assert!(since.elapsed() < PATIENCE, "the console does not connect: {e}"),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// A call of the API, whatever it answers.
+    pub async fn call(&mut self, what: &str, body: Value) -> Value {
+        let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+        let since = Instant::now();
+        loop {
+            // JetStream comes up a moment after the port.
+            match self.link.request(&format!("$JS.API.{what}"), &body, Duration::from_secs(5)).await {
+                Ok(answer) => return serde_json::from_slice(&answer.payload).unwrap(),
+                Err(e) => assert!(since.elapsed() < PATIENCE, "{what}: {e}"),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Creates a stream as docs/nats.md says, with changes.
+    pub async fn stream(&mut self, name: &str, subjects: &[&str], changes: Value) {
+        let mut body = json!({
+            "name": name, "subjects": subjects, "retention": "workqueue", "storage": "file", "discard": "new",
+            "max_consumers": -1, "max_msgs": -1, "max_bytes": -1, "max_age": 0, "max_msgs_per_subject": -1,
+            "max_msg_size": -1, "num_replicas": 1, "duplicate_window": 120_000_000_000_u64,
+        });
+        for (key, value) in changes.as_object().into_iter().flatten() {
+            body[key] = value.clone();
+        }
+        let answer = self.call(&format!("STREAM.CREATE.{name}"), body).await;
+        assert!(answer.get("error").is_none(), "{answer}");
+    }
+
+    /// Both streams of a relay.
+    pub async fn streams(&mut self, changes: Value) {
+        self.stream("WARDLINE", &["wardline.>"], changes).await;
+        self.stream("REFUSED", &["wardline-rejected.>"], json!({ "retention": "limits" })).await;
+    }
+
+    /// How many messages a stream holds.
+    pub async fn messages(&mut self, stream: &str) -> u64 {
+        self.call(&format!("STREAM.INFO.{stream}"), Value::Null).await["state"]["messages"].as_u64().unwrap()
+    }
+
+    /// A message of a stream: its subject, headers and body.
+    pub async fn message(&mut self, stream: &str, seq: u64) -> (String, String, Vec<u8>) {
+        let answer = self.call(&format!("STREAM.MSG.GET.{stream}"), json!({ "seq": seq })).await;
+        let message = &answer["message"];
+        let text = |key: &str| message[key].as_str().map(decode).unwrap_or_default();
+        (message["subject"].as_str().unwrap().into(), String::from_utf8(text("hdrs")).unwrap(), text("data"))
+    }
+}
+
+/// Base64, as JetStream's answers have it.
+fn decode(text: &str) -> Vec<u8> {
+    let value = |b: u8| match b {
+        b'A'..=b'Z' => b - b'A',
+        b'a'..=b'z' => b - b'a' + 26,
+        b'0'..=b'9' => b - b'0' + 52,
+        b'+' => 62,
+        _ => 63,
+    };
+    let (mut out, mut held, mut bits) = (Vec::new(), 0_u32, 0);
+    for b in text.bytes().filter(|b| *b != b'=') {
+        (held, bits) = ((held << 6 | u32::from(value(b))) & 0xffff, bits + 6);
+        if bits >= 8 {
+            bits -= 8;
+            out.push(u8::try_from(held >> bits & 0xff).unwrap());
+        }
+    }
+    out
+}
