@@ -118,7 +118,8 @@ async fn pulse(gateway: &Gateway, device: &Device, n: &mut u64, value: u32, expe
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let alerts = gateway.json(&["alerts"]);
-    let mut of_pulse = alerts.as_array().unwrap().iter().filter(|a| a["rule"] == "heart-rate-high" && a["condition"] == "limit");
+    let mut of_pulse =
+        alerts.as_array().unwrap().iter().filter(|a| a["rule"] == "heart-rate-high" && a["condition"] == "limit");
     let text = of_pulse.next().map(|a| a["text"].as_str().unwrap().to_owned());
     match expected {
         None => assert_eq!(text, None, "after {value}"),

@@ -109,8 +109,7 @@ async fn who_is_matched_joins_and_nothing_else_of_the_person_stays() {
     let centre = endpoint();
     put(&centre.url(), &person("8f2c", "canary-4711", &json!({}))).await;
     put(&centre.url(), &person("9", "another", &json!({}))).await;
-    let source =
-        format!("[[source]]\nkind = \"mqtt\"\nname = \"home\"\nurl = \"mqtt://127.0.0.1:{}\"\n", broker.port);
+    let source = format!("[[source]]\nkind = \"mqtt\"\nname = \"home\"\nurl = \"mqtt://127.0.0.1:{}\"\n", broker.port);
     let mut gateway = gateway(&centre.url(), &source);
     gateway.start();
     // Nobody is a patient yet: a device cannot be given to them, and what it sends is nobody's.
@@ -278,8 +277,7 @@ async fn real_servers_are_understood() {
             ("dead-at", "1948-11-23", Err("WL-M006")),
             ("merged", "1948-11-23", Err("WL-M007")),
         ] {
-            let wanted =
-                Criteria { system: "urn:mrn".into(), value: identifier.into(), birth_date: date.into() };
+            let wanted = Criteria { system: "urn:mrn".into(), value: identifier.into(), birth_date: date.into() };
             let found = prober.patient_of(&wanted).await;
             let found = found.as_ref().map(|p| p.reveal()).map_err(|e| e.code());
             assert_eq!(found, expected, "{kind:?} {identifier}");

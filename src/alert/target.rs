@@ -57,7 +57,9 @@ impl Explain for TargetError {
     }
     fn remedy(&self) -> &'static str {
         match self {
-            Self::Measure(_) => "Ask the centre for a LOINC code of docs/care-plan.md; the limit before stays in force.",
+            Self::Measure(_) => {
+                "Ask the centre for a LOINC code of docs/care-plan.md; the limit before stays in force."
+            }
             Self::Unit(_) => "Ask the centre for a UCUM unit of docs/care-plan.md; the limit before stays in force.",
             Self::Implausible | Self::Crossed | Self::Unclear(_) => {
                 "Ask the centre to correct it; the limit before stays in force."
@@ -110,7 +112,8 @@ impl Rules {
 
     /// The vital sign whose measurements are expected.
     pub fn expected(loinc: &str) -> Result<Vital, TargetError> {
-        let panel = VITALS.iter().find(|row| row.loinc.iter().any(|l| l.0 == loinc)).and_then(|row| Vital::parse(row.id));
+        let panel =
+            VITALS.iter().find(|row| row.loinc.iter().any(|l| l.0 == loinc)).and_then(|row| Vital::parse(row.id));
         let number = || measured_as(loinc).first().map(|(vital, _)| *vital);
         panel.or_else(number).ok_or_else(|| TargetError::Measure(loinc.to_owned()))
     }

@@ -135,7 +135,9 @@ fn list(orders: &[Order]) -> String {
         }
     }
     if orders.iter().any(|o| o.state == State::Proposed) {
-        out.push_str("\nTo be decided: `wardline thresholds accept ID --by NAME`, or `refuse ID --by NAME --reason TEXT`.\n");
+        out.push_str(
+            "\nTo be decided: `wardline thresholds accept ID --by NAME`, or `refuse ID --by NAME --reason TEXT`.\n",
+        );
     }
     out
 }
@@ -159,7 +161,15 @@ fn lines<'a>(events: impl Iterator<Item = &'a Event>) -> String {
     let rule = |words: &str| if words.is_empty() { "the rule's own".to_owned() } else { words.to_owned() };
     for e in events {
         let after = rule(&e.new);
-        table.row([text::minute(e.at_ms), e.order.clone(), e.what.clone(), e.by.clone(), rule(&e.old), after, e.why.clone()]);
+        table.row([
+            text::minute(e.at_ms),
+            e.order.clone(),
+            e.what.clone(),
+            e.by.clone(),
+            rule(&e.old),
+            after,
+            e.why.clone(),
+        ]);
     }
     table.render("Nothing happened yet.")
 }

@@ -29,9 +29,9 @@ pub mod radio;
 mod routes;
 pub mod serve;
 pub mod technician;
-pub mod thresholds;
 #[cfg(test)]
 mod tests;
+pub mod thresholds;
 pub mod view;
 
 pub use access::Role;

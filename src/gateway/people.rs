@@ -65,7 +65,10 @@ impl Reception {
         let before = self.members().await?.into_iter().find(|m| m.reference == reference);
         let all = self.roster.all();
         if all.len() >= limits::PATIENTS_MAX && !self.roster.contains(&reference) {
-            return Err(Fault::Refused(format!("this box has {} patients, and no room for more", limits::PATIENTS_MAX)));
+            return Err(Fault::Refused(format!(
+                "this box has {} patients, and no room for more",
+                limits::PATIENTS_MAX
+            )));
         }
         let member = Member {
             display: display.or_else(|| self.roster.display(&reference)),
@@ -160,4 +163,3 @@ impl People for Reception {
         .boxed()
     }
 }
-

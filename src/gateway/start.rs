@@ -183,7 +183,21 @@ impl Parts {
             journal.redress(Act::Hold(held)).await?;
         }
         let (signal, heartbeat) = (Signal::default(), heartbeat.transpose()?);
-        Ok(Self { config, options, catalogue, core, rules, ended, signal, before, journal, sinks, heartbeat, sockets, page })
+        Ok(Self {
+            config,
+            options,
+            catalogue,
+            core,
+            rules,
+            ended,
+            signal,
+            before,
+            journal,
+            sinks,
+            heartbeat,
+            sockets,
+            page,
+        })
     }
 
     /// Starts every part: what takes readings in, and what brings them out.
@@ -193,8 +207,21 @@ impl Parts {
         (inflow, stop): (&mut Tasks, &CancellationToken),
         (outflow, outflow_stop): (&mut Tasks, &CancellationToken),
     ) -> (Journal, Arc<Desk>, Signal) {
-        let Self { config, options, catalogue, core, rules, ended, signal, before, journal, sinks, heartbeat, sockets, page } =
-            self;
+        let Self {
+            config,
+            options,
+            catalogue,
+            core,
+            rules,
+            ended,
+            signal,
+            before,
+            journal,
+            sinks,
+            heartbeat,
+            sockets,
+            page,
+        } = self;
         let clock = options.clock;
         let watchdog = Watchdog::new(clock.clone());
         let (frames, arriving) = mpsc::channel(limits::FRAMES_WAITING_MAX);

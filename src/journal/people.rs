@@ -31,9 +31,8 @@ pub(super) fn order(conn: &Connection, orders: &[Order], events: &[Event], gone:
     }
     let mut remove = conn.prepare("DELETE FROM care WHERE id = ?1")?;
     gone.iter().try_for_each(|id| remove.execute([id]).map(drop))?;
-    let mut put = conn.prepare(
-        "INSERT INTO care_event VALUES ((SELECT coalesce(max(number), 0) + 1 FROM care_event), ?1, ?2)",
-    )?;
+    let mut put =
+        conn.prepare("INSERT INTO care_event VALUES ((SELECT coalesce(max(number), 0) + 1 FROM care_event), ?1, ?2)")?;
     for event in events {
         let body = json(event)?;
         put.execute(params![body, seal::of_held("care", &body)])?;

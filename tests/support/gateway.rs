@@ -147,8 +147,7 @@ impl Gateway {
         use std::io::Write;
         let mut command = Command::new(env!("CARGO_BIN_EXE_wardline"));
         command.args(arguments).arg("--config").arg(self.path("wardline.toml"));
-        let mut child =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         child.stdin.take().unwrap().write_all(told.as_bytes()).unwrap();
         let output = child.wait_with_output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();

@@ -93,7 +93,9 @@ fn a_floor_is_tightened_and_never_loosened() {
 
 #[test]
 fn a_limit_in_another_unit_is_exact_and_its_clear_condition_goes_along() {
-    let rules = rules("[[rule]]\nid='fever'\ntitle='t'\nvital='body-temperature'\nat_or_above='38.0'\nunit='Cel'\nclear_below='37.8'\npriority='medium'\n");
+    let rules = rules(
+        "[[rule]]\nid='fever'\ntitle='t'\nvital='body-temperature'\nat_or_above='38.0'\nunit='Cel'\nclear_below='37.8'\npriority='medium'\n",
+    );
     let target = Target {
         loinc: "8310-5".into(),
         edge: Edge::High,

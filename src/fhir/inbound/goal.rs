@@ -59,7 +59,11 @@ pub(super) fn targets(body: &[u8]) -> Result<Vec<Said>, Unclear> {
                     Some(">") => (Edge::Low, true),
                     Some(">=") => (Edge::Low, false),
                     Some(_) => return Err("a comparator is not one of FHIR's"),
-                    None => return Err("a target is a single value: neither a comparator nor a range says which way is out"),
+                    None => {
+                        return Err(
+                            "a target is a single value: neither a comparator nor a range says which way is out",
+                        );
+                    }
                 };
                 said.push(target(&loinc, edge, inclusive, quantity)?);
             }

@@ -113,7 +113,8 @@ pub(super) fn plan(body: &[u8]) -> Result<Ordered, Unclear> {
         let Some(detail) = activity.detail else { continue };
         unmodified(&detail.modifiers)?;
         let goes_on = matches!(detail.status.as_deref(), Some("not-started" | "scheduled" | "in-progress"));
-        let (Some(loinc), Some(timing), true) = (detail.code.unwrap_or_default().loinc()?, detail.timing, goes_on) else {
+        let (Some(loinc), Some(timing), true) = (detail.code.unwrap_or_default().loinc()?, detail.timing, goes_on)
+        else {
             continue;
         };
         if detail.forbids {
@@ -157,5 +158,8 @@ fn end(period: &Period) -> Result<Option<i64>, Unclear> {
         10 => format!("{text}T23:59:59Z"),
         _ => text.clone(),
     };
-    whole.parse::<jiff::Timestamp>().map(|t| Some(t.as_millisecond())).map_err(|_| "the end of its period is not a time")
+    whole
+        .parse::<jiff::Timestamp>()
+        .map(|t| Some(t.as_millisecond()))
+        .map_err(|_| "the end of its period is not a time")
 }

@@ -154,9 +154,10 @@ impl Book {
             }
         }
         // A new number in the same place: the old one stays in force until the new one is, whoever decides that.
-        let refused = self.orders.values().any(|o| {
-            o.resource == heard.resource && kept.contains(&o.id) && matches!(o.state, State::Refused { .. })
-        });
+        let refused = self
+            .orders
+            .values()
+            .any(|o| o.resource == heard.resource && kept.contains(&o.id) && matches!(o.state, State::Refused { .. }));
         let old = self.of(round, &heard.resource).filter(|o| o.state == State::InForce);
         let stays = old.filter(|o| refused || o.aim.as_ref().is_some_and(|a| places.iter().any(|p| p.competes(a))));
         kept.extend(stays.map(|o| o.id.clone()).collect::<Vec<_>>());
@@ -164,7 +165,8 @@ impl Book {
     }
 
     fn of(&self, round: &Round<'_>, resource: &str) -> impl Iterator<Item = &Order> {
-        let (destination, patient, resource) = (round.destination.to_owned(), round.patient.clone(), resource.to_owned());
+        let (destination, patient, resource) =
+            (round.destination.to_owned(), round.patient.clone(), resource.to_owned());
         self.orders
             .values()
             .filter(move |o| o.destination == destination && o.patient == patient && o.resource == resource)
@@ -211,10 +213,7 @@ impl Book {
     /// Live orders for the same place of the same patient.
     fn rivals(&self, patient: &PatientId, id: &str, aim: &Aim) -> impl Iterator<Item = &Order> {
         let competes = move |o: &&Order| o.aim.as_ref().is_some_and(|a| a.competes(aim));
-        self.orders
-            .values()
-            .filter(move |o| o.patient == *patient && o.id != id && o.state.is_live())
-            .filter(competes)
+        self.orders.values().filter(move |o| o.patient == *patient && o.id != id && o.state.is_live()).filter(competes)
     }
 
     fn enforce(&mut self, order: Order, hand: Hand<'_>, changes: &mut Changes) {
@@ -254,7 +253,9 @@ impl Book {
     ) {
         let id = known.map_or_else(|| id(round, &heard.resource, content), str::to_owned);
         // A person has seen it, or it is in force under the rules of before: `review` says that at the start.
-        let said = |s: &State| matches!(s, State::Declined { .. }) || matches!(s, State::Refused { code, .. } if *code == e.code());
+        let said = |s: &State| {
+            matches!(s, State::Declined { .. }) || matches!(s, State::Refused { code, .. } if *code == e.code())
+        };
         if self.orders.get(&id).is_some_and(|o| said(&o.state) || o.state == State::InForce) {
             return;
         }

@@ -70,7 +70,10 @@ pub(super) async fn resume(
     let changes = book.review(rules, now.wall_ms);
     if !changes.is_empty() {
         let Changes { orders, events, gone, .. } = changes;
-        tracing::warn!(orders = orders.len(), "orders of the centre make no sense under the alert rules any more (WL-G004): `wardline thresholds`.");
+        tracing::warn!(
+            orders = orders.len(),
+            "orders of the centre make no sense under the alert rules any more (WL-G004): `wardline thresholds`."
+        );
         journal.redress(Act::Care { orders, events, gone }).await?;
     }
     for order in book.orders.values().filter(|o| o.state == State::InForce) {
@@ -84,7 +87,10 @@ pub(super) async fn resume(
 fn remembered(journal: &Journal) -> Book {
     let (orders, damaged) = journal.reader().orders().unwrap_or_default();
     if damaged > 0 {
-        tracing::warn!(damaged, "orders of the centre are damaged in the journal: they are not in force until it is asked again.");
+        tracing::warn!(
+            damaged,
+            "orders of the centre are damaged in the journal: they are not in force until it is asked again."
+        );
     }
     Book { orders: orders.into_iter().map(|o| (o.id.clone(), o)).collect() }
 }
@@ -117,7 +123,9 @@ impl Care {
         let mut due: Vec<(Arc<str>, Duration, tokio::time::Instant)> = self
             .surveys
             .followed()
-            .map(|(name, s)| (name.clone(), Duration::from_secs(60 * s.every_min), tokio::time::Instant::now() + FIRST_AFTER))
+            .map(|(name, s)| {
+                (name.clone(), Duration::from_secs(60 * s.every_min), tokio::time::Instant::now() + FIRST_AFTER)
+            })
             .collect();
         loop {
             let next = due.iter().map(|(.., at)| *at).min();
@@ -196,7 +204,9 @@ impl Care {
                 }
                 match prober.order(&resource).await.map_err(away)? {
                     None => self.change(|book| Ok(book.lose(&round, &resource))).await?,
-                    Some(one) => self.change(|book| Ok(book.hear(&round, &self.rules, std::slice::from_ref(&one)))).await?,
+                    Some(one) => {
+                        self.change(|book| Ok(book.hear(&round, &self.rules, std::slice::from_ref(&one)))).await?
+                    }
                 }
             }
         }
@@ -251,7 +261,8 @@ impl Care {
     }
 
     async fn trouble(&self, destination: &str, why: Option<&str>) {
-        let text = why.map_or_else(String::new, |why| format!("{destination} cannot be asked what it orders: {why} (WL-G010)"));
+        let text = why
+            .map_or_else(String::new, |why| format!("{destination} cannot be asked what it orders: {why} (WL-G010)"));
         self.tell(&format!("care-unasked:{destination}"), why.is_some(), Priority::Low, text).await;
     }
 

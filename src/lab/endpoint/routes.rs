@@ -121,7 +121,8 @@ fn handle(shared: &Shared, manners: &Manners, method: &Method, uri: &Uri, header
         return get(shared, manners, uri, headers, tail.as_deref().unwrap_or_default());
     }
     if method == Method::DELETE {
-        let gone = tail.as_deref().and_then(|t| t.split_once('/')).is_some_and(|(k, id)| lock(&shared.store).remove(k, id));
+        let gone =
+            tail.as_deref().and_then(|t| t.split_once('/')).is_some_and(|(k, id)| lock(&shared.store).remove(k, id));
         let gone = gone.then(|| Answer::new(204, String::new()));
         return gone.unwrap_or_else(|| outcome(refusal(404, "not-found", "there is no such resource")));
     }

@@ -26,7 +26,8 @@ pub(super) fn set(store: &Store, kind: &str, query: &str) -> String {
         let subject = ["subject", "patient"].iter().find_map(|name| resource.pointer(&format!("/{name}/reference")));
         let theirs = whose.is_none() || subject.and_then(Value::as_str) == whose.as_deref();
         let bears = |wanted: &str| {
-            let of = |i: &Value| format!("{}|{}", i["system"].as_str().unwrap_or(""), i["value"].as_str().unwrap_or(""));
+            let of =
+                |i: &Value| format!("{}|{}", i["system"].as_str().unwrap_or(""), i["value"].as_str().unwrap_or(""));
             resource["identifier"].as_array().is_some_and(|all| all.iter().any(|i| of(i) == wanted))
         };
         let named = identifiers.as_ref().is_none_or(|all| all.split(',').any(bears));

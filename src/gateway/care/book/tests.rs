@@ -79,7 +79,10 @@ fn an_order_waits_for_a_person_and_the_old_one_stays_meanwhile() {
     assert!(desk.hear(&[pulse("1", 1, "100")]).is_empty(), "said again, it is the same");
     let id = desk.waiting();
     let done = desk.book.accept(&desk.rules, &id, HAND).unwrap();
-    assert_eq!((done.events[0].by.as_str(), done.events[0].old.as_str(), done.events[0].new.as_str()), ("Ada", "", P100));
+    assert_eq!(
+        (done.events[0].by.as_str(), done.events[0].old.as_str(), done.events[0].new.as_str()),
+        ("Ada", "", P100)
+    );
     assert_eq!(told(done), [(P100.to_owned(), true)]);
     // The centre changes its mind: the old number stays in force until the new one is accepted.
     assert!(desk.hear(&[pulse("1", 2, "90")]).is_empty());
@@ -118,6 +121,7 @@ fn a_bad_order_is_refused_and_the_old_one_stays() {
         pulse("1", 8, "39"),
         goal("1", 9, "8867-4", Edge::High, "90", "mm[Hg]"),
         goal("1", 10, "8867-4", Edge::High, "90", "bpm"),
+        goal("1", 11, "718-7", Edge::High, "7", "g/dL"),
         goal("1", 11, "4548-4", Edge::High, "7", "%"),
         goal("1", 12, "85354-9", Edge::High, "140", "mm[Hg]"),
     ] {
@@ -133,7 +137,7 @@ fn a_bad_order_is_refused_and_the_old_one_stays() {
         .collect();
     codes.sort_unstable();
     codes.dedup();
-    assert_eq!(codes, ["WL-G001", "WL-G002", "WL-G003", "WL-G005", "WL-G006", "WL-G007", "WL-G008"]);
+    assert_eq!(codes, ["WL-G001", "WL-G002", "WL-G003", "WL-G004", "WL-G005", "WL-G006", "WL-G007", "WL-G008"]);
 }
 
 #[test]
