@@ -103,7 +103,7 @@ impl<'a> Bench<'a> {
 fn configuration(broker: &Broker, url: &str, ca_file: &Path, more: &str) -> String {
     let mut text = format!(
         "{more}[[source]]\nkind = \"mqtt\"\nname = \"home\"\nurl = \"mqtt://127.0.0.1:{}\"\n\
-         [[destination]]\nkind = \"fhir\"\nname = \"centre\"\nurl = \"{url}\"\nidempotency = \"conditional-create\"\n\
+         [[destination]]\nkind = \"fhir\"\nname = \"centre\"\nurl = \"{url}\"\nidempotency = \"conditional-create\"\nconsent = \"enrolment\"\n\
          ca_file = \"{}\"\n",
         broker.port,
         ca_file.display()

@@ -36,7 +36,12 @@ fn bench(vault: &Vault, folder: &std::path::Path, readings: u64, group: u64, des
     runtime.block_on(async {
         let settings = JournalSettings::default();
         let creditors: Vec<Creditor> = (0..destinations)
-            .map(|n| Creditor { name: format!("centre-{n}").into(), readings: true, alerts: true })
+            .map(|n| Creditor {
+                name: format!("centre-{n}").into(),
+                readings: true,
+                alerts: true,
+                terms: wardline::consent::Terms::open(),
+            })
             .collect();
         let (journal, _) = Journal::open(vault, &settings, &creditors, Clock::system()).unwrap();
         let patient = PatientId::new("Patient/8f2c41d0");

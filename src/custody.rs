@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::alarm::AlertEvent;
+use crate::consent::Terms;
 use crate::reading::Reading;
 
 /// One debt: a reading or an alert event, by its row in the journal.
@@ -30,6 +31,8 @@ pub struct Creditor {
     pub readings: bool,
     /// Alert events.
     pub alerts: bool,
+    /// Whose readings it may get.
+    pub terms: Terms,
 }
 
 /// Something to deliver.

@@ -7,6 +7,7 @@
 pub mod bare;
 mod care;
 mod charts;
+mod consents;
 mod core;
 mod inbox;
 mod orders;

@@ -28,6 +28,14 @@ pub const NEWEST_SEARCHED: i64 = 5_000;
 pub const JOURNAL_WAL_KEPT_BYTES: u64 = 8 * 1024 * 1024;
 /// How soon readings that wait for the clock get their time once it is right.
 pub const CLOCK_LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How soon a consent that begins at a set time is seen to begin, whatever the clocks do.
+pub const CONSENT_LOOK_EVERY: Duration = Duration::from_secs(10);
+/// Words about one patient's consents for one destination, at most.
+pub const CONSENT_WORDS_MAX: usize = 500;
+/// Categories in one word about consents, at most.
+pub const CONSENT_CATEGORIES_MAX: usize = 64;
+/// Counting what waits for consents takes at most one part in so many of the time.
+pub const CONSENT_COUNT_SHARE: u32 = 20;
 /// A clock that is not set for longer is a technical condition: a box without a battery asks the network first.
 pub const CLOCK_WRONG_ALERT: Duration = Duration::from_secs(300);
 /// Faults of the chain of custody that are listed: enough to see what happened.

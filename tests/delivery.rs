@@ -30,6 +30,8 @@ const WAYS: [Idempotency; 2] = [Idempotency::ConditionalCreate, Idempotency::Upd
 
 fn sink(url: &str, idempotency: Idempotency) -> FhirSink {
     let settings = FhirSettings {
+        consent: None,
+        fields: None,
         name: "centre".into(),
         url: url.into(),
         idempotency,
@@ -59,7 +61,8 @@ fn sink(url: &str, idempotency: Idempotency) -> FhirSink {
 
 fn journal(folder: &Path) -> Journal {
     let settings = JournalSettings { reserve_mib: 1, ..JournalSettings::default() };
-    let creditor = Creditor { name: "centre".into(), readings: true, alerts: false };
+    let creditor =
+        Creditor { name: "centre".into(), readings: true, alerts: false, terms: wardline::consent::Terms::open() };
     Journal::open(folder, &settings, &[creditor], Clock::system()).unwrap().0
 }
 

@@ -40,6 +40,8 @@ async fn sekmet() {
 
 fn sink(server: &FhirServer, idempotency: Idempotency) -> FhirSink {
     let settings = FhirSettings {
+        consent: None,
+        fields: None,
         name: "centre".into(),
         url: server.url.clone(),
         idempotency,

@@ -19,6 +19,8 @@ use support::within;
 
 fn prober(url: &str, idempotency: Idempotency) -> Prober {
     let settings = FhirSettings {
+        consent: None,
+        fields: None,
         name: "centre".into(),
         url: url.into(),
         idempotency,

@@ -18,6 +18,8 @@ use wardline::sink::fhir::FhirSink;
 
 fn settings(url: &str) -> FhirSettings {
     FhirSettings {
+        consent: None,
+        fields: None,
         name: "centre".into(),
         url: url.into(),
         idempotency: Idempotency::ConditionalCreate,

@@ -33,6 +33,8 @@ fn write(folder: &Path, ca: &Authority) -> PathBuf {
 
 fn settings(url: &str, ca_file: PathBuf) -> FhirSettings {
     FhirSettings {
+        consent: None,
+        fields: None,
         name: "centre".into(),
         url: url.into(),
         idempotency: Idempotency::Update,

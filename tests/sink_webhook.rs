@@ -19,6 +19,8 @@ const ID: &str = "0123456789abcdef0123456789abcdef";
 fn settings(url: &str, folder: &std::path::Path) -> DestinationSettings {
     support::certificates::put(folder, "secret", "hush hush\n");
     DestinationSettings::Webhook(WebhookSettings {
+        consent: None,
+        fields: None,
         name: "pager".into(),
         url: url.into(),
         secret_file: folder.join("secret"),

@@ -80,19 +80,22 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
 /// `loinc.org 29463-7, MDC 188736: 80.0 kg (kg); claims us-core-body-weight`.
 fn shown(vital: Vital, unit: Unit, scope: &Scope) -> String {
-    let json = match resource(vital, unit, scope) {
-        Ok(json) => json,
-        Err(e) => return format!("goes to the inbox: {e}"),
-    };
+    match resource(vital, unit, scope) {
+        Ok(json) => told(&json),
+        Err(e) => format!("goes to the inbox: {e}"),
+    }
+}
+
+fn told(json: &Json) -> String {
     let parts = json["component"].as_array().filter(|parts| !parts.is_empty());
-    let whole = [json.clone()];
+    let whole = std::slice::from_ref(json);
     let mut out = vec![codes(&json["code"])];
-    for part in parts.map_or(&whole[..], |parts| parts.as_slice()) {
+    for part in parts.map_or(whole, |parts| parts.as_slice()) {
         let quantity = &part["valueQuantity"];
         let code = if parts.is_some() { format!("{} ", codes(&part["code"])) } else { String::new() };
         out.push(format!("{code}{} {}", text(&quantity["unit"]), text(&quantity["code"])));
     }
-    let claims = json["meta"]["profile"].as_array().map_or(&[][..], |p| p.as_slice());
+    let claims = json.pointer("/meta/profile").and_then(Json::as_array).map_or(&[][..], |p| p.as_slice());
     out.extend(claims.iter().map(|p| format!("claims {}", text(p).rsplit('/').next().unwrap_or_default())));
     out.join("; ")
 }

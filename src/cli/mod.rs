@@ -8,6 +8,7 @@ mod alerts;
 mod assign;
 mod backup;
 mod check;
+mod consent;
 mod correct;
 mod custody;
 mod decode;
@@ -91,6 +92,8 @@ enum Command {
     Assign(assign::Args),
     /// Readings that are nobody's: why, and whose they are.
     Unassigned(unassigned::Args),
+    /// Who consented to what: give, withdraw, and what waits for one.
+    Consent(consent::Args),
     /// Readings that were sent and are wrong: take them back everywhere, and send the right ones.
     Correct(correct::Args),
     /// Firmware profiles: list, show, test.
@@ -131,6 +134,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Devices(args) => devices::run(&args),
         Command::Assign(args) => assign::run(&args),
         Command::Unassigned(args) => unassigned::run(&args),
+        Command::Consent(args) => consent::run(&args),
         Command::Correct(args) => correct::run(&args),
         Command::Profile(args) => profile::run(&args),
         Command::Replay(args) => replay::run(&args),

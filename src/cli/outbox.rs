@@ -30,6 +30,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let boxes: Vec<Outbox> = serde_json::from_str(raw.get())?;
     let now = Clock::system().now();
     print!("{}", table(&boxes, now));
+    print!("{}", lacking(&boxes, now));
     for failures in boxes.iter().filter(|b| !b.failures.is_empty()) {
         println!("\nNot delivered to {}, newest first:", failures.destination);
         let mut rows = Table::new(&["item", "last tried", "tries", "code", "why"]);
@@ -40,6 +41,16 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         print!("{}", rows.render(""));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What waits for consents.
+pub fn lacking(boxes: &[Outbox], now: Stamp) -> String {
+    let lines: String = boxes.iter().map(|b| super::consent::lacking(&b.destination, &b.withheld, now)).collect();
+    if lines.is_empty() {
+        lines
+    } else {
+        format!("\n{lines}Once it is given: `wardline consent grant PATIENT --to DESTINATION --by NAME`.\n")
+    }
 }
 
 /// One line for each destination.

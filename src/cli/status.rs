@@ -53,6 +53,7 @@ fn render(status: &Status, now: Stamp) -> String {
     }
     out.push('\n');
     out.push_str(&super::outbox::table(&status.outbox, now));
+    out.push_str(&super::outbox::lacking(&status.outbox, now));
     out
 }
 

@@ -160,6 +160,7 @@ impl Config {
             check_destination(&mut f, destination);
         }
         self.check_people(&mut f);
+        f.0.extend(self.check_consent());
         f.0
     }
 

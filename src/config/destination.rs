@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::Hl7Settings;
+use crate::consent::Rule;
+use crate::minimum::{Field, Fields};
 use crate::tls::Files;
 
 /// A destination.
@@ -33,6 +35,29 @@ impl DestinationSettings {
             Self::Webhook(w) => &w.name,
             Self::Nats(n) => &n.name,
         }
+    }
+
+    /// Whose readings may go there, if it says so.
+    pub fn consent(&self) -> Option<Rule> {
+        match self {
+            Self::Fhir(f) => f.consent,
+            Self::Hl7(h) => h.consent,
+            Self::Ndjson(n) => n.consent,
+            Self::Webhook(w) => w.consent,
+            Self::Nats(n) => n.consent,
+        }
+    }
+
+    /// What it gets of them.
+    pub fn fields(&self) -> Fields {
+        let fields = match self {
+            Self::Fhir(f) => &f.fields,
+            Self::Hl7(h) => &h.fields,
+            Self::Ndjson(n) => &n.fields,
+            Self::Webhook(w) => &w.fields,
+            Self::Nats(n) => &n.fields,
+        };
+        Fields::from(fields.as_deref())
     }
 }
 
@@ -125,7 +150,7 @@ pub enum Uncoded {
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum AuthSettings {
     /// SMART Backend Services.
-    Smart(SmartSettings),
+    Smart(Box<SmartSettings>),
 }
 
 /// SMART Backend Services: a token for an assertion that is signed with a key of the gateway's own.
@@ -193,6 +218,12 @@ pub struct FhirSettings {
     pub url: String,
     /// How duplicates are shut out: no default, it depends on the server.
     pub idempotency: Idempotency,
+    /// Whose readings may go there: no default, `Config::check` asks for it.
+    #[serde(default)]
+    pub consent: Option<Rule>,
+    /// What it gets beside the core; default: everything.
+    #[serde(default)]
+    pub fields: Option<Vec<Field>>,
     /// How readings travel together.
     #[serde(default)]
     pub bundle: BundleKind,
@@ -288,6 +319,12 @@ pub struct NdjsonSettings {
     pub name: String,
     /// Folder.
     pub folder: PathBuf,
+    /// Whose readings may go there: no default, `Config::check` asks for it.
+    #[serde(default)]
+    pub consent: Option<Rule>,
+    /// What it gets beside the core; default: everything.
+    #[serde(default)]
+    pub fields: Option<Vec<Field>>,
     /// A new file after this many MiB.
     #[serde(default = "rotate")]
     pub rotate_mib: u64,
@@ -317,6 +354,12 @@ pub struct WebhookSettings {
     pub url: String,
     /// File with the shared secret.
     pub secret_file: PathBuf,
+    /// Whose readings may go there: no default, `Config::check` asks for it.
+    #[serde(default)]
+    pub consent: Option<Rule>,
+    /// What it gets beside the core; default: everything.
+    #[serde(default)]
+    pub fields: Option<Vec<Field>>,
     /// CA certificates (PEM) beside the machine's.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
@@ -345,6 +388,12 @@ pub struct NatsSettings {
     pub servers: Vec<String>,
     /// The stream.
     pub stream: String,
+    /// Whose readings may go there: no default, `Config::check` asks for it.
+    #[serde(default)]
+    pub consent: Option<Rule>,
+    /// What it gets beside the core; default: everything.
+    #[serde(default)]
+    pub fields: Option<Vec<Field>>,
     /// First word of the subjects: `wardline` of `wardline.box-1.readings`.
     #[serde(default = "subject_prefix")]
     pub subject_prefix: String,

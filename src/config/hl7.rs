@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use crate::consent::Rule;
+use crate::minimum::Field;
 use crate::tls::Files;
 
 /// Which of two codings stands first.
@@ -48,6 +50,12 @@ pub struct Hl7Settings {
     pub url: String,
     /// PID-3.4, who gave the patients' references: no default, it decides whose chart a reading goes into.
     pub assigning_authority: String,
+    /// Whose readings may go there: no default, `Config::check` asks for it.
+    #[serde(default)]
+    pub consent: Option<Rule>,
+    /// What it gets beside the core; default: everything.
+    #[serde(default)]
+    pub fields: Option<Vec<Field>>,
     /// PID-3.5.
     #[serde(default = "identifier_type")]
     pub identifier_type: String,

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::reading::{DeviceId, PatientId};
 
 mod check;
+mod consent;
 mod destination;
 mod hl7;
 mod load;
@@ -22,6 +23,7 @@ mod source;
 mod tests;
 
 pub use check::{check_device, url_trouble};
+pub use consent::ConsentSettings;
 pub use destination::{
     Apply, AuthSettings, BundleKind, CarePlanSettings, DestinationSettings, DeviceForm, FhirSettings, Idempotency,
     NatsSettings, NdjsonSettings, SmartSettings, Uncoded, UsCore, WebhookSettings,
@@ -49,6 +51,9 @@ pub struct Config {
     /// Where bytes come from.
     #[serde(default, rename = "source")]
     pub sources: Vec<SourceSettings>,
+    /// What needs a consent of its own.
+    #[serde(default)]
+    pub consent: ConsentSettings,
     /// Where readings and alerts go.
     #[serde(default, rename = "destination")]
     pub destinations: Vec<DestinationSettings>,

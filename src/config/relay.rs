@@ -11,6 +11,7 @@ use super::check::{Findings, check_destination, check_destination_files};
 use super::load::{locate, named};
 use super::{ConfigError, DestinationSettings, FhirSettings, Finding, LogSettings, NatsSettings};
 use crate::limits;
+use crate::minimum::Fields;
 
 /// One configuration file of a relay.
 #[derive(Clone, Debug, Deserialize)]
@@ -112,7 +113,13 @@ impl RelayConfig {
             let reason = "what is refused would come back";
             f.add("WL-C004", "relay.rejected_stream", reason, "Give it a stream of its own.");
         }
-        self.destinations().iter().for_each(|d| check_destination(&mut f, d));
+        for d in self.destinations() {
+            check_destination(&mut f, &d);
+            if d.consent().is_some() || d.fields() != Fields::default() {
+                let reason = "consents are on the box: a relay passes on what a box let go";
+                f.add("WL-C013", format!("{}, consent", d.name()), reason, "Say it in the configuration of the boxes.");
+            }
+        }
         f.0
     }
 }

@@ -26,11 +26,13 @@ kind = "fhir"
 name = "centre"
 url = "https://fhir.example/r4"
 idempotency = "update"
+consent = "enrolment"
 
 [[destination]]
 kind = "webhook"
 name = "pager"
 url = "https://pager.example/in"
+consent = "enrolment"
 secret_file = "secrets/pager"
 
 [[patient]]

@@ -20,6 +20,7 @@ use crate::telemetry::Watchdog;
 pub mod access;
 pub mod charts;
 pub mod client;
+pub mod consents;
 mod health;
 pub mod inbox;
 pub mod patients;
@@ -63,6 +64,8 @@ pub struct Desk {
     pub people: Arc<dyn patients::People>,
     /// What the centres ordered.
     pub thresholds: Arc<dyn thresholds::Thresholds>,
+    /// Who consented to what.
+    pub consents: Arc<dyn consents::Consents>,
     /// What is known of the destinations.
     pub probes: Arc<dyn probe::Probes>,
     /// One for each source.

@@ -40,6 +40,7 @@ pub fn router(desk: Arc<Desk>) -> Router {
         .route("/v1/backup", get(backup))
         .route("/v1/devices", get(devices).post(add_device))
         .merge(super::charts::routes())
+        .merge(super::consents::routes())
         .merge(super::inbox::routes())
         .merge(super::patients::routes())
         .merge(super::probe::routes())

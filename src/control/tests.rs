@@ -36,6 +36,7 @@ impl Records for Shelf {
             rejected: 0,
             delivered: 7,
             failures: vec![],
+            withheld: vec![],
         };
         Ok(if destination.is_none_or(|d| d == "centre") { vec![row] } else { vec![] })
     }
@@ -111,6 +112,7 @@ fn desk(clock: Clock) -> Arc<Desk> {
         charts: Arc::new(super::charts::Empty),
         people: Arc::new(super::patients::Nobody),
         thresholds: Arc::new(super::thresholds::Unordered),
+        consents: Arc::new(super::consents::Empty),
         probes: Arc::new(super::probe::Unknown),
         sources: vec![link("ward", view::LinkState::Up)],
         destinations: vec![link("centre", view::LinkState::Down)],

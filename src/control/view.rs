@@ -95,6 +95,24 @@ pub struct Outbox {
     /// Newest failures, each with its code.
     #[serde(default)]
     pub failures: Vec<Failure>,
+    /// Of what waits: what lacks a consent.
+    #[serde(default)]
+    pub withheld: Vec<Withheld>,
+}
+
+/// What one missing consent keeps from a destination.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Withheld {
+    /// Whose consent. `None`: an alert of a device that is nobody's.
+    pub patient: Option<PatientId>,
+    /// The category that it must cover.
+    pub category: String,
+    /// Readings.
+    pub readings: u64,
+    /// Alert events.
+    pub alerts: u64,
+    /// When the oldest of them was taken in.
+    pub oldest_ms: i64,
 }
 
 /// An item that was not delivered, and why.

@@ -20,6 +20,7 @@ use crate::alert::Engine;
 use crate::alert::notify::Signal;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::consent::Terms;
 use crate::control::Orders;
 use crate::custody::Creditor;
 use crate::journal::{Journal, Recovered};
@@ -54,7 +55,7 @@ pub struct Bare {
 
 /// What a destination is owed.
 pub fn owed(name: &Arc<str>, sink: &Sink) -> Creditor {
-    creditor(name, sink)
+    creditor(name, sink, Terms::open())
 }
 
 impl Bare {
@@ -77,7 +78,7 @@ impl Bare {
         }
         links.keep(frames, &clock, &stop, &mut inflow);
         for (name, sink) in destinations {
-            let outbox = Debts::new(journal.clone(), name.clone(), evidence.clone());
+            let outbox = Debts::new(&journal, &name, evidence.clone(), &clock);
             let way = Way { name, sink, outbox, dice: dice.clone() };
             links.destination(way, &clock, &mut inflow, (&mut outflow, &outflow_stop));
         }

@@ -6,8 +6,10 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
-use crate::custody::{Item, ItemId, Lane, Outcome};
+use crate::clock::Clock;
+use crate::custody::{Item, ItemId, Lane, Outcome, Payload};
 use crate::journal::{Journal, JournalError};
+use crate::minimum::Fields;
 use crate::reading::{Reading, ReadingKey};
 use crate::sink::{Outbox, OutboxError};
 
@@ -29,17 +31,51 @@ pub(super) struct Debts {
     journal: Journal,
     destination: Arc<str>,
     evidence: Evidence,
+    clock: Clock,
+    fields: Fields,
 }
 
 impl Debts {
-    pub(super) fn new(journal: Journal, destination: Arc<str>, evidence: Evidence) -> Self {
-        Self { journal, destination, evidence }
+    pub(super) fn new(journal: &Journal, destination: &Arc<str>, evidence: Evidence, clock: &Clock) -> Self {
+        let (journal, destination, clock) = (journal.clone(), destination.clone(), clock.clone());
+        Self { journal, destination, evidence, clock, fields: Fields::default() }
+    }
+
+    /// What the destination may get of each item.
+    pub(super) fn with(self, fields: Fields) -> Self {
+        Self { fields, ..self }
+    }
+
+    fn minimal(&self, item: Item) -> Item {
+        let what = match item.what {
+            Payload::Reading(reading) => Payload::Reading(self.fields.of(reading)),
+            Payload::Alert(event) => Payload::Alert(self.fields.of_alert(event)),
+        };
+        Item { what, ..item }
     }
 }
 
 impl Outbox for Debts {
     async fn lease(&self, lane: Lane, max: usize) -> Result<Vec<Item>, OutboxError> {
-        self.journal.lease(&self.destination, lane, max).await.map_err(|e| later(&e))
+        let items = self.journal.lease(&self.destination, lane, max).await.map_err(|e| later(&e))?;
+        Ok(items.into_iter().map(|item| self.minimal(item)).collect())
+    }
+
+    async fn admit(&self, items: Vec<Item>) -> Vec<Item> {
+        let (consents, now) = (self.journal.consents(), self.clock.now());
+        let (mut go, mut back) = (Vec::with_capacity(items.len()), Vec::new());
+        for item in items {
+            let id = item.id;
+            match consents.gate(&self.destination).and_then(|gate| gate.admit(item, now)) {
+                Some(item) => go.push(item),
+                None => back.push(id),
+            }
+        }
+        if !back.is_empty() {
+            // The journal has ended: nothing is sent any more either.
+            let _ = self.journal.give_back(&self.destination, back).await;
+        }
+        go
     }
 
     async fn settle(&self, outcomes: Vec<(ItemId, Outcome)>) -> Result<(), OutboxError> {
@@ -55,7 +91,10 @@ impl Outbox for Debts {
     }
 
     async fn evidence(&self, keys: Vec<ReadingKey>) -> Vec<Arc<Reading>> {
-        (self.evidence)(keys).await
+        let (consents, now) = (self.journal.consents(), self.clock.now());
+        let Some(gate) = consents.gate(&self.destination) else { return Vec::new() };
+        let found = (self.evidence)(keys).await.into_iter();
+        found.filter(|r| gate.is_open() || gate.permits(r, now)).map(|r| self.fields.of(r)).collect()
     }
 }
 

@@ -21,6 +21,7 @@ use crate::control::probe::{Conflict, Probes, Reconciled, Shown};
 use crate::custody::Why;
 use crate::journal::{Act, Journal, Reader};
 use crate::limits;
+use crate::minimum::Fields;
 use crate::probed::{Finding, Known};
 use crate::reading::Reading;
 use crate::sink::Sink;
@@ -37,6 +38,8 @@ const FRESH_MS: i64 = 20 * 3_600 * 1_000;
 /// One FHIR destination.
 pub(super) struct Survey {
     settings: FhirSettings,
+    /// What it gets of a reading: its identifiers are made of that.
+    pub(super) fields: Fields,
     prober: Prober,
     habits: Arc<Habits>,
     known: Mutex<Known>,
@@ -66,13 +69,14 @@ impl Surveys {
         for settings in &config.destinations {
             let DestinationSettings::Fhir(settings) = settings else { continue };
             let sink = sinks.iter().find(|(name, _)| **name == *settings.name);
-            let (Some((name, Sink::Fhir(sink))), Ok(prober)) = (sink, Prober::new(settings, &gateway, clock)) else {
-                continue;
-            };
+            let fields = Fields::from(settings.fields.as_deref());
+            let prober = Prober::new(settings, &fields.gateway(&gateway), clock);
+            let (Some((name, Sink::Fhir(sink))), Ok(prober)) = (sink, prober) else { continue };
             let (known, prober) = (remembered(&reader, name), prober.sharing(sink));
             let habits = sink.habits();
             habits.obey(known.bundle_max(), known.batch_works());
-            all.insert(name.clone(), Survey { settings: settings.clone(), prober, habits, known: Mutex::new(known) });
+            let (settings, known) = (settings.clone(), Mutex::new(known));
+            all.insert(name.clone(), Survey { settings, fields, prober, habits, known });
         }
         let zone = TimeZone::get(&config.gateway.time_zone).unwrap_or(TimeZone::UTC);
         Arc::new(Self { all, journal: journal.clone(), reader: Arc::new(reader), clock: clock.clone(), zone, told })
@@ -86,7 +90,11 @@ impl Surveys {
     /// What a destination thinks of a reading, where it can be asked.
     pub(super) async fn opinion(&self, destination: &str, reading: &Reading) -> Option<Opinion> {
         let survey = self.all.get(destination).filter(|s| s.known().validates())?;
-        Some(survey.prober.opinion(reading).await)
+        let (consents, now) = (self.journal.consents(), self.clock.now());
+        if consents.gate(destination).is_none_or(|gate| !gate.is_open() && !gate.permits(reading, now)) {
+            return Some(Opinion::Silent(": not at all, as the patient's consent is lacking".into()));
+        }
+        Some(survey.prober.opinion(&survey.fields.cut(reading)).await)
     }
 
     /// Whether a destination can be asked.

@@ -114,7 +114,8 @@ impl Surveys {
         part: &[(i64, Reading)],
         found: &mut Recount,
     ) -> Result<Vec<u64>, Fault> {
-        let (rows, readings): (Vec<i64>, Vec<Reading>) = part.iter().cloned().unzip();
+        let (rows, readings): (Vec<i64>, Vec<Reading>) =
+            part.iter().map(|(row, reading)| (*row, survey.fields.cut(reading))).unzip();
         let counts = survey.prober().holds(&readings).await.map_err(|t| said(&t.why()))?;
         found.checked += rows.len() as u64;
         found.doubled += counts.iter().filter(|n| **n > 1).count() as u64;

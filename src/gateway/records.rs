@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ring::digest::{Context, SHA256};
 
+use super::consents::Waiting;
 use crate::alarm::Alert;
 use crate::config::{Config, DestinationSettings, DeviceSettings, JournalSettings};
 use crate::control::{Records, Unreadable, view};
@@ -24,10 +25,11 @@ struct Book {
     journal: Journal,
     folder: PathBuf,
     settings: JournalSettings,
+    waiting: Arc<Waiting>,
 }
 
 /// For the gateway of this configuration.
-pub(super) fn of(config: &Config, journal: &Journal) -> Arc<dyn Records> {
+pub(super) fn of(config: &Config, journal: &Journal, waiting: Arc<Waiting>) -> Arc<dyn Records> {
     Arc::new(Book {
         reader: journal.reader(),
         devices: config.devices.clone(),
@@ -35,6 +37,7 @@ pub(super) fn of(config: &Config, journal: &Journal) -> Arc<dyn Records> {
         journal: journal.clone(),
         folder: config.gateway.state.clone(),
         settings: config.journal.clone(),
+        waiting,
     })
 }
 
@@ -101,6 +104,7 @@ impl Records for Book {
                     rejected: a.rejected,
                     delivered: a.delivered,
                     failures: failures.into_iter().map(failure).collect(),
+                    withheld: self.waiting.at(&a.destination)?,
                     destination: a.destination,
                 })
             })

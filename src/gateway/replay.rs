@@ -177,7 +177,7 @@ fn stage(folder: &FilePath, to: &FilePath, profiles: Option<PathBuf>, settings: 
     let text = format!(
         "[gateway]\nid = \"replay\"\nstate = {state}\n[journal]\nunencrypted = true\n\
          [control]\nsocket = {control}\nstatus_socket = {status}\n\
-         [[destination]]\nkind = \"ndjson\"\nname = \"{DESTINATION}\"\nfolder = {to}\n",
+         [[destination]]\nkind = \"ndjson\"\nname = \"{DESTINATION}\"\nconsent = \"enrolment\"\nfolder = {to}\n",
         state = quoted(&folder.join("state")),
         control = quoted(&folder.join("control.sock")),
         status = quoted(&folder.join("status.sock")),

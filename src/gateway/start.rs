@@ -18,7 +18,7 @@ use super::people::Reception;
 use super::pipeline::{Inbox, Pipeline, Technical};
 use super::probe::{self, Surveys};
 use super::quota::Quota;
-use super::{Extra, Failed, Tasks, care, charts, records, watch};
+use super::{Extra, Failed, Tasks, care, charts, consents, records, watch};
 use crate::alarm::{AlertEvent, Priority};
 use crate::alert::notify::Signal;
 use crate::alert::ruleset::{RuleError, Rules};
@@ -26,6 +26,7 @@ use crate::alert::{Engine, Input};
 use crate::association::Held;
 use crate::clock::Clock;
 use crate::config::{Config, DeviceSettings, SourceSettings};
+use crate::consent::Terms;
 use crate::control::Desk;
 use crate::control::serve::{ServeError, Sockets};
 use crate::control::technician::Technicians;
@@ -152,7 +153,7 @@ impl Parts {
         let gateway: Arc<str> = config.gateway.id.as_str().into();
         let mut sinks = Vec::new();
         for settings in &config.destinations {
-            let sink = Sink::build(settings, &gateway, &options.clock)
+            let sink = Sink::build(settings, &settings.fields().gateway(&gateway), &options.clock)
                 .map_err(|e| StartError::Sink(settings.name().into(), e))?;
             sinks.push((Arc::from(settings.name()), sink));
         }
@@ -172,7 +173,9 @@ impl Parts {
             Some(page) => Some(Page::bind(page.listen).await?),
             None => None,
         };
-        let creditors: Vec<_> = sinks.iter().map(|(name, sink)| creditor(name, sink)).collect();
+        let terms = config.destinations.iter().map(|d| config.terms(d));
+        let creditors: Vec<_> =
+            sinks.iter().zip(terms).map(|((name, sink), terms)| creditor(name, sink, terms)).collect();
         let vault = Vault::of(&config.gateway.state, &config.journal)?;
         let patience = telemetry::starting();
         let (journal, before) = Journal::open(&vault, &config.journal, &creditors, options.clock.clone())?;
@@ -262,17 +265,20 @@ impl Parts {
             follows.run().await;
             Ok(())
         });
-        for (name, sink) in sinks {
-            let outbox = Debts::new(journal.clone(), name.clone(), outbox::evidence_of(&journal));
+        let fields = config.destinations.iter().map(|d| d.fields()).collect::<Vec<_>>();
+        for ((name, sink), fields) in sinks.into_iter().zip(fields) {
+            let outbox = Debts::new(&journal, &name, outbox::evidence_of(&journal), &clock).with(fields);
             let way = Way { name, sink, outbox, dice: Dice::default() };
             links.destination(way, &clock, inflow, (outflow, outflow_stop));
         }
-        let records = records::of(&config, &journal);
+        let waiting = consents::Waiting::new(&journal, &clock);
+        let records = records::of(&config, &journal, waiting.clone());
+        let registry = consents::Registry::new(&config, &clock, &journal, (waiting.clone(), &roster));
         let cabinet = charts::Cabinet::new(&config, &clock, &journal, catalogue.clone(), orders.clone());
         let office = Office::new(&config, &clock, &journal, catalogue, orders.clone(), (surveys.clone(), &roster));
         let (watched, found) = (office.clone(), links.found.clone());
         inflow.spawn(async move {
-            notice::run(watched, found).await;
+            notice::run(watched, waiting, found).await;
             Ok(())
         });
         let desk = Arc::new(Desk {
@@ -285,6 +291,7 @@ impl Parts {
             records,
             inbox: Arc::new(Counter(office)),
             charts: Arc::new(charts::Counter(cabinet)),
+            consents: Arc::new(consents::Counter(registry)),
             probes: Arc::new(probe::Desk(surveys)),
             alerts: signal.watch(),
             orders: Arc::new(Window(orders)),
@@ -390,8 +397,8 @@ fn intake(config: &Config, before: &Recovered, clock: &Clock) -> (Intake, Vec<He
     (intake, new)
 }
 
-pub(super) fn creditor(name: &Arc<str>, sink: &Sink) -> Creditor {
-    Creditor { name: name.clone(), readings: sink.takes_readings(), alerts: sink.takes_alerts() }
+pub(super) fn creditor(name: &Arc<str>, sink: &Sink, terms: Terms) -> Creditor {
+    Creditor { name: name.clone(), readings: sink.takes_readings(), alerts: sink.takes_alerts(), terms }
 }
 
 pub(super) fn failed(part: &str, why: &dyn std::fmt::Display) -> Failed {

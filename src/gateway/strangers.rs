@@ -11,6 +11,7 @@ use crate::clock::DAY_MS;
 use crate::fhir::{Clue, Identity};
 use crate::journal::{Horizon, ReadError, Reader, Sought};
 use crate::limits;
+use crate::minimum::{Field, Fields};
 use crate::reading::{PatientId, Reading};
 use crate::sink::probe::shelf::{Bearer, Find, Purse, Reason, Ways};
 
@@ -64,6 +65,9 @@ impl Surveys {
     }
 
     async fn seek(&self, survey: &Survey, since_ms: i64, held: &AllHeld) -> Result<Found, Reason> {
+        if !survey.fields.has(Field::Gateway) {
+            return Err("it does not get the gateway's name, by which its own are told".into());
+        }
         let known = survey.known();
         let ways = Ways::of(known.stated.as_ref().map(|(_, stated)| stated))?;
         let span = (since_ms, i64::MAX);
@@ -77,7 +81,8 @@ impl Surveys {
             let place = shown.len();
             let mut mine = Shown { known: 0, counted: false };
             while let Some(finds) = shelf.page(&mut purse).await? {
-                let judged = self.read(move |reader| look_up(reader, finds)).await?;
+                let fields = survey.fields.clone();
+                let judged = self.read(move |reader| look_up(reader, finds, &fields)).await?;
                 mine.known += judge.take(judged, place);
                 tokio::time::sleep(PAUSE).await;
             }
@@ -91,7 +96,7 @@ impl Surveys {
             true => HashMap::new(),
             false => self.read(move |reader| reader.alike_anywhere(&open)).await?,
         };
-        judge.close(&anywhere, &mut shown);
+        judge.close(&anywhere, &mut shown, &survey.fields);
         judge.trust(&shown)?;
         Ok(judge.verdict(since_ms))
     }
@@ -113,21 +118,21 @@ enum Judged {
     Unknown(Find, Option<Clue>),
 }
 
-fn look_up(reader: &Reader, finds: Vec<Find>) -> Result<Vec<Judged>, ReadError> {
+fn look_up(reader: &Reader, finds: Vec<Find>, fields: &Fields) -> Result<Vec<Judged>, ReadError> {
     let clues: Vec<Option<Clue>> = finds.iter().map(|find| Clue::of(&find.value)).collect();
     let wanted: Vec<_> = clues.iter().flatten().map(|clue| (clue.at_ms, clue.half)).collect();
     let mut alike = reader.alike(&wanted)?.into_iter();
     let judge = |(find, clue): (Find, Option<Clue>)| {
         let readings = clue.and_then(|_| alike.next()).unwrap_or_default();
-        if is_among(&find, &readings) { Judged::Known(find) } else { Judged::Unknown(find, clue) }
+        if is_among(&find, &readings, fields) { Judged::Known(find) } else { Judged::Unknown(find, clue) }
     };
     Ok(finds.into_iter().zip(clues).map(judge).collect())
 }
 
 /// The whole identity decides. Of a damaged row nobody can say: it counts.
-fn is_among(find: &Find, readings: &[Option<Reading>]) -> bool {
+fn is_among(find: &Find, readings: &[Option<Reading>], fields: &Fields) -> bool {
     readings.iter().any(|reading| match reading {
-        Some(reading) => Identity::of(reading).is_ok_and(|identity| identity.value() == find.value),
+        Some(reading) => Identity::of(&fields.cut(reading)).is_ok_and(|identity| identity.value() == find.value),
         None => true,
     })
 }
@@ -188,9 +193,9 @@ impl Judge {
         1
     }
 
-    fn close(&mut self, anywhere: &HashMap<[u8; 8], Vec<Option<Reading>>>, shown: &mut [Shown]) {
+    fn close(&mut self, anywhere: &HashMap<[u8; 8], Vec<Option<Reading>>>, shown: &mut [Shown], fields: &Fields) {
         for (half, find, clue, place) in std::mem::take(&mut self.open) {
-            if anywhere.get(&half).is_some_and(|readings| is_among(&find, readings)) {
+            if anywhere.get(&half).is_some_and(|readings| is_among(&find, readings, fields)) {
                 let known = self.known(&find);
                 shown.iter_mut().skip(place).take(1).for_each(|shown| shown.known += known);
             } else {

@@ -27,6 +27,7 @@ const UNITS: &[(u32, &str)] = &[
     (266_560, "MDC_DIM_FAHR"),
     (266_866, "MDC_DIM_MILLI_MOLE_PER_L"),
     (268_192, "MDC_DIM_DEGC"),
+    (268_752, "MDC_DIM_INR"),
     (268_800, "MDC_DIM_STEP"),
 ];
 

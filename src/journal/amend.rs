@@ -60,9 +60,16 @@ impl Writer<'_> {
                 None => None,
             };
             let to = (back.id, place.as_ref().map(|new| new.id));
+            let taken_in = "SELECT committed_ms FROM reading WHERE id = ?1";
+            let since_ms: i64 = self.conn.query_row(taken_in, [row], |r| r.get(0))?;
             for desk in &mut self.desks {
                 if tally.account(desk.id).is_some_and(|a| a.wants_readings) {
-                    let has = give_up(self.conn, &mut self.shelf, desk, (*row, *row < before), tally)?;
+                    // What lacked a consent all the time never went.
+                    let could_go = withdrawal.patient.as_ref().is_some_and(|patient| {
+                        let gate = self.consents.gate(&desk.name);
+                        gate.is_some_and(|gate| gate.permitted_since(patient, withdrawal.vital.id, since_ms))
+                    });
+                    let has = give_up(self.conn, &mut self.shelf, desk, (*row, *row < before && could_go), tally)?;
                     owe(self.conn, &mut self.shelf, desk, has, to, tally)?;
                 }
             }

@@ -153,6 +153,8 @@ pub fn restore_on(
         let _ = salvage::remove_with_wal(to, &new);
         return Err(e);
     }
+    // What was withdrawn since is not in the copy: see `open.rs`.
+    to.create(&open::restored_in(folder)).and_then(|()| to.sync_folder(folder)).map_err(disk)?;
     let aside = handover::aside(to, folder, Origin::Restore, now_ms);
     handover::take_over(to, folder, Origin::Restore, &aside).map_err(disk)?;
     vault.mark_made(to, &[vault.key()]).map_err(disk)?;

@@ -20,8 +20,10 @@ impl Writer<'_> {
 
     fn lease_readings(&mut self, place: usize, lane: Lane, max: usize) -> rusqlite::Result<Vec<Item>> {
         let Some(desk) = self.desks.get_mut(place) else { return Ok(Vec::new()) };
-        let newest = self.setup.tally.newest_reading();
-        let found = self.shelf.lease(&mut desk.readings, &self.recent, lane, max, newest)?;
+        let (newest, now) = (self.setup.tally.newest_reading(), self.setup.clock.now());
+        let Some(gate) = self.consents.gate(&desk.name) else { return Ok(Vec::new()) };
+        let judge = (!gate.is_open()).then_some((gate, now));
+        let found = self.shelf.lease(&mut desk.readings, &self.recent, (lane, max), newest, judge)?;
         self.reject_unreadable(place, found.unreadable.into_iter().map(ItemId::Reading).collect());
         // Stopped before it had enough: there may be more behind what it passed.
         if found.more && found.items.len() < max {
@@ -33,6 +35,8 @@ impl Writer<'_> {
     fn lease_alerts(&mut self, place: usize, max: usize) -> rusqlite::Result<Vec<Item>> {
         let Some(desk) = self.desks.get_mut(place) else { return Ok(Vec::new()) };
         let (after, _) = desk.alerts.window(Lane::Alert, i64::MAX);
+        let now = self.setup.clock.now();
+        let Some(gate) = self.consents.gate(&desk.name) else { return Ok(Vec::new()) };
         let (mut walk, mut more) = (Walk::default(), false);
         self.ledger.walk(desk.id, after, |debt| {
             more = desk.alerts.look(Lane::Alert, debt, &mut walk, max) == Verdict::Stop;
@@ -43,6 +47,10 @@ impl Writer<'_> {
         for debt in walk.taken {
             let id = ItemId::Alert(debt.id);
             match self.ledger.event(debt.id)? {
+                Some(event) if gate.lacks_alert(&event, now).is_some() => {
+                    desk.alerts.settled(debt.id, false);
+                    desk.withheld.insert(debt.id);
+                }
                 Some(event) => {
                     items.push(Item { id, what: Payload::Alert(Arc::new(event)), attempts: debt.attempts });
                 }

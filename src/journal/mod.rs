@@ -7,6 +7,7 @@ mod amend;
 pub mod backup;
 mod chain;
 mod charts;
+mod consent;
 mod counts;
 mod days;
 #[doc(hidden)]
@@ -46,6 +47,7 @@ mod tally;
 mod vault;
 mod verify;
 mod wal;
+mod withheld;
 mod writer;
 
 use std::fs::File;
@@ -67,6 +69,7 @@ use crate::reading::{Arrival, Reading};
 use disk::Disk;
 
 pub use amend::Correction;
+pub use consent::{Consents, Gate};
 pub use counts::{Counts, Custody, Owed};
 pub use days::{Day, DayCounts};
 #[doc(hidden)]
@@ -81,6 +84,7 @@ pub use room::Room;
 pub use salvage::Salvaged;
 pub use vault::{Key, KeyError, Vault};
 pub use verify::Verified;
+pub use withheld::Withheld;
 use writer::{Command, Envelope, Setup, Writer};
 
 /// Handle to the writer's thread; cheap to clone. When the last one is dropped, the writer ends in order and is waited for.
@@ -94,6 +98,7 @@ pub struct Journal {
     creditors: Arc<[Creditor]>,
     vault: Arc<Vault>,
     changed: watch::Receiver<u64>,
+    consents: watch::Receiver<Arc<Consents>>,
     /// Last: when the last of them goes, no handle can ask any more, and the thread ends.
     end: Arc<End>,
 }
@@ -270,6 +275,7 @@ impl Journal {
         let recovered = recover::past(&opened.conn, random())?;
         let alerts_to = creditors.iter().zip(&tally.accounts).filter(|(c, _)| c.alerts).map(|(_, a)| a.id).collect();
         let (tell, changed) = watch::channel(0);
+        let (tell_consents, consents) = watch::channel(Arc::new(Consents::load(&opened.conn, creditors)?));
         let space = space::Space::new(disk, vault.folder.clone(), settings.reserve_mib << 20);
         let setup = Setup {
             tally,
@@ -279,13 +285,15 @@ impl Journal {
             settings: settings.clone(),
             space,
             changed: tell,
+            consents: tell_consents,
+            names: creditors.iter().map(|c| c.name.clone()).collect(),
             wal_pages: opened.wal_pages.clone(),
         };
         let (commands, queue) = sync_channel(limits::JOURNAL_COMMANDS_MAX);
         let places = Arc::new(Semaphore::new(limits::JOURNAL_COMMANDS_MAX));
         let (creditors, vault) = (creditors.into(), Arc::new(vault.clone()));
         let end = Arc::default();
-        let journal = Self { commands, places, bell: Arc::default(), creditors, vault, changed, end };
+        let journal = Self { commands, places, bell: Arc::default(), creditors, vault, changed, consents, end };
         Ok((journal, recovered, Bench { opened, setup, queue }))
     }
 
@@ -330,6 +338,17 @@ impl Journal {
     ) -> Result<(), JournalError> {
         let Some(desk) = self.desk(destination) else { return Ok(()) };
         self.ask(|reply| Command::SettleInCompany(desk, outcomes, reply)).await?
+    }
+
+    /// Leased items that were not tried are owed again, as if they had not been leased.
+    pub async fn give_back(&self, destination: &str, items: Vec<ItemId>) -> Result<(), JournalError> {
+        let Some(desk) = self.desk(destination) else { return Ok(()) };
+        self.ask(|reply| Command::GiveBack(desk, items, reply)).await?
+    }
+
+    /// What each destination may get, as last committed: whoever is about to send looks here.
+    pub fn consents(&self) -> Arc<Consents> {
+        self.consents.borrow().clone()
     }
 
     /// A read-only sight of it, with a connection of its own.

@@ -14,7 +14,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::disk::{Disk, own, private_file};
 use super::vault::{self, Key, Vault};
-use super::{handover, rekey, salvage, schema, seal, wal};
+use super::{consent, handover, rekey, salvage, schema, seal, wal};
 use crate::clock::Clock;
 use crate::config::JournalSettings;
 use crate::fault::Explain;
@@ -215,6 +215,13 @@ pub(super) fn open(
     if !seal::debts_are_intact(&conn)? {
         return Err(OpenError::Damaged("a record of what is settled is not what was written".into()));
     }
+    let restored = restored_in(folder);
+    if disk.exists(&restored) {
+        conn.execute_batch("BEGIN IMMEDIATE")?;
+        consent::suspend(&conn, clock.now().wall_ms, "gateway: a backup was put back")?;
+        conn.execute_batch("COMMIT")?;
+        disk.remove(&restored).and_then(|()| disk.sync_folder(folder)).map_err(wrap)?;
+    }
     if !vault.is_made(disk) {
         // When the file is there for sure.
         disk.sync_folder(folder).map_err(wrap)?;
@@ -228,6 +235,11 @@ pub(super) fn open(
         Ok(())
     }))?;
     Ok(Opened { conn, lock, wal_pages })
+}
+
+/// Says that a backup was put back: consents that were withdrawn since would be in force again.
+pub(super) fn restored_in(folder: &Path) -> PathBuf {
+    folder.join("journal.restored")
 }
 
 /// The folder for us alone, and the lock in it.

@@ -10,6 +10,7 @@ use rusqlite::{Connection, Rows, Statement, params};
 use serde::Serialize;
 
 use super::chain::{self, Entry};
+use super::consent::Gate;
 use super::queue::{Debt, Queue, Verdict, Walk};
 use super::row;
 use super::seal;
@@ -18,7 +19,8 @@ use super::tally::Counts;
 use crate::clock::Stamp;
 use crate::custody::{Item, ItemId, Lane, Outcome, Payload, Why};
 use crate::limits;
-use crate::reading::{Reading, TimeMethod};
+use crate::reading::{PatientId, Reading, TimeMethod};
+use crate::vital::Vital;
 
 /// One destination's readings.
 pub(super) struct Outbox {
@@ -31,6 +33,8 @@ pub(super) struct Outbox {
     failed: HashMap<i64, Failed>,
     /// Unassigned readings that a walk passed: covered with the next payment.
     nobodys: Spans,
+    /// Readings that a walk passed as they lack a consent: not looked at again before consents change.
+    withheld: Spans,
 }
 
 /// The newest readings in memory, so that a lease need not read what was just written.
@@ -61,9 +65,14 @@ enum Due {
     Now,
     /// When it has its time: see `pending.rs`.
     Later,
+    /// When its patient consents.
+    Withheld,
     /// It is nobody's.
     Never,
 }
+
+/// Who may be read of, now. `None`: everybody.
+pub(super) type Judge<'g> = Option<(&'g Gate, Stamp)>;
 
 impl Due {
     fn of(assigned: bool, pending: bool) -> Self {
@@ -73,6 +82,13 @@ impl Due {
             (true, false) => Self::Now,
         }
     }
+
+    fn judged(self, judge: Judge<'_>, whose: impl FnOnce() -> Option<(PatientId, Option<Vital>)>) -> Self {
+        let Some((gate, now)) = judge.filter(|_| self == Self::Now) else { return self };
+        let lacks =
+            |(patient, vital): (PatientId, Option<Vital>)| gate.lacks(&patient, vital.map(|v| v.id), now).is_some();
+        if whose().is_some_and(lacks) { Self::Withheld } else { self }
+    }
 }
 
 /// What a lease found.
@@ -81,8 +97,24 @@ pub(super) struct Found {
     pub(super) items: Vec<Item>,
     /// Rows that cannot be read.
     pub(super) unreadable: Vec<i64>,
+    /// Rows that were taken and may not go.
+    back: Vec<i64>,
     /// It stopped before the end of the lane.
     pub(super) more: bool,
+}
+
+impl Found {
+    /// What was judged to be due goes as it may.
+    fn admit(&mut self, judge: Judge<'_>, id: i64, item: Item) {
+        let admitted = match judge {
+            Some((gate, now)) => gate.admit(item, now),
+            None => Some(item),
+        };
+        match admitted {
+            Some(item) => self.items.push(item),
+            None => self.back.push(id),
+        }
+    }
 }
 
 impl Recent {
@@ -149,7 +181,8 @@ impl<'c> Shelf<'c> {
             [destination, i64::MAX],
             |r| r.get(0),
         )?;
-        Ok(Outbox { destination, owed_through, settled, queue, failed, nobodys: Spans::default() })
+        let (nobodys, withheld) = (Spans::default(), Spans::default());
+        Ok(Outbox { destination, owed_through, settled, queue, failed, nobodys, withheld })
     }
 
     /// After a rollback: memory is what the table says.
@@ -163,20 +196,20 @@ impl<'c> Shelf<'c> {
         &mut self,
         outbox: &mut Outbox,
         recent: &Recent,
-        lane: Lane,
-        max: usize,
+        (lane, max): (Lane, usize),
         newest: i64,
+        judge: Judge<'_>,
     ) -> rusqlite::Result<Found> {
         let (mut at, upto) = outbox.queue.window(lane, newest.min(outbox.owed_through));
         let (mut found, mut walk) = (Found::default(), Walk::default());
         while at < upto && !found.more {
-            let (above, below) = outbox.settled.gap(at);
+            let (above, below) = outbox.gap(at);
             let below = below.min(upto + 1);
             found.more = match recent.between(above, below) {
-                Some(known) => outbox.walk_memory(lane, max, known, &mut walk, &mut found),
+                Some(known) => outbox.walk_memory((lane, max), known, judge, &mut walk, &mut found),
                 None => {
                     let rows = self.walk.query([above, below])?;
-                    outbox.walk_rows(lane, max, rows, &mut walk, &mut found)?
+                    outbox.walk_rows((lane, max), rows, judge, &mut walk, &mut found)?
                 }
             };
             at = below;
@@ -185,6 +218,10 @@ impl<'c> Shelf<'c> {
             outbox.queue.seen(lane, upto);
         }
         outbox.queue.take(&walk);
+        for id in found.back.drain(..) {
+            outbox.queue.settled(id, false);
+            outbox.withheld.insert(id, id, drop);
+        }
         Ok(found)
     }
 
@@ -345,18 +382,51 @@ impl Outbox {
         due
     }
 
+    /// The first rows above `after` that are neither settled nor known to lack a consent.
+    fn gap(&self, after: i64) -> (i64, i64) {
+        let (mut above, mut below) = self.settled.gap(after);
+        loop {
+            let (free, withheld) = self.withheld.gap(above);
+            if free < below {
+                return (free, below.min(withheld));
+            }
+            (above, below) = self.settled.gap(free);
+        }
+    }
+
+    /// Whether any is known to lack a consent.
+    pub(super) fn withholds(&self) -> bool {
+        self.withheld.iter().next().is_some()
+    }
+
+    /// Consents have changed: what lacked one is looked at again.
+    pub(super) fn consider_again(&mut self) {
+        let first = self.withheld.iter().next();
+        if let Some((first, _)) = first {
+            self.withheld = Spans::default();
+            self.queue.look_through_again(first);
+        }
+    }
+
     fn walk_memory<'k>(
         &mut self,
-        lane: Lane,
-        max: usize,
+        (lane, max): (Lane, usize),
         known: impl Iterator<Item = &'k Known>,
+        judge: Judge<'_>,
         walk: &mut Walk,
         found: &mut Found,
     ) -> bool {
         for Known { id, device, reading } in known {
             let pending = reading.as_ref().is_some_and(|r| r.taken.method == TimeMethod::Pending);
-            match self.look(lane, *id, *device, Due::of(reading.is_some(), pending), walk, max) {
-                (Verdict::Take, attempts) => found.items.extend(reading.clone().map(|r| item(*id, r, attempts))),
+            let whose = || {
+                let judged = reading.as_ref().filter(|r| !r.is_withdrawal())?;
+                Some((judged.patient.clone()?, Some(judged.vital)))
+            };
+            let due = Due::of(reading.is_some(), pending).judged(judge, whose);
+            match self.look(lane, *id, *device, due, walk, max) {
+                (Verdict::Take, attempts) => {
+                    reading.clone().into_iter().for_each(|r| found.admit(judge, *id, item(*id, r, attempts)));
+                }
                 (Verdict::Pass, _) => {}
                 (Verdict::Stop, _) => return true,
             }
@@ -366,22 +436,22 @@ impl Outbox {
 
     fn walk_rows(
         &mut self,
-        lane: Lane,
-        max: usize,
+        (lane, max): (Lane, usize),
         mut rows: Rows<'_>,
+        judge: Judge<'_>,
         walk: &mut Walk,
         found: &mut Found,
     ) -> rusqlite::Result<bool> {
         while let Some(row) = rows.next()? {
             let (id, device) = (row.get(0)?, row.get(1).unwrap_or(0));
-            let due = match Due::of(row.get(2)?, row.get(3)?) {
+            let due = match Due::of(row.get(2)?, row.get(3)?).judged(judge, || row::whose(row, 4)) {
                 // What would be passed over is passed over only if it is true.
                 due if due != Due::Now && !row::is_intact(row, 4) => Due::Now,
                 due => due,
             };
             match self.look(lane, id, device, due, walk, max) {
                 (Verdict::Take, attempts) => match row::read(row, 4)? {
-                    Some(reading) => found.items.push(item(id, Arc::new(reading), attempts)),
+                    Some(reading) => found.admit(judge, id, item(id, Arc::new(reading), attempts)),
                     None => found.unreadable.push(id),
                 },
                 (Verdict::Pass, _) => {}
@@ -394,6 +464,12 @@ impl Outbox {
     fn look(&mut self, lane: Lane, id: i64, line: i64, due: Due, walk: &mut Walk, max: usize) -> (Verdict, u32) {
         if due == Due::Never {
             self.nobodys.insert(id, id, drop);
+        }
+        if due == Due::Withheld {
+            if !walk.goes_on() {
+                return (Verdict::Stop, 0);
+            }
+            self.withheld.insert(id, id, drop);
         }
         if due != Due::Now {
             self.queue.seen(lane, id);

@@ -63,6 +63,14 @@ pub(super) struct Walk {
     pub(super) taken: Vec<Debt>,
 }
 
+impl Walk {
+    /// One more was looked at that is not due. Answers whether the walk goes on.
+    pub(super) fn goes_on(&mut self) -> bool {
+        self.looked += 1;
+        self.looked <= limits::LEASE_WALK_MAX
+    }
+}
+
 impl Queue {
     /// Everything up to `newest` is backlog; nothing waits up to `settled`.
     pub(super) fn new(settled: i64, newest: i64) -> Self {
@@ -192,6 +200,11 @@ impl Queue {
     /// Failed attempts of an item, if it is in flight.
     pub(super) fn attempts_in_flight(&self, id: i64) -> Option<u32> {
         self.busy.get(&id).filter(|b| b.due.is_none()).map(|b| b.attempts)
+    }
+
+    /// Items that are in flight.
+    pub(super) fn in_flight(&self) -> impl Iterator<Item = i64> {
+        self.busy.iter().filter(|(_, b)| b.due.is_none()).map(|(id, _)| *id)
     }
 
     /// A debt that was made for an older item.

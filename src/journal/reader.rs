@@ -9,10 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params, params_from_iter};
 
 use super::vault::{Key, Vault};
-use super::{amend, row};
+use super::{amend, consent, row};
 use crate::alarm::Alert;
 use crate::association::Held;
 use crate::config::DeviceSettings;
+use crate::consent::Consent;
 use crate::fault::Explain;
 use crate::limits;
 use crate::reading::{Reading, ReadingKey};
@@ -129,6 +130,11 @@ impl Reader {
     /// Who held which device when.
     pub fn held(&self) -> Result<Vec<Held>, ReadError> {
         self.with(amend::held)
+    }
+
+    /// All consents that were recorded.
+    pub fn recorded(&self) -> Result<Vec<Consent>, ReadError> {
+        self.with(consent::recorded)
     }
 
     pub(super) fn with<T>(&self, ask: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, ReadError> {

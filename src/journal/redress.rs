@@ -9,6 +9,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::amend::{self, Correction};
 use super::chain::{self, Entry};
+use super::consent;
 use super::inbox::{Cause, Kind, normalised};
 use super::outbox::{self, Recent};
 use super::people;
@@ -21,6 +22,7 @@ use super::writer::{Desk, Writer};
 use crate::association::Held;
 use crate::careplan::{Event, Order};
 use crate::clock::Stamp;
+use crate::consent::Said;
 use crate::reading::{Arrival, PatientId};
 use crate::roster::Member;
 
@@ -106,6 +108,15 @@ pub enum Act {
         /// Ids of those that are long without force.
         gone: Vec<String>,
     },
+    /// A consent was given or withdrawn. Answers how many readings are on their way at this moment.
+    Consent {
+        /// Whose.
+        patient: PatientId,
+        /// Where to: the destination's name.
+        destination: String,
+        /// What was said.
+        said: Said,
+    },
     /// A destination does not hold these readings, which it took: owed again.
     Missing {
         /// The destination's name.
@@ -172,6 +183,10 @@ impl Writer<'_> {
             Act::Hold(held) => amend::hold(conn, held)?,
             Act::Join(members) => people::join(conn, members)?,
             Act::Care { orders, events, gone } => people::order(conn, orders, events, gone)?,
+            Act::Consent { patient, destination, said } => {
+                consent::record(conn, patient, destination, said)?;
+                return self.on_the_way(destination, patient);
+            }
             Act::Recounted { destination, found } => recount::record(conn, destination, found, at_ms)?,
             Act::Replay { cause, by, rows } => {
                 let n = self.replay(cause, rows, tally)?;
@@ -276,7 +291,7 @@ impl Act {
         let n = match self {
             Self::Open(causes) => causes.len(),
             Self::Clear(ids) => ids.len(),
-            Self::Change { .. } | Self::Probed { .. } | Self::Recounted { .. } => 1,
+            Self::Change { .. } | Self::Probed { .. } | Self::Recounted { .. } | Self::Consent { .. } => 1,
             Self::Missing { rows, .. } => rows.len(),
             Self::Replay { rows, .. } | Self::Assign { rows, .. } => rows.len(),
             Self::Redo { arrivals, .. } => arrivals.len(),

@@ -184,6 +184,13 @@ pub(super) fn change(
     Ok(changed)
 }
 
+/// Whose the reading in [`COLUMNS`] is and of which vital sign, unchecked. `None`: nobody's, or it takes another one back.
+pub(super) fn whose(row: &Row<'_>, at: usize) -> Option<(PatientId, Option<Vital>)> {
+    let text = |i: usize| row.get_ref(at + i).ok()?.as_str().ok();
+    let takes_back = text(23).is_some_and(|amendment| amendment.contains(r#""kind":"withdrawal""#));
+    if takes_back { None } else { Some((PatientId::new(text(2)?), text(4).and_then(Vital::parse))) }
+}
+
 /// The reading in [`COLUMNS`], which begin at `at`. `None`: the row is damaged, or holds no reading that we understand.
 pub(super) fn read(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Reading>> {
     if !is_intact(row, at) {

@@ -17,7 +17,7 @@ use super::handover::{self, Origin};
 use super::open::{self, OpenError};
 use super::page::Pages;
 use super::vault::Vault;
-use super::{outbox, row, schema, seal, wal};
+use super::{consent, outbox, row, schema, seal, wal};
 use crate::clock::Clock;
 use crate::custody::Creditor;
 use crate::limits;
@@ -57,17 +57,18 @@ pub(super) fn is_marked(disk: &dyn Disk, folder: &Path) -> bool {
 
 /// What stands behind damage in the WAL is to be read too: the WAL as it was is kept, and one that can be read takes its
 /// place. From here on there is word of the damage, as it cannot be seen any more.
-fn mend_wal(disk: &dyn Disk, folder: &Path, kept: &str) -> std::io::Result<()> {
+/// Answers whether it was so.
+fn mend_wal(disk: &dyn Disk, folder: &Path, kept: &str) -> std::io::Result<bool> {
     let file = folder.join(open::FILE);
     if !wal::is_damaged(disk, &file)? {
-        return Ok(());
+        return Ok(false);
     }
     let at = wal_of(&file);
     let damaged = disk.read(&at)?;
-    let Some(mended) = wal::mended(&damaged) else { return Ok(()) };
+    let Some(mended) = wal::mended(&damaged) else { return Ok(true) };
     disk.write(&wal_of(&folder.join(kept)), &damaged)?;
     mark(disk, folder)?;
-    write_whole(disk, &at, &mended)
+    write_whole(disk, &at, &mended).map(|()| true)
 }
 
 /// Makes a new journal of what can be read, and puts it in the place of the damaged one.
@@ -85,7 +86,7 @@ pub(super) fn salvage(
     let (file, new) = (vault.file(), Origin::Salvage.unfinished(folder));
     let kept = handover::aside(disk, folder, Origin::Salvage, clock.now().wall_ms);
     remove_with_wal(disk, &new).map_err(wrap)?;
-    mend_wal(disk, folder, &kept).map_err(wrap)?;
+    let mended = mend_wal(disk, folder, &kept).map_err(wrap)?;
     // With its WAL, before SQLite sees it.
     let pages = Pages::of(disk, &file, written_with).map_err(wrap)?;
     // SQLite removes the WAL of an empty file.
@@ -103,6 +104,10 @@ pub(super) fn salvage(
             let (found, whole) = glean(&target, &pages, clock, clock.now().plus(limits::SALVAGE_SEARCH_MAX))?;
             tracing::info!(readings = found, whole, "Readings were found in parts of the file that nothing leads to.");
             cut_short = !whole;
+        }
+        if mended || torn.contains("consent") {
+            // A withdrawal may be lost whose consent is not.
+            consent::suspend(&target, clock.now().wall_ms, "gateway: the journal was damaged")?;
         }
         settle_accounts(&target, creditors, torn.contains("alert_delivery"))?;
         let counts = count(&target)?;

@@ -3,6 +3,7 @@
 //! Promises: an answer `Ok` means synced; after a failed sync nothing is answered `Ok` again; a full disk keeps nothing
 //! of the group and leaves the journal usable. Must never: retry a failed sync, or wait for anything but the disk.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -12,6 +13,7 @@ use rusqlite::{Connection, ErrorCode, Statement};
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
 use super::chain::Chain;
+use super::consent::Consents;
 use super::ledger::Ledger;
 use super::open::is_damage;
 use super::outbox::{Outbox, Recent, Shelf};
@@ -37,6 +39,7 @@ pub(super) enum Command {
     SaveDevice(Box<DeviceSettings>, Reply<()>),
     Redress(Box<Act>, Reply<u64>),
     Lease(usize, Lane, usize, Reply<Vec<Item>>),
+    GiveBack(usize, Vec<ItemId>, Reply<()>),
     Close(oneshot::Sender<()>),
 }
 
@@ -46,8 +49,11 @@ pub(super) type Envelope = (Command, OwnedSemaphorePermit);
 /// One destination: its row, and what it is owed.
 pub(super) struct Desk {
     pub(super) id: i64,
+    pub(super) name: Arc<str>,
     pub(super) readings: Outbox,
     pub(super) alerts: Queue,
+    /// Alert events that lack a consent.
+    pub(super) withheld: BTreeSet<i64>,
 }
 
 /// What the thread needs to begin.
@@ -60,6 +66,10 @@ pub(super) struct Setup {
     pub(super) settings: JournalSettings,
     pub(super) space: super::space::Space,
     pub(super) changed: watch::Sender<u64>,
+    /// What each destination may get, for whoever is about to send.
+    pub(super) consents: watch::Sender<Arc<Consents>>,
+    /// Names of the destinations, in order.
+    pub(super) names: Vec<Arc<str>>,
     pub(super) wal_pages: Arc<AtomicU32>,
 }
 
@@ -77,6 +87,9 @@ pub(super) struct Writer<'c> {
     pub(super) recent: Recent,
     pub(super) room: Retention,
     pub(super) pending: Pending,
+    pub(super) consents: Arc<Consents>,
+    /// When consents were last held against the clock.
+    pub(super) considered: Stamp,
     pub(super) setup: Setup,
     broken: Option<Arc<str>>,
     checkpoint_at: u32,
@@ -95,13 +108,13 @@ enum Write {
 
 impl<'c> Writer<'c> {
     pub(super) fn prepare(conn: &'c Connection, setup: Setup) -> rusqlite::Result<Self> {
-        let newest = setup.tally.newest_reading();
+        let (newest, consents) = (setup.tally.newest_reading(), setup.consents.borrow().clone());
         let shelf = Shelf::prepare(conn)?;
         let mut desks = Vec::with_capacity(setup.tally.accounts.len());
-        for account in &setup.tally.accounts {
+        for (account, name) in setup.tally.accounts.iter().zip(&setup.names) {
             // Where the alerts stand is looked up anew: a wrong number would hide what is owed.
             let (readings, alerts) = (shelf.open(account.id, newest)?, Queue::new(0, 0));
-            desks.push(Desk { id: account.id, readings, alerts });
+            desks.push(Desk { id: account.id, name: name.clone(), readings, alerts, withheld: BTreeSet::new() });
         }
         Ok(Self {
             begin: conn.prepare("BEGIN IMMEDIATE")?,
@@ -115,6 +128,8 @@ impl<'c> Writer<'c> {
             recent: Recent::default(),
             room: Retention::new(conn, &setup.settings, setup.clock.now())?,
             pending: Pending::take_over(conn, setup.clock.now())?,
+            consents,
+            considered: setup.clock.now(),
             conn,
             setup,
             broken: None,
@@ -163,6 +178,10 @@ impl<'c> Writer<'c> {
                 }
                 Command::SaveDevice(device, reply) => writes.push(Write::SaveDevice(device, reply)),
                 Command::Redress(act, reply) => writes.push(Write::Redress(act, reply)),
+                Command::GiveBack(desk, items, reply) => {
+                    self.owed_again(desk, items.into_iter());
+                    let _ = reply.send(Ok(()));
+                }
                 Command::Lease(desk, lane, max, reply) => leases.push((desk, lane, max, reply)),
                 Command::Close(reply) => close = Some(reply),
             }
@@ -176,6 +195,7 @@ impl<'c> Writer<'c> {
         }
         self.write(writes);
         self.date_pending();
+        self.consider();
         for (desk, lane, max, reply) in leases {
             self.answer_lease(desk, lane, max, reply);
         }
@@ -203,7 +223,7 @@ impl<'c> Writer<'c> {
         let broken = self.broken.is_some().then_some(limits::JOURNAL_PATIENCE);
         let room = broken.unwrap_or_else(|| self.room.due.since(self.setup.clock.now()));
         let look = self.pending.any().then_some(limits::CLOCK_LOOK_EVERY);
-        [self.next_due(), self.settle_wait(), look].into_iter().flatten().fold(room, Duration::min)
+        [self.next_due(), self.settle_wait(), look, self.next_consent()].into_iter().flatten().fold(room, Duration::min)
     }
 
     /// How long settlements still wait for company.
@@ -308,7 +328,8 @@ impl<'c> Writer<'c> {
         for desk in &self.desks {
             if let Some(account) = tally.account(desk.id) {
                 // What memory says before these outcomes take effect in it: never too high.
-                account.alerts_settled_through = desk.alerts.settled_through();
+                let withheld = desk.withheld.first().map_or(i64::MAX, |id| id - 1);
+                account.alerts_settled_through = desk.alerts.settled_through().min(withheld);
             }
         }
         self.book.write(&self.setup.tally, tally)?;
@@ -388,7 +409,7 @@ impl<'c> Writer<'c> {
         self.broken.is_some()
     }
 
-    fn break_down(&mut self, e: &rusqlite::Error) -> JournalError {
+    pub(super) fn break_down(&mut self, e: &rusqlite::Error) -> JournalError {
         if self.broken.is_none() && is_damage(e) {
             self.setup.space.note_damage();
         }
@@ -412,8 +433,12 @@ impl<'c> Writer<'c> {
                     let _ = reply.send(Ok(()));
                 }
                 Write::SaveDevice(_, reply) => drop(reply.send(Ok(()))),
-                Write::Redress(_, reply) => {
+                Write::Redress(act, reply) => {
                     news = true;
+                    if matches!(*act, Act::Consent { .. }) {
+                        // Before the answer: from it on nothing goes that may not.
+                        self.consents_changed();
+                    }
                     let items = kept.next().unwrap_or_default().iter().map(|k| u64::from(k.new)).sum();
                     let _ = reply.send(Ok(items));
                 }

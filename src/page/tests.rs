@@ -42,6 +42,7 @@ impl Records for Shelf {
             rejected: 0,
             delivered,
             failures: vec![],
+            withheld: vec![],
         };
         Ok(vec![row("centre", 1_234, 20_877), row("archive", 0, 22_111)])
     }
@@ -172,6 +173,7 @@ fn desk(rows: Vec<view::Row>, alerts: Vec<Alert>, centre: view::LinkState) -> Ar
         charts: Arc::new(control::charts::Empty),
         people: Arc::new(control::patients::Nobody),
         thresholds: Arc::new(control::thresholds::Unordered),
+        consents: Arc::new(control::consents::Empty),
         probes: Arc::new(control::probe::Unknown),
         sources: vec![link("ward", "sim", view::LinkState::Up)],
         destinations: vec![link("centre", "fhir", centre), link("archive", "ndjson", view::LinkState::Up)],

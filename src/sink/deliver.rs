@@ -170,6 +170,10 @@ impl<'a, D: Destination, O: Outbox> Courier<'a, D, O> {
     /// Sends a batch while the outcomes of the one before it are recorded.
     async fn send(&mut self, batch: Vec<Item>) -> Result<Option<Unwell>, End> {
         let full = batch.len() >= self.to.sink.batch_max();
+        let batch = self.to.outbox.admit(batch).await;
+        if batch.is_empty() {
+            return self.settle().await.map(|()| None);
+        }
         self.thin_since = (!full).then(Instant::now);
         let before = std::mem::take(&mut self.unsettled);
         let (outcomes, recorded) = tokio::join!(self.to.attempt(&batch), self.to.record(before, Hurry::Yes));
@@ -204,6 +208,8 @@ impl<'a, D: Destination, O: Outbox> Courier<'a, D, O> {
                     None => return Ok(()),
                 },
             };
+            // A consent may have been withdrawn while it waited.
+            let Some(item) = self.to.outbox.admit(vec![item]).await.pop() else { continue };
             let outcome = self.to.attempt(std::slice::from_ref(&item)).await.ok_or(End)?.pop();
             let outcome = outcome.unwrap_or_else(|| unwell.outcome());
             self.to.note(std::slice::from_ref(&outcome));

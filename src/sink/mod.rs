@@ -140,6 +140,10 @@ pub trait Outbox {
     fn settle_in_company(&self, outcomes: Vec<(ItemId, Outcome)>) -> impl Future<Output = Result<(), OutboxError>> {
         self.settle(outcomes)
     }
+    /// Of items that are about to be sent, what may go; the rest is owed again, as if it had not been leased.
+    fn admit(&self, items: Vec<Item>) -> impl Future<Output = Vec<Item>> {
+        std::future::ready(items)
+    }
     /// Changes whenever something new may be due.
     fn changed(&self) -> watch::Receiver<u64>;
     /// The readings with these keys, as far as they are kept: evidence of alerts.

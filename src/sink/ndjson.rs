@@ -306,14 +306,28 @@ mod tests {
     }
 
     fn sink(folder: &Path) -> NdjsonSink {
-        let settings =
-            NdjsonSettings { name: "files".into(), folder: folder.into(), rotate_mib: 1, bulk: false, rotate_min: 60 };
+        let settings = NdjsonSettings {
+            name: "files".into(),
+            folder: folder.into(),
+            rotate_mib: 1,
+            bulk: false,
+            rotate_min: 60,
+            consent: None,
+            fields: None,
+        };
         NdjsonSink::new(&settings, &"box-1".into()).unwrap()
     }
 
     fn bulk(folder: &Path) -> NdjsonSink {
-        let settings =
-            NdjsonSettings { name: "files".into(), folder: folder.into(), rotate_mib: 1, bulk: true, rotate_min: 60 };
+        let settings = NdjsonSettings {
+            name: "files".into(),
+            folder: folder.into(),
+            rotate_mib: 1,
+            bulk: true,
+            rotate_min: 60,
+            consent: None,
+            fields: None,
+        };
         NdjsonSink::new(&settings, &"box-1".into()).unwrap()
     }
 

@@ -139,6 +139,7 @@ name = "radio"
 stream_period_s = 0
 [[destination]]
 kind = "fhir"
+consent = "enrolment"
 name = "centre"
 url = "{endpoint.url}"
 ca_file = "/etc/ca.pem"

@@ -7,6 +7,7 @@ mod backup;
 mod basics;
 mod child;
 mod clock;
+mod consent;
 mod corrupt;
 mod crash;
 mod custody;

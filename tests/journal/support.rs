@@ -7,6 +7,7 @@ use bytes::Bytes;
 use wardline::alarm::{Alert, AlertEvent, AlertId, Condition, Happened, Priority};
 use wardline::clock::{Clock, Stamp};
 use wardline::config::JournalSettings;
+use wardline::consent::Terms;
 use wardline::custody::{Creditor, Item, ItemId, Lane, Outcome, Payload, Receipt, Why};
 use wardline::journal::{Group, Journal, Kept, Key, Recovered, Vault};
 use wardline::reading::{
@@ -98,7 +99,7 @@ pub fn group(readings: impl IntoIterator<Item = Reading>) -> Arc<Group> {
 }
 
 pub fn creditors(names: &[&str]) -> Vec<Creditor> {
-    names.iter().map(|n| Creditor { name: (*n).into(), readings: true, alerts: true }).collect()
+    names.iter().map(|n| Creditor { name: (*n).into(), readings: true, alerts: true, terms: Terms::open() }).collect()
 }
 
 pub fn settings() -> JournalSettings {

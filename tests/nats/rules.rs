@@ -24,7 +24,7 @@ async fn field() -> Option<(Bus, Console, NatsSink)> {
     let mut console = Console::connect(bus.port).await;
     console.streams(Value::Null).await;
     let text = format!(
-        "[gateway]\nid = \"b\"\nstate = \"/tmp\"\n[journal]\nunencrypted = true\n[[destination]]\nkind = \"nats\"\n\
+        "[gateway]\nid = \"b\"\nstate = \"/tmp\"\n[journal]\nunencrypted = true\n[[destination]]\nconsent = \"enrolment\"\nkind = \"nats\"\n\
          name = \"fleet\"\nservers = [\"{}\"]\nstream = \"WARDLINE\"\n",
         bus.url()
     );

@@ -20,8 +20,9 @@ fn sink_with(url: &str, more: &str) -> NatsSink {
 }
 
 fn toml(text: &str) -> DestinationSettings {
-    let whole =
-        format!("[gateway]\nid = \"b\"\nstate = \"/tmp\"\n[journal]\nunencrypted = true\n[[destination]]\n{text}\n");
+    let whole = format!(
+        "[gateway]\nid = \"b\"\nstate = \"/tmp\"\n[journal]\nunencrypted = true\n[[destination]]\nconsent = \"enrolment\"\n{text}\n"
+    );
     let config = wardline::config::Config::parse(&whole, std::path::Path::new("/tmp/x.toml")).unwrap();
     config.destinations[0].clone()
 }

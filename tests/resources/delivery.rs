@@ -15,7 +15,7 @@ use crate::support::within;
 /// A destination as its file says it.
 fn settings(url: &str, more: &str) -> FhirSettings {
     let text = format!(
-        "[gateway]\nid = \"box-17\"\nstate = \"s\"\n[journal]\nunencrypted = true\n[[destination]]\nkind = \"fhir\"\n\
+        "[gateway]\nid = \"box-17\"\nstate = \"s\"\n[journal]\nunencrypted = true\n[[destination]]\nconsent = \"enrolment\"\nkind = \"fhir\"\n\
          name = \"centre\"\nurl = \"{url}\"\nlinger_ms = 0\n{more}\n"
     );
     match Config::parse(&text, Path::new("w.toml")).unwrap().destinations.remove(0) {

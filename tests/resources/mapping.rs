@@ -66,7 +66,7 @@ fn configured(table: &str, more: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("site-a.toml"), table).unwrap();
     let text = format!(
-        "[gateway]\nid = \"box-17\"\nstate = \"state\"\n[journal]\nunencrypted = true\n[[destination]]\nkind = \"fhir\"\n\
+        "[gateway]\nid = \"box-17\"\nstate = \"state\"\n[journal]\nunencrypted = true\n[[destination]]\nconsent = \"enrolment\"\nkind = \"fhir\"\n\
          name = \"centre\"\nurl = \"https://centre.example/fhir\"\nmapping_file = \"site-a.toml\"\n{more}\n"
     );
     std::fs::write(folder.path().join("w.toml"), text).unwrap();

@@ -202,6 +202,8 @@ impl Story {
 
     fn sink(&self) -> FhirSink {
         let settings = FhirSettings {
+            consent: None,
+            fields: None,
             name: "centre".into(),
             url: "http://centre".into(),
             idempotency: self.idempotency,

@@ -40,7 +40,7 @@ impl Gateway {
             "[gateway]\nid = \"test-box\"\nstate = \"{at}/state\"\n\
              [control]\nsocket = \"{at}/control.sock\"\nstatus_socket = \"{at}/status.sock\"\n{settings}"
         );
-        std::fs::write(folder.path().join("wardline.toml"), text).unwrap();
+        std::fs::write(folder.path().join("wardline.toml"), enrolled(&text)).unwrap();
         let binary = env!("CARGO_BIN_EXE_wardline").into();
         Self { folder, child: None, binary, under: vec![], environment: vec![] }
     }
@@ -49,7 +49,7 @@ impl Gateway {
     pub fn reword(&self, change: impl FnOnce(String) -> String) {
         let file = self.path("wardline.toml");
         let text = std::fs::read_to_string(&file).unwrap();
-        std::fs::write(&file, change(text)).unwrap();
+        std::fs::write(&file, enrolled(&change(text))).unwrap();
     }
 
     /// Sets a variable of its environment, from the next start on.
@@ -186,6 +186,18 @@ impl Gateway {
     fn is_ready(&self) -> bool {
         http_over_unix(&self.path("status.sock"), "/readyz").is_some_and(|answer| answer.starts_with("HTTP/1.1 200"))
     }
+}
+
+/// Destinations that do not say whose readings may go there take those of everybody.
+fn enrolled(text: &str) -> String {
+    let mut tables = text.split("[[destination]]\n");
+    let mut out = tables.next().unwrap().to_owned();
+    for table in tables {
+        let own = table.split("\n[").next().unwrap();
+        let consent = if own.contains("consent = ") { "" } else { "consent = \"enrolment\"\n" };
+        out.push_str(&format!("[[destination]]\n{consent}{table}"));
+    }
+    out
 }
 
 /// A GET over a Unix socket: head and body.

@@ -27,7 +27,6 @@ class Store {
       redirect_uris: [],
       token_endpoint_auth_method: 'private_key_jwt',
       jwks: client.jwks,
-      scope: client.scope,
     };
   }
   async upsert(id, payload) { this.map.set(id, payload); }
@@ -49,7 +48,8 @@ const provider = new Provider(issuer, {
       defaultResource: () => AUDIENCE,
       useGrantedResource: () => true,
       getResourceServerInfo: (_ctx, _resource, client) => ({
-        scope: scopes.join(' '),
+        // What is beyond it is dropped without a word.
+        scope: read()[client.clientId].scope,
         audience: AUDIENCE,
         accessTokenFormat: 'jwt',
         // The test's own looks on until the end.

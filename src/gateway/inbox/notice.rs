@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use super::super::consents::Waiting;
 use super::super::pipeline::Technical;
 use super::{Office, State, cause, ms};
 use crate::alarm::Priority;
-use crate::journal::Act;
 use crate::journal::inbox::Cause;
+use crate::journal::{Act, Withheld};
 use crate::limits;
 
 /// Conditions by name: how urgent, and in words.
@@ -27,12 +28,13 @@ struct Found {
 }
 
 /// Looks while the journal changes, until nobody listens.
-pub(in crate::gateway) async fn run(office: Arc<Office>, told: mpsc::Sender<Technical>) {
+pub(in crate::gateway) async fn run(office: Arc<Office>, waiting: Arc<Waiting>, told: mpsc::Sender<Technical>) {
     let mut changed = office.journal.changed();
     let mut said = Notices::new();
     loop {
         changed.mark_unchanged();
-        let found = office.read(|office| Ok(look(office))).await.ok().flatten();
+        let lacking = waiting.clone();
+        let found = office.read(move |office| Ok(look(office, &lacking))).await.ok().flatten();
         if let Some(found) = found {
             for act in [(!found.begun.is_empty()).then_some(Act::Open(found.begun)), Some(Act::Clear(found.ended))] {
                 let Some(act) = act.filter(|act| !matches!(act, Act::Clear(ids) if ids.is_empty())) else { continue };
@@ -59,7 +61,7 @@ pub(in crate::gateway) async fn run(office: Arc<Office>, told: mpsc::Sender<Tech
 }
 
 /// `None`: the journal cannot be read now. Blocking.
-fn look(office: &Office) -> Option<Found> {
+fn look(office: &Office, waiting: &Waiting) -> Option<Found> {
     let now_ms = office.clock.now().wall_ms;
     let mut found = Found::default();
     let mut open = Vec::new();
@@ -88,7 +90,31 @@ fn look(office: &Office) -> Option<Found> {
         };
         found.notices.insert(name.into(), notice);
     }
+    found.notices.extend(lacking(&waiting.found().ok()?));
     Some(found)
+}
+
+/// Destinations that do not get something as a consent is lacking. Of nobody in particular: it goes to all destinations.
+fn lacking(withheld: &[Withheld]) -> Notices {
+    let mut notices = Notices::new();
+    for w in withheld {
+        let to = &w.destination;
+        let mut say =
+            |what: &str, priority, text: String| drop(notices.insert(format!("{what}:{to}").into(), (priority, text)));
+        if w.alerts > 0 {
+            let text = format!(
+                "An alert about a person is not sent to {to}: a consent is lacking (WL-O050). Look at `wardline alerts` on the \
+                 box, and at `wardline consent list`"
+            );
+            say("consent-alert", Priority::High, text);
+        }
+        if w.readings > 0 {
+            let text =
+                format!("Readings wait for a consent and are not sent to {to} (WL-O050): see `wardline consent list`");
+            say("consent", Priority::Medium, text);
+        }
+    }
+    notices
 }
 
 fn words(id: &str, cause: &Cause, items: u64) -> String {

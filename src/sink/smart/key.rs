@@ -56,7 +56,7 @@ pub enum KeyError {
 }
 
 enum Pair {
-    Ec(EcdsaKeyPair),
+    Ec(Box<EcdsaKeyPair>),
     Rsa(Box<RsaKeyPair>),
 }
 
@@ -93,7 +93,7 @@ impl Key {
         let der = der.secret_pkcs8_der();
         let ec = EcdsaKeyPair::from_pkcs8(&ECDSA_P384_SHA384_FIXED_SIGNING, der, &SystemRandom::new());
         let pair = match ec {
-            Ok(ec) => Pair::Ec(ec),
+            Ok(ec) => Pair::Ec(Box::new(ec)),
             Err(_) => Pair::Rsa(Box::new(RsaKeyPair::from_pkcs8(der).map_err(|_| KeyError::Kind)?)),
         };
         let mut key = Self { pair, kid: String::new() };
@@ -130,8 +130,10 @@ impl Key {
     /// The public half, for the centre.
     pub fn jwk(&self) -> Value {
         let mut jwk = self.members();
-        for (name, value) in [("use", "sig"), ("alg", self.alg().name()), ("kid", &self.kid)] {
-            jwk[name] = json!(value);
+        if let Value::Object(members) = &mut jwk {
+            for (name, value) in [("use", "sig"), ("alg", self.alg().name()), ("kid", &self.kid)] {
+                members.insert(name.into(), json!(value));
+            }
         }
         jwk
     }
