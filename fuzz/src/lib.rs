@@ -37,8 +37,12 @@ pub mod limits;
 pub mod reading;
 #[path = "../../src/unit.rs"]
 pub mod unit;
-#[path = "../../src/vital.rs"]
-pub mod vital;
+// By its own name, as it has files below it.
+#[path = "../../src"]
+mod product {
+    pub mod vital;
+}
+pub use product::vital;
 
 use codec::{CODECS, Quirk, find};
 use reading::{Draft, Value};
