@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 /// 2026-01-01T00:00:00Z: a wall clock before this build's time is not a clock that was set.
-const WALL_FLOOR_MS: i64 = 1_767_225_600_000;
+pub const WALL_FLOOR_MS: i64 = 1_767_225_600_000;
 
 /// Milliseconds of a day.
 pub const DAY_MS: i64 = 86_400_000;

@@ -9,6 +9,7 @@ mod care;
 mod charts;
 mod consents;
 mod core;
+mod export;
 mod inbox;
 mod orders;
 mod outbox;

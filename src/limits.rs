@@ -444,6 +444,40 @@ pub const CAPTURE_SAME_HEARD: Duration = Duration::from_secs(5);
 pub const CAPTURE_BEFORE_MAX: usize = 16;
 /// A replay waits so long for the last delivery to its file.
 pub const REPLAY_SETTLE_MAX: Duration = Duration::from_secs(60);
+/// A device's clock may be so far ahead of ours and is believed: people set clocks by eye.
+pub const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(5 * 60);
+/// A clock that was asked and is off by less is taken at its word; by how much it is off counts as uncertainty.
+pub const CLOCK_RIGHT: Duration = Duration::from_secs(60);
+/// A clock is off by a zone, a forgotten change of the hour or both; by more, it began anew or was never set.
+pub const CLOCK_ZONE_MAX: Duration = Duration::from_secs(26 * 3_600);
+/// What a link brings at once (a stream, a broadcast) was measured no longer ago; an average and a slow radio are in it.
+pub const LIVE_LAG_MAX: Duration = Duration::from_secs(15 * 60);
+/// Who uploads over MQTT keeps values for a holiday or a stay in hospital, not for longer; older ones are a wrong clock.
+pub const LATE_MAX: Duration = Duration::from_secs(30 * 86_400);
+/// No device keeps records for longer: 400 days, a year and some.
+pub const DEVICE_MEMORY_MAX: Duration = Duration::from_secs(400 * 86_400);
+/// No box runs for longer without a clock that was ever set: 30 years after this build. Bounds dates where ours is not known.
+pub const BOX_LIFE_MAX: Duration = Duration::from_secs(30 * 366 * 86_400);
+/// A record's time may fall so far behind that of the record before: the hour that autumn repeats, and some seconds.
+pub const CLOCK_FALL_MAX: Duration = Duration::from_secs(3_600 + 120);
+/// A clock that fell by more, and then leaps forward again by half of that at least, was set right.
+pub const CLOCK_FALL_CLEAR: Duration = Duration::from_secs(7 * 86_400);
+/// Numbers that grow by more are no count of records: names, hashes, several counters.
+pub const RECORD_NUMBERS_SKIPPED_MAX: u64 = 10_000;
+/// A value is behind by as much as the one before, give or take this: a clock that is off, not an upload that was late.
+pub const LAG_SPREAD: Duration = Duration::from_secs(90);
+/// So often in a row.
+pub const LAG_STEADY: u8 = 3;
+/// Values that come together count once: an upload of several is one occasion.
+pub const LAG_OCCASION: Duration = Duration::from_secs(60);
+/// A watch crystal drifts by less than this share of the time: 100 parts in a million.
+pub const CLOCK_DRIFT: u64 = 10_000;
+/// Counters of records that are followed, of one device: one for each vital and user.
+pub const RECORD_COUNTERS_MAX: usize = 64;
+/// Readings that an export reads at once: some 200 KiB of lines.
+pub const EXPORT_PAGE_READINGS: usize = 500;
+/// An export takes no longer: a million readings are written in minutes.
+pub const EXPORT_MAX: Duration = Duration::from_secs(1_800);
 /// A line of a NATS server: its greeting is the longest.
 pub const NATS_LINE_BYTES_MAX: usize = 64 * 1024;
 /// A message on the bus: larger than any reading, or alert with its evidence.

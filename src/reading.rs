@@ -69,6 +69,28 @@ pub struct Frame {
     pub redelivery: Option<Redelivery>,
     /// How the bytes came: live, late, or not whole.
     pub delivery: Delivery,
+    /// The device's clock against ours, where the source asked for it.
+    pub clocks: Option<Arc<Clocks>>,
+}
+
+/// What a device's clock said, and what ours said then: the coincident pair.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockPair {
+    /// The device's, local.
+    pub device: jiff::civil::DateTime,
+    /// Ours, milliseconds since 1970.
+    pub box_ms: i64,
+    /// Ours was right.
+    pub trusted: bool,
+}
+
+/// A device's clock, as it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Clocks {
+    /// In this connection, before it was set.
+    pub now: ClockPair,
+    /// In an earlier one.
+    pub before: Option<ClockPair>,
 }
 
 /// How bytes came to us, as far as the link tells.
@@ -99,6 +121,7 @@ impl Frame {
             pressing: false,
             redelivery: None,
             delivery: Delivery::Live,
+            clocks: None,
         }
     }
 }
@@ -264,7 +287,7 @@ pub enum Quality {
     AboveRange,
     /// The device reports beyond its lower range.
     BelowRange,
-    /// The device doubts its own clock.
+    /// The device doubts its own clock, or we do.
     TimeDoubtful,
     /// A device's quirk was tolerated while decoding.
     Quirk,
@@ -353,9 +376,15 @@ pub struct Taken {
 }
 
 impl Taken {
-    /// The instant is the device's own statement.
+    /// The instant is the device's own statement, corrected or not.
     pub fn is_dated_by_device(&self) -> bool {
-        matches!(self.method, TimeMethod::DeviceInstant | TimeMethod::DeviceCivil)
+        matches!(self.method, TimeMethod::DeviceInstant | TimeMethod::DeviceCivil | TimeMethod::DeviceCorrected)
+    }
+
+    /// A moment on the device's clock with the same moment on ours, where a wrong clock was corrected: the coincident pair
+    /// that the correction stands for.
+    pub fn coincident(&self) -> Option<(DeviceTime, i64)> {
+        self.device.zip(self.at_ms).filter(|_| self.method == TimeMethod::DeviceCorrected)
     }
 }
 
@@ -367,7 +396,9 @@ pub enum TimeMethod {
     DeviceInstant,
     /// The device's local time in the site's zone.
     DeviceCivil,
-    /// A live value without a device time: the time of receipt.
+    /// The device's time by a clock that was wrong, moved by as much as the clock was off when it was asked.
+    DeviceCorrected,
+    /// A live value without a device time, or with one that cannot be: the time of receipt.
     Received,
     /// To be dated by its receipt, as soon as our clock is known in this boot. Not delivered before.
     Pending,

@@ -32,6 +32,7 @@ fn fhir(name: &str, url: &str, idempotency: &str) -> String {
 async fn publish(device: &Device, name: &str, numbers: std::ops::Range<u64>) {
     for n in numbers {
         let payload = format!("{{\"id\":{n},\"time\":\"2026-11-22T10:00:{n:02}Z\",\"heart_rate\":{}}}", 60 + n);
+        let payload = payload.replace("2026-11-22", support::day());
         device.publish(&format!("vitals/{name}"), [payload]).await;
     }
 }
@@ -93,7 +94,8 @@ async fn readings_in_the_wrong_chart_are_taken_back_everywhere_and_sent_for_the_
     until("delivery", &gateway, || (created.counts().observations + updated.counts().observations == 20).then_some(()))
         .await;
 
-    let since = ["--since", "2026-11-22T10:00:05Z", "--by", "Ada", "--reason", "the other watch"];
+    let fifth = format!("{}T10:00:05Z", support::day());
+    let since = ["--since", &fifth, "--by", "Ada", "--reason", "the other watch"];
     let correct = [&["correct", "--device", "mqtt:watch-0", "--to", "Patient/p1"][..], &since].concat();
     let tried = gateway.json(&[&correct[..], &["--dry-run"]].concat());
     assert_eq!(tried["corrected"].as_array().unwrap().len(), 5, "{tried}");
@@ -153,6 +155,7 @@ async fn on_a_shared_scale_a_model_suggests_and_a_person_binds() {
     let weigh = |n: u64, user: Option<u8>, kg: f64| {
         let user = user.map_or_else(String::new, |u| format!("\"user\":{u},"));
         format!("{{\"id\":{n},\"time\":\"2026-11-22T10:{n:02}:00Z\",{user}\"weight\":{kg:.1},\"weight_unit\":\"kg\"}}")
+            .replace("2026-11-22", support::day())
     };
     let first = [weigh(1, Some(1), 82.4), weigh(2, Some(2), 61.0), weigh(3, None, 61.3), weigh(4, Some(1), 61.2)];
     device.publish("vitals/scale", first).await;
@@ -237,7 +240,9 @@ async fn a_corrected_profile_reads_the_stored_bytes_again() {
     });
     gateway.start();
     let device = Device::connect(broker.device_port);
-    let message = |n: u64| format!("{{\"n\":{n},\"t\":\"2026-11-22T10:00:{n:02}Z\",\"w\":158.5}}");
+    let message = |n: u64| {
+        format!("{{\"n\":{n},\"t\":\"2026-11-22T10:00:{n:02}Z\",\"w\":158.5}}").replace("2026-11-22", support::day())
+    };
     device.publish("site/s1", [message(1), message(2)]).await;
     until("delivery", &gateway, || (endpoint.counts().observations == 2).then_some(())).await;
     let reread = ["correct", "--device", "mqtt:s1", "--reread", "--by", "Ada", "--reason", "pounds"];

@@ -35,7 +35,7 @@ fn settings(broker: &Broker, url: &str) -> String {
 /// Reading `n`: a heart rate of one of the patients, at its own second.
 fn message(n: u64) -> (String, String) {
     let (minute, second, rate) = (n / 60 % 60, n % 60, 60 + n % 40);
-    let time = format!("2026-11-22T{:02}:{minute:02}:{second:02}Z", n / 3_600 % 24);
+    let time = format!("{}T{:02}:{minute:02}:{second:02}Z", support::day(), n / 3_600 % 24);
     (format!("vitals/watch-{}", n % PATIENTS), format!("{{\"id\":{n},\"time\":\"{time}\",\"heart_rate\":{rate}}}"))
 }
 

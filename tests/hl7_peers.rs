@@ -47,7 +47,7 @@ type Fact = (String, String, String, String, String);
 /// Message `n` of the day, and the numbers in it.
 fn message(n: u64) -> (String, String, Vec<Fact>) {
     let (patient, minute, second) = (n % PATIENTS, n / 60 % 60, n % 60);
-    let time = format!("2026-11-22T{:02}:{minute:02}:{second:02}Z", n / 3_600 % 24);
+    let time = format!("{}T{:02}:{minute:02}:{second:02}Z", support::day(), n / 3_600 % 24);
     let numbers: Vec<(&str, String, &str, String)> = match n % 5 {
         0 => vec![("147842", format!("{}", 60 + n % 40), "264864", format!("\"heart_rate\":{}", 60 + n % 40))],
         1 => vec![("150456", format!("{}", 90 + n % 10), "262688", format!("\"spo2\":{}", 90 + n % 10))],
@@ -278,7 +278,8 @@ async fn a_correction_withdraws_the_order_and_sends_another_for_the_right_patien
     let device = Device::connect(broker.device_port);
     publish(&device, 0..8).await;
     until("delivery", || receiver.messages().len() == 8 && waiting(&gateway) == 0).await;
-    let correct = ["correct", "--device", "mqtt:watch-0", "--to", "Patient/p1", "--since", "2026-11-22T00:00:04Z"];
+    let since = format!("{}T00:00:04Z", support::day());
+    let correct = ["correct", "--device", "mqtt:watch-0", "--to", "Patient/p1", "--since", &since];
     let done = gateway.json(&[&correct[..], &["--by", "Ada", "--reason", "the other watch"]].concat());
     assert_eq!(done["corrected"].as_array().unwrap().len(), 1, "{done}");
     until("the correction", || receiver.messages().len() == 10 && waiting(&gateway) == 0).await;

@@ -31,7 +31,8 @@ fn refusing() -> Manners {
 
 async fn publish(device: &Device, name: &str, numbers: std::ops::Range<u64>) {
     for n in numbers {
-        let payload = format!("{{\"id\":{n},\"time\":\"2026-11-22T10:00:{n:02}Z\",\"heart_rate\":70}}");
+        let payload = format!("{{\"id\":{n},\"time\":\"2026-11-22T10:00:{n:02}Z\",\"heart_rate\":70}}")
+            .replace("2026-11-22", support::day());
         device.publish(&format!("vitals/{name}"), [payload]).await;
     }
 }
@@ -152,7 +153,7 @@ async fn readings_of_nobody_get_their_patient_and_then_go_out() {
     };
     hand("now");
     assert_eq!(gateway.json_of(&["inbox", "dry-run", id], 1)["total"]["fails"], 3);
-    hand("2026-11-22T10:00:00Z");
+    hand(&format!("{}T10:00:00Z", support::day()));
     assert_eq!(gateway.json_of(&["inbox", "dry-run", id], 1)["total"]["fails"], 1, "the first could be from before");
     hand("ever");
     assert_eq!(gateway.json(&["inbox", "dry-run", id])["total"]["passes"], 3);
@@ -218,10 +219,10 @@ async fn a_changed_configuration_loses_nothing_that_waits() {
 
     let endpoint = Endpoint::start(Settings { keep: true, ..Settings::default() }).unwrap();
     let config = std::fs::read_to_string(gateway.path("wardline.toml")).unwrap();
-    let config = config
-        .replace(&nobody, &endpoint.url())
-        .replace("conditional-create", "update")
-        .replace("patient = \"Patient/p0\"", "patient = \"Patient/p1\"\nsince = \"2026-11-22T10:00:11Z\"");
+    let config = config.replace(&nobody, &endpoint.url()).replace("conditional-create", "update").replace(
+        "patient = \"Patient/p0\"",
+        &format!("patient = \"Patient/p1\"\nsince = \"{}T10:00:11Z\"", support::day()),
+    );
     std::fs::write(gateway.path("wardline.toml"), config).unwrap();
     gateway.start();
     publish(&device, "watch-0", 10..15).await;

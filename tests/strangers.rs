@@ -39,6 +39,7 @@ async fn publish(device: &Device, numbers: std::ops::Range<u64>) {
     for n in numbers {
         let (minute, second) = (n / 60, n % 60);
         let payload = format!("{{\"id\":{n},\"time\":\"2026-11-22T10:{minute:02}:{second:02}Z\",\"heart_rate\":70}}");
+        let payload = payload.replace("2026-11-22", support::day());
         device.publish(&format!("vitals/watch-{}", n % 2), [payload]).await;
     }
 }

@@ -17,6 +17,7 @@ mod destination;
 mod devices;
 mod example;
 mod explain;
+mod export;
 mod factory_reset;
 mod generate;
 mod inbox;
@@ -72,6 +73,8 @@ enum Command {
     Storage(storage::Args),
     /// A checked copy of the journal, while the gateway runs.
     Backup(backup::BackupArgs),
+    /// Readings for analysis, as CSV or NDJSON.
+    Export(export::Args),
     /// Put a copy back; the gateway must not run.
     Restore(backup::RestoreArgs),
     /// The key that encrypts the journal: make one, change it.
@@ -124,6 +127,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Custody(args) => custody::run(&args),
         Command::Storage(args) => storage::run(&args),
         Command::Backup(args) => backup::backup(&args),
+        Command::Export(args) => export::run(&args),
         Command::Restore(args) => backup::restore(&args),
         Command::Key(args) => key::run(&args),
         Command::FactoryReset(args) => factory_reset::run(&args),

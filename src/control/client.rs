@@ -189,6 +189,39 @@ impl Client {
         }
     }
 
+    /// Readings for analysis into a new file, for this user alone; whole and synced, or not there. Answers its lines.
+    pub async fn export(&self, query: &[(&str, String)], to: &Path) -> Result<u64, ClientError> {
+        let fail = |e: std::io::Error| ClientError::File(to.into(), e.to_string());
+        let mut url =
+            reqwest::Url::parse("http://wardline/v1/export").map_err(|e| ClientError::NotUnderstood(e.to_string()))?;
+        url.query_pairs_mut().extend_pairs(query);
+        let mut response = self.http.get(url).send().await.map_err(|e| self.unreachable(&e))?;
+        if !response.status().is_success() {
+            return understood(response).await;
+        }
+        if to.exists() {
+            return Err(fail(std::io::ErrorKind::AlreadyExists.into()));
+        }
+        let mut part = to.as_os_str().to_owned();
+        part.push(format!(".{}.part", std::process::id()));
+        let part = PathBuf::from(part);
+        let mut file = std::fs::File::options().write(true).create_new(true).mode(0o600).open(&part).map_err(fail)?;
+        let mut lines = 0;
+        let written = async {
+            while let Some(piece) = response.chunk().await.map_err(|e| ClientError::NotUnderstood(e.to_string()))? {
+                lines += piece.iter().filter(|octet| **octet == b'\n').count() as u64;
+                file.write_all(&piece).map_err(fail)?;
+            }
+            file.sync_all().map_err(fail)?;
+            std::fs::rename(&part, to).map_err(fail)
+        };
+        let written = written.await;
+        if written.is_err() {
+            let _ = std::fs::remove_file(&part);
+        }
+        written.map(|()| lines)
+    }
+
     async fn answer<T: DeserializeOwned>(&self, request: reqwest::RequestBuilder) -> Result<T, ClientError> {
         understood(request.send().await.map_err(|e| self.unreachable(&e))?).await
     }

@@ -85,6 +85,9 @@ pub struct Desk {
 /// Asks a source or a destination how it is; answers at once from what is known.
 pub type Probe = Box<dyn Fn() -> view::Link + Send + Sync>;
 
+/// An answer that comes piece by piece; an error is its last one.
+pub type Pieces = Box<dyn Iterator<Item = Result<Vec<u8>, Unreadable>> + Send>;
+
 /// What a person may order. Answered after the commit.
 pub trait Orders: Send + Sync {
     /// A person takes an alert.
@@ -113,6 +116,8 @@ pub trait Records: Send + Sync {
     fn storage(&self, now_ms: i64) -> Result<view::Storage, Unreadable>;
     /// Writes a checked copy of the journal to a file of the gateway's own, which the caller removes.
     fn copy(&self) -> Result<(view::Copy, std::path::PathBuf), Unreadable>;
+    /// Readings for analysis, as lines; only what may leave the box.
+    fn export(&self, filter: view::ExportFilter) -> Result<Pieces, Unreadable>;
     /// Devices and their holders as they are in force.
     fn devices(&self) -> Result<Vec<DeviceSettings>, Unreadable>;
 }

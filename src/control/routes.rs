@@ -18,6 +18,7 @@ use crate::alarm::{Alert, AlertId, Priority};
 use crate::clock::DAY_MS;
 use crate::config::{DeviceSettings, check_device};
 use crate::limits;
+use crate::reading::PatientId;
 
 /// A person waits for the answer: longer than a slow commit, shorter than patience.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
@@ -38,6 +39,7 @@ pub fn router(desk: Arc<Desk>) -> Router {
         .route("/v1/custody/verify", get(verify))
         .route("/v1/storage", get(storage))
         .route("/v1/backup", get(backup))
+        .route("/v1/export", get(export))
         .route("/v1/devices", get(devices).post(add_device))
         .merge(super::charts::routes())
         .merge(super::consents::routes())
@@ -212,6 +214,43 @@ async fn backup(State(desk): Shared, Extension(role): Extension<Role>) -> Result
     });
     let head = [(COPY, what), ("content-length", copy.bytes.to_string())];
     Ok((head, Body::from_stream(pieces)).into_response())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExportQuery {
+    since: jiff::Timestamp,
+    until: Option<jiff::Timestamp>,
+    device: Option<String>,
+    patient: Option<PatientId>,
+    #[serde(default)]
+    format: view::ExportFormat,
+}
+
+/// Lines, as the journal is read. An answer that breaks off is not whole.
+async fn export(
+    State(desk): Shared,
+    Extension(role): Extension<Role>,
+    query: Result<Query<ExportQuery>, QueryRejection>,
+) -> Result<Response, Fault> {
+    if !role.administers() {
+        return Err(Fault::Forbidden);
+    }
+    let Query(ExportQuery { since, until, device, patient, format }) =
+        query.map_err(|e| Fault::Malformed(e.body_text()))?;
+    let until_ms = until.map_or(i64::MAX, jiff::Timestamp::as_millisecond);
+    let filter = view::ExportFilter { since_ms: since.as_millisecond(), until_ms, device, patient, format };
+    let pieces = read(&desk, move |records| records.export(filter)).await?;
+    let lines = futures_util::stream::try_unfold(pieces, async |mut pieces| {
+        let next = tokio::task::spawn_blocking(move || (pieces.next(), pieces)).await;
+        let (next, pieces) = next.map_err(std::io::Error::other)?;
+        next.transpose().map(|piece| piece.map(|piece| (piece, pieces))).map_err(std::io::Error::other)
+    });
+    let kind = match format {
+        view::ExportFormat::Csv => "text/csv; charset=utf-8",
+        view::ExportFormat::Ndjson => "application/x-ndjson",
+    };
+    Ok(([("content-type", kind)], Body::from_stream(lines)).into_response())
 }
 
 async fn devices(State(desk): Shared, _role: Extension<Role>) -> Answer<Vec<DeviceSettings>> {

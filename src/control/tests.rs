@@ -55,6 +55,9 @@ impl Records for Shelf {
     fn copy(&self) -> Result<(view::Copy, std::path::PathBuf), Unreadable> {
         Err(Unreadable("no file".into()))
     }
+    fn export(&self, _: view::ExportFilter) -> Result<super::Pieces, Unreadable> {
+        Err(Unreadable("no file".into()))
+    }
     fn devices(&self) -> Result<Vec<DeviceSettings>, Unreadable> {
         Ok(vec![])
     }

@@ -154,6 +154,32 @@ pub struct Filter {
     pub limit: usize,
 }
 
+/// Which readings are exported, and how.
+#[derive(Clone, Debug)]
+pub struct ExportFilter {
+    /// Taken at or after this instant.
+    pub since_ms: i64,
+    /// And before this one.
+    pub until_ms: i64,
+    /// Of this device.
+    pub device: Option<String>,
+    /// Of this patient.
+    pub patient: Option<PatientId>,
+    /// How.
+    pub format: ExportFormat,
+}
+
+/// The form of an export.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ExportFormat {
+    /// RFC 4180, with a header.
+    #[default]
+    Csv,
+    /// One JSON object a line.
+    Ndjson,
+}
+
 /// One line of `GET /v1/readings`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Row {

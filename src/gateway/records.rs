@@ -6,9 +6,11 @@ use std::sync::Arc;
 use ring::digest::{Context, SHA256};
 
 use super::consents::Waiting;
+use super::export::{self, Permit};
 use crate::alarm::Alert;
+use crate::clock::Clock;
 use crate::config::{Config, DestinationSettings, DeviceSettings, JournalSettings};
-use crate::control::{Records, Unreadable, view};
+use crate::control::{Pieces, Records, Unreadable, view};
 use crate::custody::Why;
 use crate::fhir::{Identity, Scope, write_observation};
 use crate::journal::reader::{Attempt, Entry, Of, ReadError, Reader, Standing};
@@ -26,10 +28,11 @@ struct Book {
     folder: PathBuf,
     settings: JournalSettings,
     waiting: Arc<Waiting>,
+    permit: Permit,
 }
 
 /// For the gateway of this configuration.
-pub(super) fn of(config: &Config, journal: &Journal, waiting: Arc<Waiting>) -> Arc<dyn Records> {
+pub(super) fn of(config: &Config, clock: &Clock, journal: &Journal, waiting: Arc<Waiting>) -> Arc<dyn Records> {
     Arc::new(Book {
         reader: journal.reader(),
         devices: config.devices.clone(),
@@ -38,6 +41,7 @@ pub(super) fn of(config: &Config, journal: &Journal, waiting: Arc<Waiting>) -> A
         folder: config.gateway.state.clone(),
         settings: config.journal.clone(),
         waiting,
+        permit: export::consented(journal, clock),
     })
 }
 
@@ -171,6 +175,11 @@ impl Records for Book {
             let _ = std::fs::remove_file(&file);
         }
         Ok((copied?, file))
+    }
+
+    fn export(&self, filter: view::ExportFilter) -> Result<Pieces, Unreadable> {
+        // A sight of its own, as for a copy.
+        super::export::begin(self.journal.reader(), filter, self.permit.clone())
     }
 
     fn devices(&self) -> Result<Vec<DeviceSettings>, Unreadable> {

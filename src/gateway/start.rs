@@ -272,7 +272,7 @@ impl Parts {
             links.destination(way, &clock, inflow, (outflow, outflow_stop));
         }
         let waiting = consents::Waiting::new(&journal, &clock);
-        let records = records::of(&config, &journal, waiting.clone());
+        let records = records::of(&config, &clock, &journal, waiting.clone());
         let registry = consents::Registry::new(&config, &clock, &journal, (waiting.clone(), &roster));
         let cabinet = charts::Cabinet::new(&config, &clock, &journal, catalogue.clone(), orders.clone());
         let office = Office::new(&config, &clock, &journal, catalogue, orders.clone(), (surveys.clone(), &roster));

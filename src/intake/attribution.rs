@@ -30,8 +30,9 @@ enum When {
 impl When {
     fn of(taken: &Taken) -> Self {
         match (taken.method, taken.at_ms) {
-            (TimeMethod::Pending, _) => Self::Now,
-            (TimeMethod::Unresolved, _) | (_, None) => Self::Unknown,
+            // As it came just now, whoever has the device has measured; what may have waited is of nobody knows when.
+            (TimeMethod::Pending, _) if i64::from(taken.uncertainty_ms) <= JUST_NOW_MS => Self::Now,
+            (TimeMethod::Pending | TimeMethod::Unresolved, _) | (_, None) => Self::Unknown,
             (_, Some(_)) if taken.uncertainty_ms == u32::MAX => Self::Unknown,
             (_, Some(at)) => {
                 let doubt = i64::from(taken.uncertainty_ms);
@@ -118,6 +119,8 @@ fn outside(all: &[Association], when: &When) -> Unassigned {
 
 /// No device keeps readings for longer: 400 days.
 const MEMORY_MS: i64 = 400 * 86_400_000;
+/// What is uncertain by less was measured just now.
+const JUST_NOW_MS: i64 = 15 * 60 * 1_000;
 /// A hand-out that long ago means that nobody else ever had it.
 const EVER_MS: i64 = 0;
 

@@ -4,8 +4,10 @@
 //! unambiguous evidence; a time that cannot be trusted is labelled. Must never: drop a draft, or guess an owner.
 
 mod attribution;
+mod coincident;
 mod identity;
 pub mod likeness;
+mod past;
 pub mod stream;
 mod time;
 
@@ -17,7 +19,7 @@ use crate::association::{Held, History, Unassigned};
 use crate::config::{Config, DeviceSettings};
 use crate::intake::likeness::Likeness;
 use crate::profile::Decoded;
-use crate::reading::{Delivery, DeviceId, Draft, Frame, PatientId, Quality, Reading, is_plausible};
+use crate::reading::{DeviceId, Draft, Frame, Path, PatientId, Quality, Reading, is_plausible};
 
 /// What the gateway knows of its devices, and the zone in which they tell the time.
 pub struct Intake {
@@ -31,6 +33,7 @@ pub struct Intake {
 struct Device {
     holders: attribution::Holders,
     zone: Option<TimeZone>,
+    past: past::Past,
 }
 
 /// The readings of one frame.
@@ -53,7 +56,7 @@ impl Intake {
 
     /// A device as it is now, with what the journal says of who held it. What must be kept of that, if anything is new.
     pub fn take_over(&mut self, device: &DeviceSettings, past: History, now_ms: i64, by: &str) -> Option<Held> {
-        let known = Device { holders: attribution::Holders::new(past), zone: None };
+        let known = Device { holders: attribution::Holders::new(past), ..Device::default() };
         self.devices.insert(device.id.clone(), known);
         self.hand(device, now_ms, by)
     }
@@ -67,10 +70,11 @@ impl Intake {
         changed.then(|| Held { device: device.id.clone(), history: known.holders.history.clone() })
     }
 
-    /// A reading of before: what it tells of its device's users and of a person's weight.
+    /// A reading of before: what it tells of its device's users and clock, and of a person's weight.
     pub fn learn(&mut self, reading: &Reading) {
         if let Some(device) = self.devices.get_mut(&reading.device) {
             device.holders.tells(reading.slot);
+            time::learn(reading, device.zone.as_ref().unwrap_or(&self.zone), &mut device.past);
         }
         self.likeness.note(reading);
     }
@@ -94,7 +98,8 @@ impl Intake {
 
     /// The readings of a decoded frame.
     pub fn take(&mut self, frame: &Frame, decoded: Decoded) -> Taken {
-        let Decoded { device, profile, drafts, .. } = decoded;
+        let Decoded { device, profile, drafts, stream } = decoded;
+        let prompt = stream || matches!(frame.path, Path::Advertisement { .. });
         let zone = self.devices.get(&device).and_then(|d| d.zone.as_ref()).unwrap_or(&self.zone).clone();
         let mut undated = false;
         let mut readings = Vec::with_capacity(drafts.len());
@@ -102,8 +107,10 @@ impl Intake {
             let arrival = identity::Arrival { run: self.run, frame, index };
             undated |= identity::is_undated(&draft);
             let key = identity::key(&device, &draft, &arrival);
-            let (taken, time_doubt) = time::resolve(&draft, frame, &zone);
-            let quality = labels(&draft, time_doubt);
+            let mut strange = past::Past::default();
+            let past = self.devices.get_mut(&device).map_or(&mut strange, |known| &mut known.past);
+            let time::Resolved { taken, doubt, may_be_old } = time::resolve(&draft, frame, prompt, &zone, past);
+            let quality = labels(&draft, doubt);
             let mut reading = Reading {
                 key,
                 device: device.clone(),
@@ -117,7 +124,7 @@ impl Intake {
                 quality,
                 site: draft.site,
                 // What waited and is dated by its device has an age of its own.
-                stored: draft.stored || (frame.delivery == Delivery::Waited && !taken.is_dated_by_device()),
+                stored: draft.stored || may_be_old,
                 unassigned: None,
                 amendment: None,
             };

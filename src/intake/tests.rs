@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::clock::Stamp;
-use crate::reading::{Absence, DeviceTime, Part, Path, PatientId, Redelivery, TimeMethod, Value};
+use crate::reading::{Absence, Delivery, DeviceTime, Part, Path, PatientId, Redelivery, TimeMethod, Value};
 use crate::unit::Unit;
 use crate::vital::{Role, Vital};
 
@@ -146,4 +146,97 @@ fn an_undated_value_that_waited_at_the_broker_is_never_now() {
     let dated = Draft { device_time: civil("2026-11-22T10:30:00"), ..draft("72") };
     let dated = take_one(&mut Intake::new(&config(""), 1), &late, dated);
     assert!(dated.quality.is_empty() && !dated.stored, "its own time says how old it is");
+}
+
+/// A record from a memory, over Bluetooth.
+fn record(intake: &mut Intake, number: u64, said: &str, received_ms: i64) -> Reading {
+    let device = DeviceId("mqtt:cuff".into());
+    let path = Path::Characteristic { device, uuid: "2A18".into(), name: None };
+    let frame = Frame { path, ticket: number, ..Frame::new("radio", "x", Stamp::at_ms(received_ms)) };
+    take_one(intake, &frame, Draft { sequence: Some(number), device_time: civil(said), stored: true, ..draft("72") })
+}
+
+#[test]
+fn numbers_tell_that_a_clock_fell_also_after_a_restart() {
+    let devices = "[[device]]\nid='mqtt:cuff'\npatient='Patient/a'";
+    const DAY: i64 = 86_400_000;
+    let mut intake = Intake::new(&config(devices), 1);
+    let before = record(&mut intake, 10, "2026-11-20T10:00:00", NOW_MS);
+    assert_eq!(before.taken.method, TimeMethod::DeviceCivil);
+    let fallen = record(&mut intake, 11, "2026-01-01T00:10:00", NOW_MS);
+    assert_eq!((fallen.taken.at_ms, fallen.taken.method), (None, TimeMethod::Unresolved));
+    assert!(fallen.quality.contains(&Quality::TimeDoubtful));
+    let mut restarted = Intake::new(&config(devices), 2);
+    [&before, &fallen].into_iter().for_each(|r| restarted.learn(r));
+    for intake in [&mut intake, &mut restarted] {
+        let at =
+            |intake: &mut Intake, number, said, days| record(intake, number, said, NOW_MS + days * DAY).taken.at_ms;
+        assert!(at(intake, 10, "2026-11-20T10:00:00", 0).is_some(), "an old one again");
+        assert_eq!(at(intake, 12, "2026-01-02T00:10:00", 1), None);
+        // It was set right: the leap says so.
+        assert!(at(intake, 13, "2026-11-24T10:00:00", 3).is_some());
+        assert!(at(intake, 14, "2026-11-25T10:00:00", 4).is_some());
+        // The hour that a change of the zone takes back is no fall.
+        assert!(at(intake, 15, "2026-11-25T09:05:00", 4).is_some());
+    }
+    // Messages are counted too, and old ones may come after new ones.
+    let mut intake = Intake::new(&config(devices), 1);
+    let message = |id, said| Draft { sequence: Some(id), device_time: civil(said), ..draft("72") };
+    take_one(&mut intake, &frame(1), message(1, "2026-11-22T10:59:00"));
+    let backlog = take_one(&mut intake, &frame(2), message(2, "2026-11-20T10:00:00"));
+    assert_eq!((backlog.taken.method, backlog.quality.len()), (TimeMethod::DeviceCivil, 0));
+}
+
+#[test]
+fn a_record_is_dated_by_the_pair_of_both_clocks_on_its_own_line() {
+    use crate::reading::{ClockPair, Clocks};
+    const HOUR: i64 = 3_600_000;
+    let pair = |said: &str, hours_ago: i64| ClockPair {
+        device: said.parse().unwrap(),
+        box_ms: NOW_MS - hours_ago * HOUR,
+        trusted: true,
+    };
+    #[track_caller]
+    fn check(clocks: (ClockPair, Option<ClockPair>), said: &str, hours_ago: Option<i64>, doubt: bool) {
+        let device = DeviceId("ble:meter".into());
+        let path = Path::Characteristic { device, uuid: "2A18".into(), name: None };
+        let clocks = Some(Arc::new(Clocks { now: clocks.0, before: clocks.1 }));
+        let frame = Frame { path, clocks, ..Frame::new("radio", "x", Stamp::at_ms(NOW_MS)) };
+        let draft = Draft { device_time: civil(said), stored: true, ..draft("72") };
+        let reading = take_one(&mut Intake::new(&config(""), 1), &frame, draft);
+        let ago = reading.taken.at_ms.map(|at| (NOW_MS - at) / HOUR);
+        assert_eq!((ago, reading.quality.contains(&Quality::TimeDoubtful)), (hours_ago, doubt), "{:?}", reading.taken);
+    }
+    // Berlin: 11:00. Its clock began anew ten hours ago; the last visit was three days ago, and its clock was right then.
+    let (anew, right) = (pair("2010-01-01T10:00:00", 0), pair("2026-11-19T11:00:00", 72));
+    check((anew.clone(), Some(right.clone())), "2010-01-01T06:00:00", Some(4), false);
+    check((anew.clone(), Some(right.clone())), "2026-11-21T11:00:00", Some(24), false);
+    // Older than the last visit by the new line: of a setting that nobody saw.
+    check((anew.clone(), Some(right)), "2009-12-20T00:00:00", None, true);
+    check((anew.clone(), None), "2010-01-01T06:00:00", Some(4), true);
+    check((anew.clone(), None), "2026-11-21T11:00:00", Some(24), true);
+    // The pair of a box that did not know the time says nothing.
+    check((ClockPair { trusted: false, ..anew.clone() }, None), "2010-01-01T06:00:00", None, true);
+    // It was set at the last visit, five hours ago; a record of before comes late.
+    let then = ClockPair { box_ms: NOW_MS - 5 * HOUR, ..anew };
+    check((pair("2026-11-22T11:00:00", 0), Some(then.clone())), "2010-01-01T08:00:00", Some(7), false);
+    check((pair("2026-11-22T11:00:00", 0), Some(then)), "2026-11-22T09:00:00", Some(2), false);
+    // Summer time that nobody ended.
+    check((pair("2026-11-22T12:00:00", 0), None), "2026-11-22T07:00:00", Some(5), false);
+}
+
+#[test]
+fn what_waited_while_nobody_knew_the_time_is_not_of_who_has_the_device_now() {
+    let mut intake = Intake::new(&config("[[device]]\nid='mqtt:cuff'\npatient='Patient/a'"), 1);
+    let settings = |patient: &str| DeviceSettings {
+        id: DeviceId("mqtt:cuff".into()),
+        patient: Some(PatientId::new(patient)),
+        ..config("[[device]]\nid='mqtt:cuff'").devices.remove(0)
+    };
+    intake.hand(&settings("Patient/b"), NOW_MS, "technician");
+    let early = Frame { received: Stamp { wall_ms: 0, mono_us: 5, boot: 1, trusted: false }, ..frame(1) };
+    let live = take_one(&mut intake, &early, draft("72"));
+    assert_eq!(live.patient, Some(PatientId::new("Patient/b")));
+    let waited = take_one(&mut intake, &Frame { delivery: Delivery::Waited, ..early }, draft("72"));
+    assert_eq!((waited.patient, waited.unassigned), (None, Some(Unassigned::TimeUnknown)));
 }

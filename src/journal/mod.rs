@@ -13,6 +13,7 @@ mod days;
 #[doc(hidden)]
 pub mod disk;
 mod driven;
+pub mod export;
 mod glean;
 mod handover;
 pub mod inbox;

@@ -19,6 +19,9 @@ pub(super) const COLUMNS: &str = "key, device.name, patient, profile, vital, par
     reading.id, reading.seal, reading.seal IS NULL AND reading.id <= (SELECT unsealed_through FROM totals),
     unassigned, amendment";
 
+/// So many they are.
+pub(super) const NUMBER_OF_COLUMNS: usize = 24;
+
 /// So many of the columns are sealed, with the row's number.
 const SEALED: usize = 19;
 
@@ -238,6 +241,7 @@ fn word(method: TimeMethod) -> &'static str {
     match method {
         TimeMethod::DeviceInstant => "device-instant",
         TimeMethod::DeviceCivil => "device-civil",
+        TimeMethod::DeviceCorrected => "device-corrected",
         TimeMethod::Received => "received",
         TimeMethod::Pending => "pending",
         TimeMethod::Unresolved => "unresolved",
@@ -248,6 +252,7 @@ fn method(word: &str) -> Option<TimeMethod> {
     Some(match word {
         "device-instant" => TimeMethod::DeviceInstant,
         "device-civil" => TimeMethod::DeviceCivil,
+        "device-corrected" => TimeMethod::DeviceCorrected,
         "received" => TimeMethod::Received,
         "pending" => TimeMethod::Pending,
         "unresolved" => TimeMethod::Unresolved,

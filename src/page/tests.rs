@@ -61,6 +61,9 @@ impl Records for Shelf {
     fn copy(&self) -> Result<(view::Copy, std::path::PathBuf), Unreadable> {
         Err(Unreadable("no file".into()))
     }
+    fn export(&self, _: view::ExportFilter) -> Result<crate::control::Pieces, Unreadable> {
+        unreachable!("the page exports nothing")
+    }
     fn devices(&self) -> Result<Vec<DeviceSettings>, Unreadable> {
         Ok(vec![])
     }

@@ -33,6 +33,7 @@ pub use examples::{check as check_examples, frames};
 pub use firmware::told;
 pub use plan::Plan;
 pub use session::octets;
+pub use time::iso8601;
 
 #[cfg(test)]
 mod tests;

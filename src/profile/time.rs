@@ -19,7 +19,7 @@ pub(super) fn read(scalar: &Scalar<'_>, form: TimeForm) -> Option<DeviceTime> {
 }
 
 /// `2026-11-22T10:00:00Z`, `…+01:00`, or local. A zone in brackets is not understood: it could contradict the offset.
-pub(super) fn iso8601(text: &str) -> Option<DeviceTime> {
+pub fn iso8601(text: &str) -> Option<DeviceTime> {
     let pieces = Pieces::parse(text).ok()?;
     if pieces.time_zone_annotation().is_some() {
         return None;

@@ -13,6 +13,7 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, Hea
 use tokio::time::{Instant, sleep};
 
 use super::answer::{self, Misread, Whole, patience, whole};
+pub use super::habits::Habits;
 use super::http::{Answer, Ask, Peer, Wire, exchange};
 use super::pace::Bucket;
 use super::places::{self, Places};
@@ -59,43 +60,6 @@ pub struct FhirSink {
 
 /// Tells which gateway an item is from.
 pub type Origins = Arc<dyn Fn(ItemId) -> Option<GatewayId> + Send + Sync>;
-
-/// What is changed while it runs: by a 413, and by what a probe found.
-#[derive(Debug)]
-pub struct Habits {
-    /// Entries in a Bundle at most.
-    bundle_max: AtomicUsize,
-    /// Readings travel as a transaction.
-    transaction: AtomicBool,
-    configured: BundleKind,
-    configured_max: usize,
-}
-
-impl Habits {
-    /// Entries at most, and whether readings travel as a transaction.
-    pub fn now(&self) -> (usize, bool) {
-        (self.bundle_max.load(Ordering::Relaxed), self.transaction.load(Ordering::Relaxed))
-    }
-
-    /// How readings travel now.
-    fn kind(&self) -> Kind {
-        match self.configured {
-            BundleKind::Collection => Kind::Collection,
-            _ if self.transaction.load(Ordering::Relaxed) => Kind::Transaction,
-            _ => Kind::Batch,
-        }
-    }
-
-    /// Obeys what a probe found: never more entries, and the kind of Bundle that works where none is configured.
-    pub fn obey(&self, bundle_max: Option<usize>, batch_works: Option<bool>) {
-        if let Some(most) = bundle_max {
-            self.bundle_max.store(most.clamp(1, self.configured_max), Ordering::Relaxed);
-        }
-        if let (BundleKind::Auto, Some(works)) = (self.configured, batch_works) {
-            self.transaction.store(!works, Ordering::Relaxed);
-        }
-    }
-}
 
 /// A reading of a batch with its place among the outcomes.
 pub(super) type Numbered<'a> = (usize, &'a Item, &'a Reading);

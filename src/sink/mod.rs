@@ -8,6 +8,7 @@ mod answer;
 pub mod claims;
 pub mod deliver;
 pub mod fhir;
+mod habits;
 pub mod http;
 mod manifest;
 pub mod mllp;

@@ -445,6 +445,8 @@ mod tests {
             rotate_mib: 1,
             bulk: false,
             rotate_min: 60,
+            consent: None,
+            fields: Default::default(),
         };
         assert!(matches!(NdjsonSink::new(&settings, &"box-1".into()), Err(SinkError::Folder { .. })));
 

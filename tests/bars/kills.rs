@@ -8,7 +8,7 @@ use wardline::lab::rng::Rng;
 use super::support::broker::{Broker, Door};
 use super::support::device::Device;
 use super::support::gateway::Gateway;
-use super::support::obligations::{Book, Verdict};
+use super::support::obligations::{Book, Verdict, time_of};
 use super::support::{PATIENCE, within};
 use super::{all_is_well, asked, seed, settings};
 
@@ -64,8 +64,8 @@ async fn a_dropped_obligation_is_seen() {
     assert!(book.publish(&device, 100..130).await);
     gateway.start();
     assert!(book.publish(&device, 200..201).await);
-    let last = "2026-11-01T00:03:20";
-    super::until("delivery of the last", || endpoint.bodies("Observation").iter().any(|b| b.contains(last))).await;
+    let last = time_of(200);
+    super::until("delivery of the last", || endpoint.bodies("Observation").iter().any(|b| b.contains(&last))).await;
     let verdict = book.judge(&endpoint.bodies("Observation"));
     assert!(verdict.missing.len() >= 20 && verdict.missing.iter().all(|n| *n < 200), "{verdict:?}");
     assert!(verdict.doubled.is_empty() && verdict.wrong.is_empty() && verdict.foreign.is_empty(), "{verdict:?}");
@@ -92,6 +92,6 @@ async fn the_oracle_sees_each_kind_of_wrong() {
     assert_eq!(book.judge(&[&good[..], &good[..1]].concat()).doubled.len(), 1);
     assert_eq!(changed("\"value\":60", "\"value\":61").wrong, [0]);
     assert_eq!(changed("Patient/p1", "Patient/p2").wrong, [1]);
-    let foreign = changed("2026-11-01T00:00:03", "2026-11-01T00:00:09");
+    let foreign = changed(&time_of(3), &time_of(9));
     assert_eq!((foreign.foreign.len(), &foreign.missing[..]), (1, &[3][..]));
 }

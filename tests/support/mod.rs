@@ -35,6 +35,15 @@ pub mod toxic;
 /// How long anything may take before a test calls it hung. Generous: the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A day of last week, `2026-11-22`: what live devices say may be days old, and not months.
+pub fn day() -> &'static str {
+    static DAY: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    DAY.get_or_init(|| {
+        let then = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(6 * 24);
+        then.strftime("%Y-%m-%d").to_string()
+    })
+}
+
 /// A port that nobody listens on.
 pub fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()

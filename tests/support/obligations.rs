@@ -11,8 +11,17 @@ use wardline::lab::tally::Tally;
 
 use super::device::Device;
 
-/// Reading 0 was taken then; each further one a second later. 2026-11-01T00:00:00Z.
-const FIRST_S: i64 = 1_793_491_200;
+/// Reading 0 was taken then; each further one a second later: the first second of a day of this month.
+fn first_s() -> i64 {
+    static FIRST: std::sync::OnceLock<i64> = std::sync::OnceLock::new();
+    *FIRST.get_or_init(|| (jiff::Timestamp::now().as_second() / 86_400 - 20) * 86_400)
+}
+
+/// When reading `n` was taken, without the zone.
+pub fn time_of(n: u64) -> String {
+    let time = jiff::Timestamp::from_second(first_s() + i64::try_from(n).unwrap()).unwrap();
+    time.to_string().trim_end_matches('Z').to_owned()
+}
 
 /// The readings of some patients, a device each.
 pub struct Book {
@@ -52,7 +61,7 @@ impl Book {
 
     /// Topic and payload of reading `n`: each has a second, a patient and a value of its own.
     pub fn message(&self, n: u64) -> (String, String) {
-        let time = jiff::Timestamp::from_second(FIRST_S + i64::try_from(n).unwrap()).unwrap();
+        let time = jiff::Timestamp::from_second(first_s() + i64::try_from(n).unwrap()).unwrap();
         let text = format!("{{\"id\":{n},\"time\":\"{time}\",\"heart_rate\":{}}}", rate(n));
         (format!("vitals/watch-{}", n % self.patients), text)
     }
@@ -90,7 +99,8 @@ impl Book {
         for text in observations {
             let body: serde_json::Value = serde_json::from_str(text).unwrap();
             let time = body["effectiveDateTime"].as_str().and_then(|t| t.parse::<jiff::Timestamp>().ok());
-            let n = time.and_then(|t| u64::try_from(t.as_second() - FIRST_S).ok()).filter(|n| self.offered.contains(n));
+            let n =
+                time.and_then(|t| u64::try_from(t.as_second() - first_s()).ok()).filter(|n| self.offered.contains(n));
             let Some(n) = n else {
                 verdict.foreign.push(text.to_string());
                 continue;

@@ -16,7 +16,7 @@ use super::bus::{Bus, Sighting};
 use super::fault::{DeviceFault, RadioFault};
 use super::gap;
 use super::link::{Link, News};
-use super::memory::{ClockPair, Memory};
+use super::memory::Memory;
 use super::peers::Peers;
 use super::scan::Radio;
 use super::session::Fact;
@@ -29,7 +29,7 @@ use super::{Forget, Known, Setup};
 use crate::clock::Stamp;
 use crate::fault::Explain;
 use crate::limits::{BLE_BROADCAST_SAME, BLE_CLOCK_SLACK, BLE_MAIL_MAX, BLE_REBUILD, BLE_TOLD_MAX};
-use crate::reading::{DeviceId, Frame, Path};
+use crate::reading::{ClockPair, DeviceId, Frame, Path};
 use crate::source::{Port, SourceStatus, Trouble};
 
 /// Where tickets and bad news of one connection go.
@@ -453,6 +453,8 @@ impl Keeper {
             bonded_before: remembered.bonded,
             cursor: remembered.cursor,
             judged: remembered.judged,
+            clocks: None,
+            clock_before: remembered.clock.clone(),
             curious: peer.health.model.is_none() && peer.health.firmware.is_none(),
             zone: self.setup.zone(&device),
             catalogue: self.setup.catalogue.clone(),

@@ -26,7 +26,7 @@ use crate::limits::{
 };
 use crate::profile::schema::PairingMethod;
 use crate::profile::{Catalogue, Plan, reject, told};
-use crate::reading::{DeviceId, Frame, Path};
+use crate::reading::{ClockPair, Clocks, DeviceId, Frame, Path};
 
 /// What a connection tells the source.
 #[derive(Debug)]
@@ -58,6 +58,10 @@ pub(super) struct Link {
     pub(super) bonded_before: bool,
     pub(super) cursor: Option<Cursor>,
     pub(super) judged: Option<u16>,
+    /// Its clock, once it was asked for.
+    pub(super) clocks: Option<Arc<Clocks>>,
+    /// What its clock said in an earlier connection.
+    pub(super) clock_before: Option<ClockPair>,
     /// Model and firmware are not known yet.
     pub(super) curious: bool,
     pub(super) zone: TimeZone,
@@ -244,12 +248,20 @@ impl Link {
                 // Which connection, then which value of it.
                 let ticket = (u64::from(self.number) << 32) | ticket;
                 let pressing = self.waiting.len() + 1 >= BLE_VALUES_WAITING_MAX / 2;
-                let frame = Frame { path, ticket, pressing, ..Frame::new(&self.source, bytes, self.clock.now()) };
+                let clocks = self.clocks.clone();
+                let frame =
+                    Frame { path, ticket, pressing, clocks, ..Frame::new(&self.source, bytes, self.clock.now()) };
                 self.waiting.push_back(frame);
                 self.say(News::Values(1)).await;
             }
             Act::Keep(cursor) => self.say(News::Keep(cursor)).await,
-            Act::Learn(fact) => self.say(News::Learn(fact)).await,
+            Act::Learn(fact) => {
+                if let Fact::Clock(device, at) = &fact {
+                    let now = ClockPair { device: *device, box_ms: at.wall_ms, trusted: at.trusted };
+                    self.clocks = Some(Arc::new(Clocks { now, before: self.clock_before.clone() }));
+                }
+                self.say(News::Learn(fact)).await;
+            }
             Act::Release => return Some(End::Well),
             Act::Fail(fault) => return Some(End::Fault(fault)),
         }

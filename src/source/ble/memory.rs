@@ -10,21 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use super::gap::Noticed;
 use super::history::Cursor;
-use crate::reading::DeviceId;
+use crate::reading::{ClockPair, DeviceId};
 
 /// Name of the file in the state folder.
 pub const FILE: &str = "bluetooth.json";
-
-/// What a device's clock said, and what ours said then: the coincident pair.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ClockPair {
-    /// The device's, local.
-    pub device: jiff::civil::DateTime,
-    /// Ours, milliseconds since 1970.
-    pub box_ms: i64,
-    /// Ours was right.
-    pub trusted: bool,
-}
 
 /// Of one device.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

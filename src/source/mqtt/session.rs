@@ -217,6 +217,7 @@ impl<V: Voice> Session<V> {
                 count: self.window.frames(),
             }),
             delivery,
+            clocks: None,
         });
     }
 
