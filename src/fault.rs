@@ -7,7 +7,8 @@
 pub trait Explain: std::error::Error {
     /// Stable code, `WL-` and a letter for the area, then three digits: `WL-D001`.
     ///
-    /// D decoding, P profiles, C configuration, J journal, S sources, F destinations, H HL7 v2, N bus, A alerts, O operation.
+    /// D decoding, P profiles, C configuration, J journal, S sources, F destinations, H HL7 v2, N bus, A alerts, O operation,
+    /// M patients, G orders of the centre.
     fn code(&self) -> &'static str;
     /// One sentence: what to do now.
     fn remedy(&self) -> &'static str;

@@ -5,6 +5,7 @@
 
 #[doc(hidden)]
 pub mod bare;
+mod care;
 mod charts;
 mod consents;
 mod core;
@@ -12,6 +13,7 @@ mod export;
 mod inbox;
 mod orders;
 mod outbox;
+mod people;
 mod pipeline;
 mod probe;
 mod quota;

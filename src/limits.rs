@@ -172,6 +172,22 @@ const _: () = assert!(RECOVERED_PER_VITAL_MAX >= 4 * SUSTAINED_READINGS_MAX);
 pub const TECHNICAL_REPORTED_MAX: Duration = Duration::from_secs(300);
 /// Readings shown by one request of the page or the CLI.
 pub const READINGS_LISTED_MAX: usize = 1_000;
+/// Patients of one box, matched at run time: a ward. Each is asked for at the centre every night.
+pub const PATIENTS_MAX: usize = 1_000;
+/// A person waits while a patient is looked for: as long as a destination may take.
+pub const MATCH_MAX: Duration = Duration::from_secs(60);
+/// Orders of a centre kept for one patient; of those without force the oldest go first.
+pub const CARE_ORDERS_MAX: usize = 200;
+/// Lines kept of what happened to orders.
+pub const CARE_EVENTS_KEPT: usize = 10_000;
+/// Pages read of one patient's orders of one kind: 500 resources.
+pub const CARE_PAGES_MAX: usize = 10;
+/// Targets read of one Goal, activities of one CarePlan.
+pub const CARE_PARTS_MAX: usize = 20;
+/// The longest time between two measurements that an order may expect.
+pub const CARE_EVERY_MAX: Duration = Duration::from_secs(366 * 86_400);
+/// All questions of one round about orders, to one destination.
+pub const CARE_ROUND_MAX: Duration = Duration::from_secs(600);
 /// A request body on the control socket.
 pub const CONTROL_BODY_BYTES_MAX: usize = 256 * 1024;
 /// An answer of the control socket, as the command line reads it: 1,000 readings with their standings fit.

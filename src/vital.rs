@@ -108,6 +108,18 @@ pub struct VitalRow {
 #[derive(Clone, Copy)]
 pub struct Vital(&'static VitalRow);
 
+/// The numbers that a LOINC code names: of a result, or of a component of a panel. In the order of the table. The code of
+/// a panel names none.
+pub fn measured_as(loinc: &str) -> Vec<(Vital, Role)> {
+    let names = |codes: &[Loinc]| codes.iter().any(|l| l.0 == loinc);
+    let number = |row: &'static VitalRow| {
+        let whole = names(row.loinc) || names(row.loinc_moles);
+        let component = row.components.iter().find(|c| names(c.loinc) || (whole && c.role == Role::Value))?;
+        Some((Vital(row), component.role))
+    };
+    VITALS.iter().filter_map(number).collect()
+}
+
 impl Vital {
     /// The vital with this id.
     pub fn parse(id: &str) -> Option<Self> {

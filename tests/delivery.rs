@@ -54,6 +54,7 @@ fn sink(url: &str, idempotency: Idempotency) -> FhirSink {
         uncoded: Default::default(),
         mapping_file: None,
         alert_owner: None,
+        care_plan: None,
     };
     FhirSink::new(&settings, &"box-1".into()).unwrap()
 }

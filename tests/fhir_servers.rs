@@ -64,6 +64,7 @@ fn sink(server: &FhirServer, idempotency: Idempotency) -> FhirSink {
         uncoded: Default::default(),
         mapping_file: None,
         alert_owner: None,
+        care_plan: None,
     };
     FhirSink::new(&settings, &"box-1".into()).unwrap()
 }

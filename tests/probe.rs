@@ -43,6 +43,7 @@ fn prober(url: &str, idempotency: Idempotency) -> Prober {
         uncoded: Default::default(),
         mapping_file: None,
         alert_owner: None,
+        care_plan: None,
     };
     Prober::new(&settings, &"box-1".into(), &Clock::system()).unwrap()
 }

@@ -57,6 +57,7 @@ fn settings(url: &str, ca_file: PathBuf) -> FhirSettings {
         uncoded: Default::default(),
         mapping_file: None,
         alert_owner: None,
+        care_plan: None,
     }
 }
 

@@ -15,6 +15,8 @@ pub mod amendment;
 pub mod association;
 #[path = "../../src/capture/mod.rs"]
 pub mod capture;
+#[path = "../../src/careplan.rs"]
+pub mod careplan;
 #[path = "../../src/clock.rs"]
 pub mod clock;
 #[path = "../../src/codec/mod.rs"]
@@ -27,14 +29,20 @@ pub mod fault;
 pub mod hl7_ack;
 #[path = "../../src/hl7v2/frame.rs"]
 pub mod hl7_frame;
+#[path = "../../src/fhir/inbound/mod.rs"]
+pub mod inbound;
 #[path = "../../src/limits.rs"]
 pub mod limits;
 #[path = "../../src/reading.rs"]
 pub mod reading;
 #[path = "../../src/unit.rs"]
 pub mod unit;
-#[path = "../../src/vital.rs"]
-pub mod vital;
+// By its own name, as it has files below it.
+#[path = "../../src"]
+mod product {
+    pub mod vital;
+}
+pub use product::vital;
 
 use codec::{CODECS, Quirk, find};
 use reading::{Draft, Value};
@@ -58,6 +66,8 @@ pub const TARGETS: &[(&str, &[&str])] = &[
     // No codec: what an HL7 receiver answers.
     (HL7_ACK, &[]),
     ("ieee11073", &["SFLOAT", "FLOAT"]),
+    // No codec: what a centre orders.
+    (INBOUND, &[]),
     ("lepu", &["LEPU:PC60"]),
     ("pulse_oximeter", &["2A5E", "2A5F", "2A60"]),
     ("racp", &["2A52"]),
@@ -74,6 +84,9 @@ pub const CAPTURE: &str = "capture";
 
 /// The target of `src/hl7v2/ack.rs` and `src/hl7v2/frame.rs`.
 pub const HL7_ACK: &str = "hl7_ack";
+
+/// The target of `src/fhir/inbound`.
+pub const INBOUND: &str = "inbound";
 
 /// Codecs that no target reaches.
 pub fn forgotten() -> Vec<&'static str> {
@@ -112,6 +125,9 @@ pub fn run(target: &str, bytes: &[u8]) {
             let _ = codec::taidoc::taken(&record);
         }
     }
+    if target == INBOUND {
+        ordered(bytes);
+    }
     if target == CAPTURE {
         captured(bytes);
     }
@@ -133,6 +149,26 @@ fn check(draft: &Draft) {
             draft.vital.plausible(part.role, n, part.unit);
             let text = n.to_string();
             assert_eq!(text.parse().ok().or(Some(n)), Some(n), "digits are kept");
+        }
+    }
+}
+
+/// Whatever a centre sends, what is understood of it is whole, and what is over orders nothing.
+fn ordered(bytes: &[u8]) {
+    for kind in ["Goal", "ServiceRequest", "CarePlan"] {
+        let page = inbound::page(bytes, kind).unwrap_or_default();
+        for heard in page.heard.into_iter().chain(inbound::resource(bytes, kind).ok()) {
+            assert!(heard.resource.starts_with(kind));
+            let said = heard.said.unwrap_or_default();
+            assert!(heard.active || said.is_empty());
+            assert!(said.len() <= 2 * limits::CARE_PARTS_MAX);
+            for one in said {
+                let (loinc, fine) = match one {
+                    inbound::Said::Target(t) => (t.loinc, !t.unit.is_empty()),
+                    inbound::Said::Expect { loinc, every_s } => (loinc, every_s >= 60),
+                };
+                assert!(fine && !loinc.is_empty());
+            }
         }
     }
 }

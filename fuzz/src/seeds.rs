@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use wardline_fuzz::{CAPTURE, HL7_ACK, TARGETS, forgotten};
+use wardline_fuzz::{CAPTURE, HL7_ACK, INBOUND, TARGETS, forgotten};
 
 fn main() {
     assert!(forgotten().is_empty(), "no target fuzzes {:?}", forgotten());
@@ -24,6 +24,18 @@ fn main() {
         "MSA|AE|VAENWH54FY5IBNOUNHTI\rERR||OBX^2^5|102^Data type error^HL70357|E\r\u{1c}\r",
     );
     std::fs::write(Path::new(&folder).join(HL7_ACK).join("one"), acknowledgement).expect("a folder that can be written");
+    let goal = concat!(
+        "{\"resourceType\":\"Goal\",\"id\":\"1\",\"lifecycleStatus\":\"active\",\"target\":[{\"measure\":{\"coding\":[{\"system\":",
+        "\"http://loinc.org\",\"code\":\"8867-4\"}]},\"detailQuantity\":{\"value\":100,\"comparator\":\"<\",",
+        "\"system\":\"http://unitsofmeasure.org\",\"code\":\"/min\"}}]}"
+    );
+    let order = concat!(
+        "{\"resourceType\":\"ServiceRequest\",\"id\":\"1\",\"status\":\"active\",\"intent\":\"order\",\"code\":{\"coding\":[{\"system\":",
+        "\"http://loinc.org\",\"code\":\"29463-7\"}]},\"occurrenceTiming\":{\"repeat\":{\"period\":1,\"periodUnit\":\"d\"}}}"
+    );
+    for (name, seed) in [("goal", goal), ("order", order)] {
+        std::fs::write(Path::new(&folder).join(INBOUND).join(name), seed).expect("a folder that can be written");
+    }
     let Some(file) = args.next() else { return };
     let text = std::fs::read_to_string(file).expect("a file of vectors");
     let vectors: wardline_fuzz::codec::vectors::Vectors = serde_json::from_str(&text).expect("a file of vectors");

@@ -8,10 +8,12 @@
 mod judge;
 mod lifecycle;
 pub mod notify;
+pub mod ordered;
 mod raise;
 pub mod rules;
 pub mod ruleset;
 mod seen;
+pub mod target;
 mod technical;
 #[cfg(test)]
 mod tests;
@@ -29,6 +31,7 @@ use crate::vital::Vital;
 
 use judge::{Doubt, Finding};
 use lifecycle::{About, Change, Register};
+use ordered::Expectations;
 use raise::Cause;
 use rules::{Limit, Place, Rule};
 use ruleset::Rules;
@@ -42,19 +45,29 @@ pub struct Engine {
     by_vital: HashMap<Vital, Vec<usize>>,
     /// A reading taken longer before its receipt is retrospective.
     old_after: Duration,
-    /// Patients of the configuration only, as intake assigns readings to no others.
+    /// Patients of this box only, as intake assigns readings to no others.
     patients: HashMap<PatientId, Patient>,
     conditions: Conditions,
     register: Register,
     seen: Keys,
+    expected: Expectations,
 }
 
 /// What the engine keeps of one patient: own limits and windows, by the rule's index.
 #[derive(Default)]
 struct Patient {
     own: Vec<(usize, Limit)>,
+    /// What the centre ordered stands before the configuration.
+    ordered: Vec<(usize, Limit)>,
     now: Vec<(usize, Window)>,
     past: Vec<(usize, Window)>,
+}
+
+impl Patient {
+    /// Their own limit of a rule.
+    fn limit(&self, rule_at: usize) -> Option<Limit> {
+        at_index(&self.ordered, rule_at).or_else(|| at_index(&self.own, rule_at)).copied()
+    }
 }
 
 /// What the engine reacts to.
@@ -118,6 +131,7 @@ impl Engine {
             conditions: Conditions::default(),
             register: Register::default(),
             seen: Keys::new(ALERT_KEYS_KEPT),
+            expected: Expectations::default(),
         }
     }
 
@@ -125,15 +139,25 @@ impl Engine {
     pub fn step(&mut self, now: Stamp, input: Input<'_>) -> Vec<AlertEvent> {
         let mut happened = Change { now, events: Vec::new() };
         match input {
-            Input::Reading(reading) => self.judge(reading, |found, register, conditions| match found {
-                Found::Verdict(verdict, cause) => react(verdict, cause, register, &mut happened),
-                Found::Unwatched(name) => conditions.unwatched(&name, register, &mut happened),
-            }),
+            Input::Reading(reading) => {
+                self.judge(reading, |found, register, conditions| match found {
+                    Found::Verdict(verdict, cause) => react(verdict, cause, register, &mut happened),
+                    Found::Unwatched(name) => conditions.unwatched(&name, register, &mut happened),
+                });
+                for name in self.expected.note(reading) {
+                    self.conditions.report(&name, None, &mut self.register, &mut happened);
+                }
+            }
             Input::Technical { name, active, priority, text } => {
                 let held = active.then_some((priority, text));
                 self.conditions.report(name, held, &mut self.register, &mut happened);
             }
-            Input::Tick => self.conditions.tick(&mut self.register, &mut happened),
+            Input::Tick => {
+                for (patient, vital, name, text) in self.expected.overdue(now) {
+                    self.conditions.missing((&patient, vital), &name, &text, &mut self.register, &mut happened);
+                }
+                self.conditions.tick(&mut self.register, &mut happened);
+            }
         }
         if self.register.overflowed {
             self.conditions.overflow(&mut self.register, &mut happened);
@@ -165,6 +189,7 @@ impl Engine {
     pub fn restore(&mut self, now: Stamp, open: Vec<Alert>, recent: &[Reading]) -> Vec<AlertEvent> {
         for reading in recent {
             self.judge(reading, |_, _, _| ());
+            let _ = self.expected.note(reading);
         }
         let mut happened = Change { now, events: Vec::new() };
         for alert in open {
@@ -190,7 +215,7 @@ impl Engine {
         let mut patient = reading.patient.as_ref().map(|id| self.patients.entry(id.clone()).or_default());
         for rule_at in matching.iter().copied() {
             let Some(rule) = rules.get(rule_at) else { continue };
-            let own = |at: usize| patient.as_ref().and_then(|p| at_index(&p.own, at)).copied();
+            let own = |at: usize| patient.as_ref().and_then(|p| p.limit(at));
             let limit = own(rule_at).unwrap_or(rule.limit);
             let place = match judge::find(&limit, rule.role, reading) {
                 Finding::At(place) => place,

@@ -11,6 +11,7 @@ use super::raise;
 use crate::alarm::{Alert, AlertId, Condition, Priority};
 use crate::clock::Stamp;
 use crate::limits::TECHNICAL_REPORTED_MAX;
+use crate::reading::PatientId;
 use crate::unit::Unit;
 use crate::vital::Vital;
 
@@ -64,6 +65,25 @@ impl Conditions {
     pub(super) fn unwatched(&mut self, name: &str, register: &mut Register, happened: &mut Change) {
         let text = "Readings arrive in a unit for which the alert rules have no limit: add a rule in that unit";
         self.report(name, Some((Priority::Medium, text)), register, happened);
+    }
+
+    /// A patient's measurement stays out.
+    pub(super) fn missing(
+        &mut self,
+        (patient, vital): (&PatientId, Vital),
+        name: &str,
+        text: &str,
+        register: &mut Register,
+        happened: &mut Change,
+    ) {
+        if let Some(held) = self.open.get_mut(name) {
+            held.unreported_since = None;
+            return;
+        }
+        let alert = raise::technical(happened.now, name, Priority::Medium, text);
+        let alert = Alert { patient: Some(patient.clone()), vital: Some(vital), ..alert };
+        self.open.insert(name.into(), Held { id: alert.id.clone(), unreported_since: None });
+        register.raise(alert, happened);
     }
 
     /// Takes a technical alert from before a restart.

@@ -27,6 +27,7 @@ mod mapping;
 mod offline;
 mod outbox;
 mod pairing;
+mod patient;
 mod profile;
 mod readings;
 mod record;
@@ -37,6 +38,7 @@ mod run;
 mod status;
 mod storage;
 mod text;
+mod thresholds;
 mod unassigned;
 
 /// Edge gateway for remote patient monitoring.
@@ -83,6 +85,10 @@ enum Command {
     Inbox(inbox::Args),
     /// What a FHIR destination can, and finding out.
     Destination(destination::Args),
+    /// Who is a patient of this box; match a new one at the centre.
+    Patient(patient::Args),
+    /// Limits and measurements that the centre ordered: see, accept, refuse.
+    Thresholds(thresholds::Args),
     /// Which device belongs to whom.
     Devices(devices::Args),
     /// Hand a device to a patient, take it back, see who had it when.
@@ -127,6 +133,8 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::FactoryReset(args) => factory_reset::run(&args),
         Command::Inbox(args) => inbox::run(&args),
         Command::Destination(args) => destination::run(&args),
+        Command::Patient(args) => patient::run(&args),
+        Command::Thresholds(args) => thresholds::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Assign(args) => assign::run(&args),
         Command::Unassigned(args) => unassigned::run(&args),

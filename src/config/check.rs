@@ -400,6 +400,9 @@ pub(super) fn check_destination(f: &mut Findings, destination: &DestinationSetti
             f.range(&key("requests_per_min"), fhir.requests_per_min, 0, 60_000);
             f.range(&key("linger_ms"), fhir.linger_ms, 0, 10_000);
             f.range(&key("timeout_s"), fhir.timeout_s, 1, 300);
+            if let Some(care) = &fhir.care_plan {
+                f.range(&key("care_plan.every_min"), care.every_min, 1, 1_440);
+            }
             f.both(key, &fhir.client_certificate_file, &fhir.client_key_file);
             if let Some(AuthSettings::Smart(smart)) = &fhir.auth {
                 check_smart(f, key, fhir, smart);

@@ -181,6 +181,33 @@ fn new_key_after() -> u64 {
     60
 }
 
+/// Who brings what a centre orders into force.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Apply {
+    /// A person accepts each order.
+    #[default]
+    SignOff,
+    /// What makes sense here is in force at once.
+    Automatic,
+}
+
+/// The centre's limits and orders are asked for and followed.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CarePlanSettings {
+    /// Who brings them into force.
+    #[serde(default)]
+    pub apply: Apply,
+    /// How often the centre is asked, minutes.
+    #[serde(default = "every_min")]
+    pub every_min: u64,
+}
+
+fn every_min() -> u64 {
+    15
+}
+
 /// A FHIR R4 server.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -254,6 +281,9 @@ pub struct FhirSettings {
     /// Who owns the Task of an alert, e.g. `Group/care-managers`.
     #[serde(default)]
     pub alert_owner: Option<String>,
+    /// Goals and orders of this server are followed; absent: they are not.
+    #[serde(default)]
+    pub care_plan: Option<CarePlanSettings>,
 }
 
 impl FhirSettings {

@@ -4,7 +4,6 @@
 //! refusal has a code, a cause and a remedy. Must never: change state itself (orders go to the pipeline and are
 //! answered after the commit), or show patient data on the status socket.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -14,7 +13,8 @@ use tokio::sync::watch;
 use crate::alarm::{Alert, AlertId};
 use crate::clock::{Clock, Stamp};
 use crate::config::DeviceSettings;
-use crate::reading::{PatientId, ReadingKey};
+use crate::reading::ReadingKey;
+use crate::roster::Roster;
 use crate::telemetry::Watchdog;
 
 pub mod access;
@@ -23,6 +23,7 @@ pub mod client;
 pub mod consents;
 mod health;
 pub mod inbox;
+pub mod patients;
 pub mod probe;
 mod problem;
 pub mod radio;
@@ -31,6 +32,7 @@ pub mod serve;
 pub mod technician;
 #[cfg(test)]
 mod tests;
+pub mod thresholds;
 pub mod view;
 
 pub use access::Role;
@@ -47,7 +49,7 @@ pub struct Desk {
     /// Time.
     pub clock: Clock,
     /// Whose readings this box may send: a device may be given to these only.
-    pub patients: BTreeSet<PatientId>,
+    pub patients: Roster,
     /// What the journal holds.
     pub records: Arc<dyn Records>,
     /// Alerts that are not resolved, as the engine has them now.
@@ -58,6 +60,10 @@ pub struct Desk {
     pub inbox: Arc<dyn inbox::Inbox>,
     /// Whose chart a reading belongs to.
     pub charts: Arc<dyn charts::Charts>,
+    /// Who are the patients of this box, and what the centre says of them.
+    pub people: Arc<dyn patients::People>,
+    /// What the centres ordered.
+    pub thresholds: Arc<dyn thresholds::Thresholds>,
     /// Who consented to what.
     pub consents: Arc<dyn consents::Consents>,
     /// What is known of the destinations.

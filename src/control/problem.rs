@@ -26,6 +26,16 @@ pub enum Fault {
     /// Correct what was given.
     #[error("refused: {0}")]
     Refused(String),
+    /// What the code's runbook says.
+    #[error("{cause}")]
+    Told {
+        /// Stable code.
+        code: &'static str,
+        /// One sentence.
+        cause: String,
+        /// What to do now.
+        remedy: &'static str,
+    },
     /// Look at the log.
     #[error(transparent)]
     Unreadable(#[from] Unreadable),
@@ -40,6 +50,7 @@ impl Explain for Fault {
             Self::Unreadable(_) => "WL-O008",
             Self::Forbidden => "WL-O009",
             Self::Refused(_) => "WL-O010",
+            Self::Told { code, .. } => code,
         }
     }
     fn remedy(&self) -> &'static str {
@@ -50,7 +61,15 @@ impl Explain for Fault {
             Self::Unreadable(_) => "Look at the log for the journal's own message.",
             Self::Forbidden => "Run the command as root or as the gateway's own user.",
             Self::Refused(_) => "Correct what was given and try again.",
+            Self::Told { remedy, .. } => remedy,
         }
+    }
+}
+
+impl Fault {
+    /// A refusal of another part, with its own code and remedy.
+    pub fn told(e: &dyn Explain) -> Self {
+        Self::Told { code: e.code(), cause: e.to_string(), remedy: e.remedy() }
     }
 }
 
@@ -78,7 +97,7 @@ impl IntoResponse for Fault {
             Self::Missing(_) => StatusCode::NOT_FOUND,
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Refused(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Refused(_) | Self::Told { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Unreadable(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         (status, Json(Problem::from(&self as &dyn Explain))).into_response()

@@ -113,6 +113,8 @@ fn desk(clock: Clock) -> Arc<Desk> {
         orders: Arc::new(Crew),
         inbox: Arc::new(super::inbox::Empty),
         charts: Arc::new(super::charts::Empty),
+        people: Arc::new(super::patients::Nobody),
+        thresholds: Arc::new(super::thresholds::Unordered),
         consents: Arc::new(super::consents::Empty),
         probes: Arc::new(super::probe::Unknown),
         sources: vec![link("ward", view::LinkState::Up)],

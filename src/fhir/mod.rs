@@ -12,6 +12,7 @@ mod detected_issue;
 mod device;
 pub mod device_resource;
 mod identity;
+pub mod inbound;
 mod observation;
 mod provenance;
 mod quality;

@@ -19,6 +19,7 @@ use crate::control::view;
 use crate::journal::{self, Act, Journal, ReadError, Reader, Withheld};
 use crate::limits;
 use crate::reading::PatientId;
+use crate::roster::Roster;
 
 /// Counts what waits for consents, for all who ask.
 pub(super) struct Waiting {
@@ -80,13 +81,20 @@ pub(super) struct Registry {
     journal: Journal,
     clock: Clock,
     config: Config,
+    roster: Roster,
     waiting: Arc<Waiting>,
 }
 
 impl Registry {
-    pub(super) fn new(config: &Config, clock: &Clock, journal: &Journal, waiting: Arc<Waiting>) -> Arc<Self> {
+    pub(super) fn new(
+        config: &Config,
+        clock: &Clock,
+        journal: &Journal,
+        (waiting, roster): (Arc<Waiting>, &Roster),
+    ) -> Arc<Self> {
         let (reader, journal) = (journal.reader(), journal.clone());
-        Arc::new(Self { reader, journal, clock: clock.clone(), config: config.clone(), waiting })
+        let (clock, config, roster) = (clock.clone(), config.clone(), roster.clone());
+        Arc::new(Self { reader, journal, clock, config, roster, waiting })
     }
 
     fn listed(&self) -> Result<Vec<Listed>, ReadError> {
@@ -104,9 +112,8 @@ impl Registry {
         };
         for destination in &self.config.destinations {
             let (name, rule): (Arc<str>, _) = (destination.name().into(), self.config.terms(destination).rule);
-            for patient in &self.config.patients {
-                let key = (patient.reference.clone(), name.clone());
-                all.insert(key, blank(&patient.reference, &name, Some(rule)));
+            for (patient, _) in self.roster.all() {
+                all.insert((patient.clone(), name.clone()), blank(&patient, &name, Some(rule)));
             }
         }
         for Consent { patient, destination, history } in self.reader.recorded()? {
@@ -138,7 +145,7 @@ impl Registry {
         if !is_known && (order.given || before.is_none()) {
             return Err(format!("there is no destination `{}` in the configuration", order.destination));
         }
-        if !order.given && before.is_none() && !self.config.patients.iter().any(|p| p.reference == order.patient) {
+        if !order.given && before.is_none() && !self.roster.contains(&order.patient) {
             return Err("this patient is not one of this box".into());
         }
         let sensitive = self.config.sensitive();

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::alarm::AlertId;
 use crate::alert::AlertError;
+use crate::alert::ordered::Ordered;
 use crate::config::DeviceSettings;
 use crate::control::{Fault, Orders};
 use crate::journal::JournalError;
@@ -26,6 +27,8 @@ pub(super) enum Order {
     AddDevice { device: DeviceSettings, by: String, answer: oneshot::Sender<Result<(), JournalError>> },
     /// A person said whose readings are: what they tell of people is known from now on, or is not true.
     Learn { of: Vec<Reading>, wrong: Vec<Reading> },
+    /// What the centre ordered, and what readings tell of it.
+    Obey { ordered: Vec<Ordered>, recent: Vec<Reading> },
     /// Frames of the inbox, to be decoded by this decoder: how many became readings.
     Redo {
         cause: Cause,

@@ -222,6 +222,13 @@ impl Pipeline {
                     (Arc::default(), Vec::new(), Ok(Vec::new()))
                 }));
             }
+            Order::Obey { ordered, recent } => {
+                let now = self.clock.now();
+                for ordered in &ordered {
+                    let events = self.core.engine.obey(now, ordered, &recent);
+                    self.signal(events, pending);
+                }
+            }
             Order::Learn { of, wrong } => {
                 wrong.iter().for_each(|reading| self.core.intake.unlearn(reading));
                 of.iter().for_each(|reading| self.core.intake.learn(reading));

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use super::pipeline::Technical;
 use crate::alarm::Priority;
 use crate::clock::Clock;
-use crate::config::{BundleKind, Config, DestinationSettings, FhirSettings, Idempotency};
+use crate::config::{BundleKind, CarePlanSettings, Config, DestinationSettings, FhirSettings, Idempotency};
 use crate::control::Fault;
 use crate::control::probe::{Conflict, Probes, Reconciled, Shown};
 use crate::custody::Why;
@@ -108,6 +108,7 @@ impl Surveys {
             self.warn(name, survey, false).await;
             self.remind(name).await;
         }
+        self.tell_of_people(false).await;
         loop {
             tokio::select! {
                 () = tokio::time::sleep(LOOK_EVERY) => {}
@@ -128,6 +129,7 @@ impl Surveys {
     /// Asks each destination what was not asked since then. One that is away is the delivery's trouble; it is asked again
     /// at the next look, or the next night.
     async fn night(&self, before_ms: i64) {
+        let _ = tokio::time::timeout(limits::RECONCILIATION_MAX, self.look_after(before_ms)).await;
         for (name, survey) in &self.all {
             if survey.known().stated.is_none_or(|(at_ms, _)| at_ms < before_ms) {
                 let _ = self.ask(name, survey, None).await;
@@ -217,7 +219,19 @@ impl Surveys {
     }
 }
 
+impl Surveys {
+    /// Destinations whose orders are followed.
+    pub(super) fn followed(&self) -> impl Iterator<Item = (&Arc<str>, &CarePlanSettings)> {
+        self.all.iter().filter_map(|(name, survey)| Some((name, survey.care_plan()?)))
+    }
+}
+
 impl Survey {
+    /// How its orders are followed.
+    pub(super) fn care_plan(&self) -> Option<&CarePlanSettings> {
+        self.settings.care_plan.as_ref()
+    }
+
     pub(super) fn prober(&self) -> &Prober {
         &self.prober
     }

@@ -9,14 +9,16 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{mpsc, watch as seen};
 use tokio_util::sync::CancellationToken;
 
+use super::care::Care;
 use super::core::Core;
 use super::inbox::{Counter, Office, notice};
 use super::orders::Window;
 use super::outbox::{self, Debts};
+use super::people::Reception;
 use super::pipeline::{Inbox, Pipeline, Technical};
 use super::probe::{self, Surveys};
 use super::quota::Quota;
-use super::{Extra, Failed, Tasks, charts, consents, records, watch};
+use super::{Extra, Failed, Tasks, care, charts, consents, records, watch};
 use crate::alarm::{AlertEvent, Priority};
 use crate::alert::notify::Signal;
 use crate::alert::ruleset::{RuleError, Rules};
@@ -127,6 +129,7 @@ pub(super) struct Parts {
     options: Options,
     catalogue: Arc<Catalogue>,
     core: Core,
+    rules: Arc<Rules>,
     /// Alert events of the start itself, to be committed first.
     ended: Vec<AlertEvent>,
     signal: Signal,
@@ -159,7 +162,8 @@ impl Parts {
             mqtt::check(settings, &gateway, catalogue.topic_filters())
                 .map_err(|e| StartError::Source(settings.name.clone(), e))?;
         }
-        let engine = Engine::new(rules.map_err(StartError::Rules)?, config.alerts.old_after());
+        let rules = Arc::new(rules.map_err(StartError::Rules)?);
+        let mut engine = Engine::new(Rules::clone(&rules), config.alerts.old_after());
         let heartbeat = config.heartbeat.as_ref().map(|h| {
             let files = Files { machine_too: true, authorities: h.ca_file.clone(), ..Files::default() };
             Peer::new(&h.url, files, Duration::from_secs(h.every_s))
@@ -176,12 +180,27 @@ impl Parts {
         let patience = telemetry::starting();
         let (journal, before) = Journal::open(&vault, &config.journal, &creditors, options.clock.clone())?;
         drop(patience);
+        super::care::resume(&mut engine, &journal, &rules, &options.clock).await?;
         let Start { core, ended, devices: before, held } = recover(&config, before, &options.clock, &catalogue, engine);
         if !held.is_empty() {
             journal.redress(Act::Hold(held)).await?;
         }
         let (signal, heartbeat) = (Signal::default(), heartbeat.transpose()?);
-        Ok(Self { config, options, catalogue, core, ended, signal, before, journal, sinks, heartbeat, sockets, page })
+        Ok(Self {
+            config,
+            options,
+            catalogue,
+            core,
+            rules,
+            ended,
+            signal,
+            before,
+            journal,
+            sinks,
+            heartbeat,
+            sockets,
+            page,
+        })
     }
 
     /// Starts every part: what takes readings in, and what brings them out.
@@ -191,8 +210,21 @@ impl Parts {
         (inflow, stop): (&mut Tasks, &CancellationToken),
         (outflow, outflow_stop): (&mut Tasks, &CancellationToken),
     ) -> (Journal, Arc<Desk>, Signal) {
-        let Self { config, options, catalogue, core, ended, signal, before, journal, sinks, heartbeat, sockets, page } =
-            self;
+        let Self {
+            config,
+            options,
+            catalogue,
+            core,
+            rules,
+            ended,
+            signal,
+            before,
+            journal,
+            sinks,
+            heartbeat,
+            sockets,
+            page,
+        } = self;
         let clock = options.clock;
         let watchdog = Watchdog::new(clock.clone());
         let (frames, arriving) = mpsc::channel(limits::FRAMES_WAITING_MAX);
@@ -220,10 +252,17 @@ impl Parts {
             });
         }
         links.keep(frames, &clock, stop, inflow);
+        let roster = super::people::roster(&config, &journal);
         let surveys = Surveys::new(&config, &sinks, &clock, &journal, links.found.clone());
         let nightly = surveys.clone();
         inflow.spawn(async move {
             nightly.run().await;
+            Ok(())
+        });
+        let care = Care::new(surveys.clone(), roster.clone(), rules, orders.clone());
+        let follows = care.clone();
+        inflow.spawn(async move {
+            follows.run().await;
             Ok(())
         });
         let fields = config.destinations.iter().map(|d| d.fields()).collect::<Vec<_>>();
@@ -234,9 +273,9 @@ impl Parts {
         }
         let waiting = consents::Waiting::new(&journal, &clock);
         let records = records::of(&config, &journal, &clock, waiting.clone());
-        let registry = consents::Registry::new(&config, &clock, &journal, waiting.clone());
+        let registry = consents::Registry::new(&config, &clock, &journal, (waiting.clone(), &roster));
         let cabinet = charts::Cabinet::new(&config, &clock, &journal, catalogue.clone(), orders.clone());
-        let office = Office::new(&config, &clock, &journal, catalogue, orders.clone(), surveys.clone());
+        let office = Office::new(&config, &clock, &journal, catalogue, orders.clone(), (surveys.clone(), &roster));
         let (watched, found) = (office.clone(), links.found.clone());
         inflow.spawn(async move {
             notice::run(watched, waiting, found).await;
@@ -246,7 +285,9 @@ impl Parts {
             gateway,
             started: clock.now(),
             clock: clock.clone(),
-            patients: config.patients.iter().map(|p| p.reference.clone()).collect(),
+            patients: roster.clone(),
+            thresholds: Arc::new(care::Counter(care)),
+            people: Arc::new(Reception { surveys: surveys.clone(), roster }),
             records,
             inbox: Arc::new(Counter(office)),
             charts: Arc::new(charts::Counter(cabinet)),

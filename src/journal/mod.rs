@@ -26,6 +26,7 @@ mod open;
 mod outbox;
 mod page;
 mod pending;
+mod people;
 mod queue;
 pub mod reader;
 mod recount;

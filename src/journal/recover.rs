@@ -79,7 +79,7 @@ fn parsed<T: serde::de::DeserializeOwned>(mut rows: rusqlite::Rows<'_>) -> rusql
 }
 
 /// The newest of each patient (or unassigned device) and vital, oldest first.
-fn recent(conn: &Connection) -> rusqlite::Result<Vec<Reading>> {
+pub(super) fn recent(conn: &Connection) -> rusqlite::Result<Vec<Reading>> {
     let mut newest = conn.prepare(&format!(
         "SELECT {} FROM reading LEFT JOIN device ON device.id = reading.device
          WHERE NOT EXISTS (SELECT 1 FROM corrected WHERE corrected.reading = reading.id)

@@ -12,6 +12,7 @@ use super::chain::{self, Entry};
 use super::consent;
 use super::inbox::{Cause, Kind, normalised};
 use super::outbox::{self, Recent};
+use super::people;
 use super::recount::{self, Recount};
 use super::row;
 use super::spans::Spans;
@@ -19,9 +20,11 @@ use super::store::New;
 use super::tally::Tally;
 use super::writer::{Desk, Writer};
 use crate::association::Held;
+use crate::careplan::{Event, Order};
 use crate::clock::Stamp;
 use crate::consent::Said;
 use crate::reading::{Arrival, PatientId};
+use crate::roster::Member;
 
 /// One decision.
 #[derive(Clone, Debug)]
@@ -94,6 +97,17 @@ pub enum Act {
     },
     /// Who held devices when.
     Hold(Vec<Held>),
+    /// Patients were matched at the centre, or asked for again.
+    Join(Vec<Member>),
+    /// What a centre ordered stands otherwise by now.
+    Care {
+        /// As they stand.
+        orders: Vec<Order>,
+        /// What happened to them.
+        events: Vec<Event>,
+        /// Ids of those that are long without force.
+        gone: Vec<String>,
+    },
     /// A consent was given or withdrawn. Answers how many readings are on their way at this moment.
     Consent {
         /// Whose.
@@ -167,6 +181,8 @@ impl Writer<'_> {
                 return Ok(rows.len() as u64);
             }
             Act::Hold(held) => amend::hold(conn, held)?,
+            Act::Join(members) => people::join(conn, members)?,
+            Act::Care { orders, events, gone } => people::order(conn, orders, events, gone)?,
             Act::Consent { patient, destination, said } => {
                 consent::record(conn, patient, destination, said)?;
                 return self.on_the_way(destination, patient);
@@ -281,6 +297,8 @@ impl Act {
             Self::Redo { arrivals, .. } => arrivals.len(),
             Self::Correct { corrections, .. } => corrections.len(),
             Self::Hold(held) => held.len(),
+            Self::Join(members) => members.len(),
+            Self::Care { orders, .. } => orders.len(),
             Self::Discard { items, .. } => items.len(),
         };
         n as u64

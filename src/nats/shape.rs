@@ -133,7 +133,8 @@ mod tests {
         assert_eq!(code(|_| {}), None);
         assert_eq!(code(|s| (s.retention, s.discard, s.max_bytes) = ("limits".into(), "old".into(), -1)), None);
         assert_eq!(code(|s| s.max_age = 30 * 86_400_000_000_000), None);
-        let cases: [(&str, fn(&mut Stream)); 9] = [
+        type Change = fn(&mut Stream);
+        let cases: [(&str, Change); 9] = [
             ("WL-N005", |s| s.subjects = vec!["other.>".into()]),
             ("WL-N005", |s| s.subjects = vec!["wardline.*.readings".into()]),
             ("WL-N006", |s| s.retention = "interest".into()),
@@ -176,7 +177,8 @@ mod tests {
         };
         let judge = |c: &Consumer| consumer(c, "w.*.readings", Duration::from_secs(60), Some(1));
         assert_eq!(judge(&good), Ok(()));
-        let cases: [(&str, fn(&mut Consumer)); 7] = [
+        type Change = fn(&mut Consumer);
+        let cases: [(&str, Change); 7] = [
             ("pull", |c| c.deliver_subject = "x".into()),
             ("explicit", |c| c.ack_policy = "none".into()),
             ("filter_subject", |c| c.filter_subject = "w.>".into()),

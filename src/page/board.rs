@@ -196,7 +196,7 @@ impl Board {
     fn name(&self, patient: Option<&PatientId>) -> String {
         let Some(patient) = patient else { return String::new() };
         let last = || patient.reveal().rsplit('/').next().unwrap_or_default().to_owned();
-        self.names.get(patient).cloned().unwrap_or_else(last)
+        self.desk.patients.display(patient).or_else(|| self.names.get(patient).cloned()).unwrap_or_else(last)
     }
 }
 

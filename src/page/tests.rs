@@ -174,6 +174,8 @@ fn desk(rows: Vec<view::Row>, alerts: Vec<Alert>, centre: view::LinkState) -> Ar
         orders: Arc::new(Crew),
         inbox: Arc::new(control::inbox::Empty),
         charts: Arc::new(control::charts::Empty),
+        people: Arc::new(control::patients::Nobody),
+        thresholds: Arc::new(control::thresholds::Unordered),
         consents: Arc::new(control::consents::Empty),
         probes: Arc::new(control::probe::Unknown),
         sources: vec![link("ward", "sim", view::LinkState::Up)],

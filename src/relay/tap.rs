@@ -578,11 +578,12 @@ mod tests {
     #[test]
     fn the_stream_is_told_what_the_destination_said() {
         let away = Trouble::Unreachable("refused");
-        let after = Some(Duration::from_secs(9));
+        let nine = Duration::from_secs(9);
+        let after = Some(nine);
         assert_eq!(Fate::of(&away.destination(None)), Fate::Back { suspect: false });
         assert_eq!(Fate::of(&away.destination(after)), Fate::Back { suspect: false }, "no message is suspected for it");
         assert_eq!(Fate::of(&Trouble::ServerError(500).destination(None)), Fate::Back { suspect: true });
-        assert_eq!(Fate::of(&Trouble::ServerError(500).destination(after)), Fate::Later(after.unwrap()));
+        assert_eq!(Fate::of(&Trouble::ServerError(500).destination(after)), Fate::Later(nine));
         assert_eq!(Fate::of(&Trouble::Conflict.item(Duration::from_secs(3))), Fate::Later(Duration::from_secs(3)));
         assert!(matches!(Fate::of(&Trouble::TooLarge.reject()), Fate::Refused(_)));
     }

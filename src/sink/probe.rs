@@ -3,6 +3,8 @@
 //! Promises: without consent it reads the CapabilityStatement and nothing else; what it writes is marked HTEST and belongs
 //! to a test patient of its own. Must never: touch another patient's resources, or believe a statement over a try.
 
+pub mod care;
+pub mod patient;
 mod recount;
 pub mod shelf;
 

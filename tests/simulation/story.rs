@@ -226,6 +226,7 @@ impl Story {
             uncoded: Default::default(),
             mapping_file: None,
             alert_owner: None,
+            care_plan: None,
         };
         FhirSink::new(&settings, &"box".into()).unwrap().over(Arc::new(Way(self.world.clone())))
     }

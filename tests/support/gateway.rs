@@ -142,6 +142,18 @@ impl Gateway {
         (text(output.stdout), text(output.stderr), output.status.code())
     }
 
+    /// The same with lines on its standard input.
+    pub fn cli_told(&self, arguments: &[&str], told: &str) -> (String, String, Option<i32>) {
+        use std::io::Write;
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wardline"));
+        command.args(arguments).arg("--config").arg(self.path("wardline.toml"));
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(told.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (text(output.stdout), text(output.stderr), output.status.code())
+    }
+
     /// A subcommand's `--json` answer.
     pub fn json(&self, arguments: &[&str]) -> serde_json::Value {
         self.json_of(arguments, 0)

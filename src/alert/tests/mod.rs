@@ -13,6 +13,7 @@ use crate::vital::Role;
 mod doubt;
 mod life;
 mod limits;
+mod ordered;
 mod rulefiles;
 mod technical;
 

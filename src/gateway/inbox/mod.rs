@@ -9,7 +9,7 @@ mod trial;
 
 pub(super) use trial::owner;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -32,14 +32,15 @@ use crate::journal::inbox::{Case, Cause, Extent, Kind, Stuck, What};
 use crate::journal::{Act, Journal, JournalError, ReadError, Reader};
 use crate::limits;
 use crate::profile::{Catalogue, Decoder};
-use crate::reading::{Frame, PatientId};
+use crate::reading::Frame;
+use crate::roster::Roster;
 
 /// Everything that decides about stuck items.
 pub(super) struct Office {
     pub(super) reader: Reader,
     pub(super) journal: Journal,
     pub(super) clock: Clock,
-    pub(super) patients: BTreeSet<PatientId>,
+    pub(super) patients: Roster,
     pub(super) scope: Scope,
     /// Folder of the profiles as they are on the disk now.
     pub(super) profiles: Option<PathBuf>,
@@ -61,13 +62,13 @@ impl Office {
         journal: &Journal,
         catalogue: Arc<Catalogue>,
         orders: mpsc::Sender<Order>,
-        surveys: Arc<Surveys>,
+        (surveys, patients): (Arc<Surveys>, &Roster),
     ) -> Arc<Self> {
         Arc::new(Self {
             reader: journal.reader(),
             journal: journal.clone(),
             clock: clock.clone(),
-            patients: config.patients.iter().map(|p| p.reference.clone()).collect(),
+            patients: patients.clone(),
             scope: super::records::scope(config),
             profiles: config.gateway.profiles.clone(),
             catalogue,

@@ -120,6 +120,12 @@ fn handle(shared: &Shared, manners: &Manners, method: &Method, uri: &Uri, header
     if method == Method::GET {
         return get(shared, manners, uri, headers, tail.as_deref().unwrap_or_default());
     }
+    if method == Method::DELETE {
+        let gone =
+            tail.as_deref().and_then(|t| t.split_once('/')).is_some_and(|(k, id)| lock(&shared.store).remove(k, id));
+        let gone = gone.then(|| Answer::new(204, String::new()));
+        return gone.unwrap_or_else(|| outcome(refusal(404, "not-found", "there is no such resource")));
+    }
     let text = match text(headers, body) {
         Ok(text) => text,
         Err(r) => return outcome(r),
@@ -293,7 +299,8 @@ fn get(shared: &Shared, manners: &Manners, uri: &Uri, headers: &HeaderMap, tail:
             let found = search::page(&lock(&shared.store), &whose, query, &address);
             found.map_or_else(outcome, |page| Answer::new(200, page))
         }
-        None => read(shared, tail, query),
+        None if tail.contains('/') || lock(&shared.store).keeps_nothing() => read(shared, tail, query),
+        None => Answer::new(200, search::set(&lock(&shared.store), tail, query)),
     }
 }
 

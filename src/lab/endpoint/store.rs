@@ -369,6 +369,29 @@ impl Store {
         Some(kept.collect())
     }
 
+    /// Whether bodies are not kept.
+    pub fn keeps_nothing(&self) -> bool {
+        self.bodies.is_none()
+    }
+
+    /// All kept resources, in the order of their ids.
+    pub fn kept(&self) -> Vec<Kept> {
+        let of = |(key, body): (&u64, &Arc<str>)| {
+            let stored = self.by_id.get(key)?;
+            Some(Kept { id: stored.id.clone(), body: body.clone(), updated_ms: stored.updated_ms })
+        };
+        let mut all: Vec<Kept> = self.bodies.iter().flatten().filter_map(of).collect();
+        all.sort_by(|a, b| a.id.cmp(&b.id));
+        all
+    }
+
+    /// A resource is deleted.
+    pub fn remove(&mut self, kind: &str, id: &str) -> bool {
+        let key = hash((kind, id));
+        self.by_identifier.retain(|_, of| *of != key);
+        self.bodies.as_mut().is_some_and(|bodies| bodies.remove(&key).is_some()) && self.by_id.remove(&key).is_some()
+    }
+
     /// All kept bodies of a type.
     pub fn bodies(&self, kind: &str) -> Vec<Arc<str>> {
         let start = format!("{{\"resourceType\":\"{kind}\"");

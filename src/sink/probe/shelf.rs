@@ -140,7 +140,8 @@ impl Shelf<'_> {
             if new == 0 {
                 return Err("its pages do not end".into());
             }
-            self.next = Some(self.below(&next.url, own.as_ref(), &url)?);
+            let base = self.prober.sink.peer.url.as_str();
+            self.next = Some(below(base, "Observation", &next.url, own.as_ref(), &url)?);
         } else if self.totals.is_some_and(|(least, most)| !(least..=most).contains(&(self.seen.len() as u64))) {
             return Err("its total is not what it showed".into());
         }
@@ -169,21 +170,22 @@ impl Shelf<'_> {
         }
         Ok(self.seen.len() - before)
     }
+}
 
-    /// Where the next page is, below the base that is configured. What a server takes for its own address need not be the
-    /// one that it is reached by: of its links only what stands behind that address is used, and nobody else is asked.
-    fn below(&self, next: &str, own: Option<&Url>, asked: &Url) -> Result<Url, Reason> {
-        let elsewhere = "its next page is at another address";
-        let base = self.prober.sink.peer.url.as_str().trim_end_matches('/');
-        let next = asked.join(next).map_err(|_| elsewhere)?;
-        let named = own.and_then(|own| own.as_str().split_once("/Observation?").map(|(base, _)| base.to_owned()));
-        let rest = [Some(base.to_owned()), named].into_iter().flatten().find_map(|base| {
-            let rest = next.as_str().strip_prefix(&base)?;
-            rest.starts_with(['/', '?']).then(|| rest.to_owned())
-        });
-        let url = Url::parse(&format!("{base}{}", rest.ok_or(elsewhere)?)).map_err(|_| elsewhere)?;
-        if url.origin() == asked.origin() { Ok(url) } else { Err(elsewhere.into()) }
-    }
+/// Where the next page of a search for such resources is, below the base that is configured. What a server takes for its
+/// own address need not be the one that it is reached by: of its links only what stands behind that address is used, and
+/// nobody else is asked.
+pub(super) fn below(base: &str, kind: &str, next: &str, own: Option<&Url>, asked: &Url) -> Result<Url, Reason> {
+    let elsewhere = "its next page is at another address";
+    let base = base.trim_end_matches('/');
+    let next = asked.join(next).map_err(|_| elsewhere)?;
+    let named = own.and_then(|own| own.as_str().split_once(&format!("/{kind}?")).map(|(base, _)| base.to_owned()));
+    let rest = [Some(base.to_owned()), named].into_iter().flatten().find_map(|base| {
+        let rest = next.as_str().strip_prefix(&base)?;
+        rest.starts_with(['/', '?']).then(|| rest.to_owned())
+    });
+    let url = Url::parse(&format!("{base}{}", rest.ok_or(elsewhere)?)).map_err(|_| elsewhere)?;
+    if url.origin() == asked.origin() { Ok(url) } else { Err(elsewhere.into()) }
 }
 
 /// What of a page is looked at.

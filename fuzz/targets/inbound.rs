@@ -1,0 +1,2 @@
+#![no_main]
+wardline_fuzz::target!("inbound");

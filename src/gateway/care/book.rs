@@ -1,0 +1,341 @@
+//! The orders of all patients as they stand, and what changes when a centre or a person speaks. Pure.
+//!
+//! Promises: what is refused, or not understood, leaves what was before in force; of two orders for one place the newer one
+//! counts; what a centre takes back ends. Must never: bring into force what the policy leaves to a person.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ring::digest::{SHA256, digest};
+
+use crate::alert::ruleset::Rules;
+use crate::alert::target::TargetError;
+use crate::careplan::{Aim, Event, Order, State};
+use crate::config::Apply;
+use crate::fault::Explain;
+use crate::fhir::inbound::{Heard, Said};
+use crate::limits::CARE_ORDERS_MAX;
+use crate::reading::PatientId;
+
+/// What was heard of one patient at one destination.
+pub(super) struct Round<'a> {
+    pub(super) destination: &'a str,
+    pub(super) patient: &'a PatientId,
+    pub(super) apply: Apply,
+    pub(super) now_ms: i64,
+}
+
+/// What a step changes: to be kept first, then obeyed.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    pub(super) orders: Vec<Order>,
+    pub(super) events: Vec<Event>,
+    pub(super) gone: Vec<String>,
+    /// In force by now (`true`), or not any more.
+    pub(super) obeyed: Vec<(Order, bool)>,
+}
+
+impl Changes {
+    pub(super) fn is_empty(&self) -> bool {
+        self.orders.is_empty() && self.gone.is_empty()
+    }
+}
+
+/// All orders, by id.
+#[derive(Clone, Default)]
+pub(super) struct Book {
+    pub(super) orders: BTreeMap<String, Order>,
+}
+
+/// Who did it, and when.
+#[derive(Clone, Copy)]
+pub(super) struct Hand<'a> {
+    pub(super) by: &'a str,
+    pub(super) at_ms: i64,
+}
+
+impl Book {
+    /// What a destination shows of a patient's orders.
+    pub(super) fn hear(&mut self, round: &Round<'_>, rules: &Rules, heard: &[Heard]) -> Changes {
+        let mut changes = Changes::default();
+        for one in heard {
+            // A server may show everybody's, whomever it is asked for: what was never this patient's is not looked at.
+            let elses = one.patient.as_ref().is_some_and(|p| p != round.patient);
+            if elses && self.of(round, &one.resource).next().is_none() {
+                continue;
+            }
+            let over = !one.active || one.until_ms.is_some_and(|until| until < round.now_ms);
+            if over {
+                self.withdraw(round, &one.resource, &BTreeSet::new(), &mut changes);
+            } else {
+                self.follow(round, rules, one, &mut changes);
+            }
+        }
+        self.forget(round.patient, &mut changes);
+        changes
+    }
+
+    /// Resources of this patient, at this destination, of which something is in force or waits.
+    pub(super) fn live(&self, destination: &str, patient: &PatientId) -> BTreeSet<String> {
+        let live = self.orders.values().filter(|o| o.state.is_live());
+        live.filter(|o| o.destination == destination && o.patient == *patient).map(|o| o.resource.clone()).collect()
+    }
+
+    /// A resource is not there any more.
+    pub(super) fn lose(&mut self, round: &Round<'_>, resource: &str) -> Changes {
+        let mut changes = Changes::default();
+        self.withdraw(round, resource, &BTreeSet::new(), &mut changes);
+        changes
+    }
+
+    /// A person brings an order into force.
+    pub(super) fn accept(&mut self, rules: &Rules, id: &str, hand: Hand<'_>) -> Result<Changes, Deny> {
+        let order = self.orders.get(id).cloned().ok_or(Deny::Unknown)?;
+        let aim = order.aim.as_ref().ok_or(Deny::NotWaiting)?;
+        if !matches!(order.state, State::Proposed | State::Declined { .. }) {
+            return Err(Deny::NotWaiting);
+        }
+        rules.still(&order.patient, aim).map_err(Deny::Wrong)?;
+        let mut changes = Changes::default();
+        self.enforce(order, hand, &mut changes);
+        Ok(changes)
+    }
+
+    /// A person does not want an order, or has seen why it was refused.
+    pub(super) fn decline(&mut self, id: &str, why: &str, hand: Hand<'_>) -> Result<Changes, Deny> {
+        let order = self.orders.get(id).cloned().ok_or(Deny::Unknown)?;
+        let in_force = order.state == State::InForce;
+        if !order.state.is_live() && !matches!(order.state, State::Refused { .. }) {
+            return Err(Deny::NotWaiting);
+        }
+        let mut changes = Changes::default();
+        self.put(order.clone(), State::Declined { why: why.into() }, hand, &mut changes);
+        if in_force {
+            changes.obeyed.push((order, false));
+        }
+        Ok(changes)
+    }
+
+    /// After a start: what is in force and makes no sense under these rules is refused.
+    pub(super) fn review(&mut self, rules: &Rules, now_ms: i64) -> Changes {
+        let mut changes = Changes::default();
+        let in_force: Vec<Order> = self.orders.values().filter(|o| o.state == State::InForce).cloned().collect();
+        for order in in_force {
+            let Some(Err(e)) = order.aim.as_ref().map(|aim| rules.still(&order.patient, aim)) else { continue };
+            let hand = Hand { by: "configuration", at_ms: now_ms };
+            self.put(order, State::Refused { code: e.code().into(), why: e.to_string() }, hand, &mut changes);
+        }
+        changes
+    }
+
+    fn follow(&mut self, round: &Round<'_>, rules: &Rules, heard: &Heard, changes: &mut Changes) {
+        let theirs = heard.patient.as_ref() == Some(round.patient);
+        let said = match (&heard.said, theirs) {
+            (_, false) => return self.refuse(round, heard, "not theirs", None, &TargetError::NotTheirs, changes),
+            (Err(why), true) => return self.refuse(round, heard, why, None, &TargetError::Unclear(why), changes),
+            (Ok(said), true) => said,
+        };
+        let (mut kept, mut places) = (BTreeSet::new(), Vec::new());
+        for one in said {
+            let content = format!("{one:?}");
+            let id = id(round, &heard.resource, &content);
+            kept.insert(id.clone());
+            let aim = match one {
+                Said::Target(target) => rules.aim(round.patient, target),
+                Said::Expect { loinc, every_s } => {
+                    Rules::expected(loinc).map(|vital| Aim::Expect { vital, every_s: *every_s })
+                }
+            };
+            match aim {
+                Err(e) => self.refuse(round, heard, &content, Some(&id), &e, changes),
+                Ok(aim) => {
+                    places.push(aim.clone());
+                    self.propose(round, heard, (id, aim), changes);
+                }
+            }
+        }
+        // A new number in the same place: the old one stays in force until the new one is, whoever decides that.
+        let refused = self
+            .orders
+            .values()
+            .any(|o| o.resource == heard.resource && kept.contains(&o.id) && matches!(o.state, State::Refused { .. }));
+        let old = self.of(round, &heard.resource).filter(|o| o.state == State::InForce);
+        let stays = old.filter(|o| refused || o.aim.as_ref().is_some_and(|a| places.iter().any(|p| p.competes(a))));
+        kept.extend(stays.map(|o| o.id.clone()).collect::<Vec<_>>());
+        self.withdraw(round, &heard.resource, &kept, changes);
+    }
+
+    fn of(&self, round: &Round<'_>, resource: &str) -> impl Iterator<Item = &Order> {
+        let (destination, patient, resource) =
+            (round.destination.to_owned(), round.patient.clone(), resource.to_owned());
+        self.orders
+            .values()
+            .filter(move |o| o.destination == destination && o.patient == patient && o.resource == resource)
+    }
+
+    fn propose(&mut self, round: &Round<'_>, heard: &Heard, (id, aim): (String, Aim), changes: &mut Changes) {
+        let rivals: Vec<Order> = self.rivals(round.patient, &id, &aim).cloned().collect();
+        match self.orders.get(&id).map(|o| &o.state) {
+            // Superseded: what stood in its place may have ended.
+            Some(State::Superseded) if rivals.is_empty() => {}
+            Some(State::Withdrawn) | None => {}
+            // The rules may be others by now.
+            Some(State::Refused { .. }) => {}
+            Some(_) => return,
+        }
+        let order = Order {
+            id,
+            destination: round.destination.into(),
+            resource: heard.resource.clone(),
+            patient: round.patient.clone(),
+            aim: Some(aim),
+            updated_ms: heard.updated_ms,
+            seen_ms: round.now_ms,
+            state: State::Proposed,
+            by: "centre".into(),
+            at_ms: round.now_ms,
+        };
+        let newer = |o: &&Order| o.resource != order.resource && o.updated_ms > order.updated_ms;
+        let hand = Hand { by: "centre", at_ms: round.now_ms };
+        if rivals.iter().any(|o| newer(&o)) {
+            return self.put(order, State::Superseded, hand, changes);
+        }
+        match round.apply {
+            Apply::Automatic => self.enforce(order, Hand { by: "policy", ..hand }, changes),
+            Apply::SignOff => {
+                for waiting in rivals.into_iter().filter(|o| o.state == State::Proposed) {
+                    self.put(waiting, State::Superseded, hand, changes);
+                }
+                self.put(order, State::Proposed, hand, changes);
+            }
+        }
+    }
+
+    /// Live orders for the same place of the same patient.
+    fn rivals(&self, patient: &PatientId, id: &str, aim: &Aim) -> impl Iterator<Item = &Order> {
+        let competes = move |o: &&Order| o.aim.as_ref().is_some_and(|a| a.competes(aim));
+        self.orders.values().filter(move |o| o.patient == *patient && o.id != id && o.state.is_live()).filter(competes)
+    }
+
+    fn enforce(&mut self, order: Order, hand: Hand<'_>, changes: &mut Changes) {
+        let Some(aim) = &order.aim else { return };
+        let rivals: Vec<Order> = self.rivals(&order.patient, &order.id, aim).cloned().collect();
+        let old = rivals.iter().find(|o| o.state == State::InForce).map(Order::words).unwrap_or_default();
+        for rival in rivals {
+            self.put(rival, State::Superseded, hand, changes);
+        }
+        changes.obeyed.push((order.clone(), true));
+        self.put(order, State::InForce, hand, changes);
+        // Both lines in one: from what to what.
+        if let Some(event) = changes.events.last_mut() {
+            event.old = old;
+        }
+    }
+
+    fn withdraw(&mut self, round: &Round<'_>, resource: &str, kept: &BTreeSet<String>, changes: &mut Changes) {
+        let over: Vec<Order> =
+            self.of(round, resource).filter(|o| o.state.is_live() && !kept.contains(&o.id)).cloned().collect();
+        for order in over {
+            if order.state == State::InForce {
+                changes.obeyed.push((order.clone(), false));
+            }
+            self.put(order, State::Withdrawn, Hand { by: "centre", at_ms: round.now_ms }, changes);
+        }
+    }
+
+    fn refuse(
+        &mut self,
+        round: &Round<'_>,
+        heard: &Heard,
+        content: &str,
+        known: Option<&str>,
+        e: &TargetError,
+        changes: &mut Changes,
+    ) {
+        let id = known.map_or_else(|| id(round, &heard.resource, content), str::to_owned);
+        // A person has seen it, or it is in force under the rules of before: `review` says that at the start.
+        let said = |s: &State| {
+            matches!(s, State::Declined { .. }) || matches!(s, State::Refused { code, .. } if *code == e.code())
+        };
+        if self.orders.get(&id).is_some_and(|o| said(&o.state) || o.state == State::InForce) {
+            return;
+        }
+        let order = Order {
+            id,
+            destination: round.destination.into(),
+            resource: heard.resource.clone(),
+            patient: round.patient.clone(),
+            aim: None,
+            updated_ms: heard.updated_ms,
+            seen_ms: round.now_ms,
+            state: State::Proposed,
+            by: "centre".into(),
+            at_ms: round.now_ms,
+        };
+        let state = State::Refused { code: e.code().into(), why: e.to_string() };
+        self.put(order, state, Hand { by: "gateway", at_ms: round.now_ms }, changes);
+    }
+
+    /// An order stands otherwise from now on, with a line in the record.
+    fn put(&mut self, order: Order, state: State, hand: Hand<'_>, changes: &mut Changes) {
+        let Hand { by, at_ms } = hand;
+        let was = self.orders.get(&order.id).is_some_and(|o| o.state == State::InForce);
+        let in_place = self.orders.values().find(|o| {
+            let competes = o.aim.as_ref().zip(order.aim.as_ref()).is_some_and(|(a, b)| a.competes(b));
+            o.state == State::InForce && o.patient == order.patient && competes
+        });
+        let old = in_place.map(Order::words).unwrap_or_default();
+        let new = match (&state, was) {
+            (State::InForce, _) => order.words(),
+            (_, true) => String::new(),
+            (_, false) => old.clone(),
+        };
+        let why = match &state {
+            State::Refused { code, why } => format!("{code}: {why}"),
+            State::Declined { why } => why.clone(),
+            _ => String::new(),
+        };
+        let what = state.word().to_owned();
+        changes.events.push(Event { at_ms, order: order.id.clone(), what, by: by.into(), old, new, why });
+        let order = Order { state, by: by.into(), at_ms, ..order };
+        changes.orders.retain(|o| o.id != order.id);
+        changes.orders.push(order.clone());
+        self.orders.insert(order.id.clone(), order);
+    }
+
+    /// Of orders without force the oldest go, when a patient has too many.
+    fn forget(&mut self, patient: &PatientId, changes: &mut Changes) {
+        let mut dead: Vec<(i64, String)> = self
+            .orders
+            .values()
+            .filter(|o| o.patient == *patient && !o.state.is_live())
+            .map(|o| (o.at_ms, o.id.clone()))
+            .collect();
+        dead.sort();
+        let too_many = dead.len().saturating_sub(CARE_ORDERS_MAX);
+        for (_, id) in dead.into_iter().take(too_many) {
+            self.orders.remove(&id);
+            changes.orders.retain(|o| o.id != id);
+            changes.gone.push(id);
+        }
+    }
+}
+
+/// Why a person's word changes nothing.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Deny {
+    /// Look at the list.
+    Unknown,
+    /// It stands so that nothing is to be decided.
+    NotWaiting,
+    /// It makes no sense any more.
+    Wrong(TargetError),
+}
+
+/// The same for the same content of the same resource.
+fn id(round: &Round<'_>, resource: &str, content: &str) -> String {
+    let text = [round.destination, round.patient.reveal(), resource, content].join("\n");
+    digest(&SHA256, text.as_bytes()).as_ref().iter().take(6).map(|b| format!("{b:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests;

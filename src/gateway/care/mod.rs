@@ -1,0 +1,370 @@
+//! Orders of the centres in the running gateway: asked for, kept, and then obeyed by the alert engine.
+//!
+//! Promises: what changes is in the journal before it is obeyed; what cannot be asked changes nothing; what a person must
+//! decide is a technical condition until it is decided. Must never: take an order for a patient who is not of this box.
+
+mod book;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::sync::{Mutex, mpsc};
+
+use super::orders::Order as Command;
+use super::pipeline::Technical;
+use super::probe::Surveys;
+use crate::alarm::Priority;
+use crate::alert::Engine;
+use crate::alert::ordered::Ordered;
+use crate::alert::ruleset::Rules;
+use crate::careplan::{Event, Order, State};
+use crate::clock::{Clock, Stamp};
+use crate::config::CarePlanSettings;
+use crate::control::Fault;
+use crate::control::thresholds::{Asked, Thresholds};
+use crate::fault::Explain;
+use crate::journal::{Act, Journal};
+use crate::limits;
+use crate::reading::PatientId;
+use crate::roster::Roster;
+use crate::sink::probe::care::KINDS;
+use book::{Book, Changes, Deny, Hand, Round};
+
+/// What has changed is asked for with this overlap: clocks of a cluster differ.
+const OVERLAP_MS: i64 = 5 * 60 * 1_000;
+/// All is asked for at a start, and as often as this: what was deleted is only missed there.
+const ALL_EVERY: Duration = Duration::from_secs(12 * 3_600);
+/// After a start: first things first.
+const FIRST_AFTER: Duration = Duration::from_secs(10);
+
+/// The orders, and who asks for them.
+pub(super) struct Care {
+    pub(super) surveys: Arc<Surveys>,
+    pub(super) roster: Roster,
+    pub(super) rules: Arc<Rules>,
+    pub(super) commands: mpsc::Sender<Command>,
+    /// One at a time speaks.
+    book: Mutex<Book>,
+    asked: Mutex<HashMap<(Arc<str>, PatientId), Heard>>,
+}
+
+/// When a patient was asked about, and up to when the centre's word is known.
+#[derive(Clone, Copy)]
+struct Heard {
+    all: Stamp,
+    newest_ms: Option<i64>,
+}
+
+/// What was in force before a start is obeyed before the first reading. What makes no sense any more is refused.
+pub(super) async fn resume(
+    engine: &mut Engine,
+    journal: &Journal,
+    rules: &Rules,
+    clock: &Clock,
+) -> Result<(), crate::journal::JournalError> {
+    let mut book = remembered(journal);
+    let now = clock.now();
+    let changes = book.review(rules, now.wall_ms);
+    if !changes.is_empty() {
+        let Changes { orders, events, gone, .. } = changes;
+        tracing::warn!(
+            orders = orders.len(),
+            "orders of the centre make no sense under the alert rules any more (WL-G004): `wardline thresholds`."
+        );
+        journal.redress(Act::Care { orders, events, gone }).await?;
+    }
+    for order in book.orders.values().filter(|o| o.state == State::InForce) {
+        let Some(ordered) = ordered(order, true, now) else { continue };
+        // There is nothing that could end yet.
+        drop(engine.obey(now, &ordered, &[]));
+    }
+    Ok(())
+}
+
+fn remembered(journal: &Journal) -> Book {
+    let (orders, damaged) = journal.reader().orders().unwrap_or_default();
+    if damaged > 0 {
+        tracing::warn!(
+            damaged,
+            "orders of the centre are damaged in the journal: they are not in force until it is asked again."
+        );
+    }
+    Book { orders: orders.into_iter().map(|o| (o.id.clone(), o)).collect() }
+}
+
+/// As the engine takes it. A measurement is waited for from when it was ordered.
+fn ordered(order: &Order, in_force: bool, now: Stamp) -> Option<Ordered> {
+    let age = u64::try_from(now.wall_ms.saturating_sub(order.at_ms)).unwrap_or(0);
+    let ago = Duration::from_millis(age).min(Duration::from_micros(now.mono_us));
+    let since = Stamp { mono_us: now.mono_us.saturating_sub(u64::try_from(ago.as_micros()).unwrap_or(0)), ..now };
+    let since = Stamp { wall_ms: now.wall_ms.saturating_sub(i64::try_from(ago.as_millis()).unwrap_or(0)), ..since };
+    let id = in_force.then(|| order.id.clone());
+    Some(Ordered { patient: order.patient.clone(), aim: order.aim.clone()?, order: id, since })
+}
+
+impl Care {
+    pub(super) fn new(
+        surveys: Arc<Surveys>,
+        roster: Roster,
+        rules: Arc<Rules>,
+        commands: mpsc::Sender<Command>,
+    ) -> Arc<Self> {
+        let book = Mutex::new(remembered(&surveys.journal));
+        Arc::new(Self { surveys, roster, rules, commands, book, asked: Mutex::default() })
+    }
+
+    /// Asks each destination as often as it is configured, until nobody listens.
+    pub(super) async fn run(self: Arc<Self>) {
+        let told = self.surveys.told.clone();
+        self.remind(false).await;
+        let mut due: Vec<(Arc<str>, Duration, tokio::time::Instant)> = self
+            .surveys
+            .followed()
+            .map(|(name, s)| {
+                (name.clone(), Duration::from_secs(60 * s.every_min), tokio::time::Instant::now() + FIRST_AFTER)
+            })
+            .collect();
+        loop {
+            let next = due.iter().map(|(.., at)| *at).min();
+            let Some(next) = next else { return };
+            tokio::select! {
+                () = tokio::time::sleep_until(next) => {}
+                () = told.closed() => return,
+            }
+            for (name, every, at) in &mut due {
+                if *at <= tokio::time::Instant::now() {
+                    *at = tokio::time::Instant::now() + *every;
+                    let asked = tokio::time::timeout(limits::CARE_ROUND_MAX, self.ask(name, false));
+                    tokio::select! {
+                        _ = asked => {}
+                        () = told.closed() => return,
+                    }
+                }
+            }
+        }
+    }
+
+    /// Asks one destination about all patients.
+    async fn ask(&self, name: &Arc<str>, all: bool) -> Asked {
+        let mut said = Asked { destination: name.to_string(), patients: 0, why: None };
+        let Some((survey, settings)) = self.surveys.one(name).and_then(|(_, s)| Some((s, s.care_plan()?))) else {
+            return said;
+        };
+        for (patient, _) in self.roster.all() {
+            match self.round(name, survey.prober(), settings, &patient, all).await {
+                Ok(()) => said.patients += 1,
+                Err(why) => {
+                    tracing::info!(destination = %name, why = %why, "The centre could not be asked what it orders.");
+                    said.why = Some(why.to_string());
+                    // What one patient's question met, the others' would meet too.
+                    break;
+                }
+            }
+        }
+        self.trouble(name, said.why.as_deref()).await;
+        self.remind(true).await;
+        said
+    }
+
+    async fn round(
+        &self,
+        name: &Arc<str>,
+        prober: &crate::sink::probe::Prober,
+        settings: &CarePlanSettings,
+        patient: &PatientId,
+        all: bool,
+    ) -> Result<(), Fault> {
+        let key = (name.clone(), patient.clone());
+        let now = self.surveys.clock.now();
+        let before = self.asked.lock().await.get(&key).copied();
+        let before = before.filter(|heard| !all && now.since(heard.all) < ALL_EVERY);
+        let since_ms = before.and_then(|heard| heard.newest_ms).map(|ms| ms - OVERLAP_MS);
+        let away = |t: crate::sink::Trouble| Fault::told(&CareError::Away(t.to_string(), t.code()));
+        let (mut heard, mut complete) = (Vec::new(), Vec::new());
+        for kind in KINDS {
+            if let Some(found) = prober.ordered(kind, patient, since_ms).await.map_err(away)? {
+                heard.extend(found);
+                complete.push(kind);
+            }
+        }
+        let newest_ms = heard.iter().filter_map(|h| h.updated_ms).max();
+        let round = Round { destination: name, patient, apply: settings.apply, now_ms: now.wall_ms };
+        self.change(|book| Ok(book.hear(&round, &self.rules, &heard))).await?;
+        if since_ms.is_none() {
+            // What is missing from all that there is: asked for by itself, as a search may be behind.
+            // Not in the loop's head: the lock would be held through it, and is needed in it.
+            let live = self.book.lock().await.live(name, patient);
+            for resource in live {
+                let shown = heard.iter().any(|h| h.resource == resource);
+                if shown || !complete.iter().any(|kind| resource.starts_with(&format!("{kind}/"))) {
+                    continue;
+                }
+                match prober.order(&resource).await.map_err(away)? {
+                    None => self.change(|book| Ok(book.lose(&round, &resource))).await?,
+                    Some(one) => {
+                        self.change(|book| Ok(book.hear(&round, &self.rules, std::slice::from_ref(&one)))).await?
+                    }
+                }
+            }
+        }
+        let all = before.map_or(now, |heard| heard.all);
+        let newest_ms = newest_ms.max(before.and_then(|heard| heard.newest_ms));
+        self.asked.lock().await.insert(key, Heard { all, newest_ms });
+        Ok(())
+    }
+
+    /// Tries it on a copy, keeps it, and then obeys it.
+    async fn change(&self, step: impl FnOnce(&mut Book) -> Result<Changes, Fault>) -> Result<(), Fault> {
+        let mut book = self.book.lock().await;
+        let mut new = book.clone();
+        let changes = step(&mut new)?;
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let Changes { orders, events, gone, obeyed } = changes;
+        for event in &events {
+            tracing::info!(order = event.order, what = event.what, "An order of the centre stands otherwise.");
+        }
+        let act = Act::Care { orders, events, gone };
+        self.surveys.journal.redress(act).await.map_err(|e| Fault::Refused(e.to_string()))?;
+        *book = new;
+        let now = self.surveys.clock.now();
+        let ordered: Vec<Ordered> = obeyed.iter().filter_map(|(order, on)| ordered(order, *on, now)).collect();
+        if ordered.is_empty() {
+            return Ok(());
+        }
+        let reader = self.surveys.reader.clone();
+        let recent = tokio::task::spawn_blocking(move || reader.recent()).await.map_err(|_| Fault::Busy)?;
+        let recent = recent.map_err(|e| Fault::Refused(e.to_string()))?;
+        self.commands.send(Command::Obey { ordered, recent }).await.map_err(|_| Fault::Busy)
+    }
+
+    /// Says what waits for a person. `ended`: also that nothing does.
+    async fn remind(&self, ended: bool) {
+        let book = self.book.lock().await;
+        let count = |f: fn(&State) -> bool| book.orders.values().filter(|o| f(&o.state)).count();
+        let waiting = count(|s| *s == State::Proposed);
+        // What is simply not measured here needs nobody's decision.
+        let refused = count(|s| matches!(s, State::Refused { code, .. } if code != "WL-G001"));
+        drop(book);
+        let active = waiting + refused > 0;
+        if active || ended {
+            let text = format!(
+                "orders of the centre: {waiting} wait for a decision, {refused} were refused and what was before stays. \
+                 See `wardline thresholds`"
+            );
+            self.tell("care-orders", active, Priority::Low, text).await;
+        }
+    }
+
+    async fn trouble(&self, destination: &str, why: Option<&str>) {
+        let text = why
+            .map_or_else(String::new, |why| format!("{destination} cannot be asked what it orders: {why} (WL-G010)"));
+        self.tell(&format!("care-unasked:{destination}"), why.is_some(), Priority::Low, text).await;
+    }
+
+    async fn tell(&self, name: &str, active: bool, priority: Priority, text: String) {
+        let _ = self.surveys.told.send(Technical { name: name.into(), active, priority, text }).await;
+    }
+
+    async fn list(&self, all: bool) -> Vec<Order> {
+        let book = self.book.lock().await;
+        let shown = |o: &&Order| all || o.state.is_live() || matches!(o.state, State::Refused { .. });
+        let mut orders: Vec<Order> = book.orders.values().filter(shown).cloned().collect();
+        orders.sort_by_key(|o| std::cmp::Reverse(o.at_ms));
+        orders
+    }
+
+    async fn decided(&self, id: &str) -> Result<Order, Fault> {
+        self.remind(true).await;
+        self.book.lock().await.orders.get(id).cloned().ok_or(Fault::Missing("order"))
+    }
+}
+
+/// Why a centre could not be asked, or a decision not be carried out.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CareError {
+    /// Try again when it can be asked.
+    #[error("{0} ({1})")]
+    Away(String, &'static str),
+    /// Look at the list.
+    #[error("this order does not wait for a decision: it is in force, superseded or withdrawn")]
+    NotWaiting,
+}
+
+impl Explain for CareError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Away(..) => "WL-G010",
+            Self::NotWaiting => "WL-G011",
+        }
+    }
+    fn remedy(&self) -> &'static str {
+        match self {
+            Self::Away(..) => "What was in force stays; it is asked again by itself. See `wardline status`.",
+            Self::NotWaiting => "See `wardline thresholds --all`.",
+        }
+    }
+}
+
+fn denied(deny: Deny) -> Fault {
+    match deny {
+        Deny::Unknown => Fault::Missing("order"),
+        Deny::NotWaiting => Fault::told(&CareError::NotWaiting),
+        Deny::Wrong(e) => Fault::told(&e),
+    }
+}
+
+/// The orders, as the control plane's handlers see them.
+pub(super) struct Counter(pub(super) Arc<Care>);
+
+impl Thresholds for Counter {
+    fn orders(&self, all: bool) -> BoxFuture<'_, Result<Vec<Order>, Fault>> {
+        async move { Ok(self.0.list(all).await) }.boxed()
+    }
+
+    fn history(&self) -> BoxFuture<'_, Result<Vec<Event>, Fault>> {
+        let reader = self.0.surveys.reader.clone();
+        async move {
+            let read = tokio::task::spawn_blocking(move || reader.order_events()).await.map_err(|_| Fault::Busy)?;
+            read.map(|(events, _)| events).map_err(|e| Fault::Refused(e.to_string()))
+        }
+        .boxed()
+    }
+
+    fn accept(&self, id: String, by: String) -> BoxFuture<'_, Result<Order, Fault>> {
+        async move {
+            let hand = Hand { by: &by, at_ms: self.0.surveys.clock.now().wall_ms };
+            self.0.change(|book| book.accept(&self.0.rules, &id, hand).map_err(denied)).await?;
+            self.0.decided(&id).await
+        }
+        .boxed()
+    }
+
+    fn refuse(&self, id: String, by: String, why: String) -> BoxFuture<'_, Result<Order, Fault>> {
+        async move {
+            let hand = Hand { by: &by, at_ms: self.0.surveys.clock.now().wall_ms };
+            self.0.change(|book| book.decline(&id, &why, hand).map_err(denied)).await?;
+            self.0.decided(&id).await
+        }
+        .boxed()
+    }
+
+    fn ask(&self) -> BoxFuture<'_, Result<Vec<Asked>, Fault>> {
+        async move {
+            let names: Vec<Arc<str>> = self.0.surveys.followed().map(|(name, _)| name.clone()).collect();
+            if names.is_empty() {
+                return Err(Fault::Refused("no destination has `care_plan`".into()));
+            }
+            let mut asked = Vec::new();
+            for name in names {
+                asked.push(self.0.ask(&name, true).await);
+            }
+            Ok(asked)
+        }
+        .boxed()
+    }
+}
