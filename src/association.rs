@@ -67,7 +67,7 @@ pub enum Unassigned {
     HandOver,
     /// Its time is not known, and several people had the device.
     TimeUnknown,
-    /// The weight is not the holder's: another person's of this household, or a guest's.
+    /// The weight is not like the holder's, and like another person's of this household.
     UnlikeHolder,
     /// A person took it out of the chart that it was in.
     TakenBack,
@@ -86,7 +86,7 @@ impl Unassigned {
         (
             Self::UnlikeHolder,
             "unlike-holder",
-            "the weight is not like that of who holds the device: another person's, or a guest's",
+            "the weight is like another person's here, and not like that of who holds the device",
         ),
         (Self::TakenBack, "taken-back", "a person took it out of the chart that it was in"),
     ];

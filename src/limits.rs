@@ -416,8 +416,10 @@ pub const BLE_PAIRING_WINDOW: Duration = Duration::from_secs(120);
 pub const BLE_CLOCK_SLACK: Duration = Duration::from_secs(5);
 /// A local name is kept this far.
 pub const BLE_NAME_CHARS_MAX: usize = 64;
-/// After the news that a link is gone, how long its last values may be behind.
+/// After a link is gone, how long its last values may be behind; after each, as long again.
 pub const BLE_LAST_WORDS: Duration = Duration::from_millis(200);
+/// All of them together: a link that bluetoothd does not end may go on telling.
+pub const BLE_LAST_WORDS_MAX: Duration = Duration::from_secs(2);
 /// A technician's link to the page is opened soon, or not at all.
 pub const PAGE_KEY_VALID: Duration = Duration::from_secs(600);
 /// What it opens ends by itself: long enough to set up a home.

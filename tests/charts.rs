@@ -118,7 +118,7 @@ async fn readings_in_the_wrong_chart_are_taken_back_everywhere_and_sent_for_the_
     gateway.kill();
     // What never reached a destination need not be taken back there: it gets the right ones only.
     gateway.reword(|text| {
-        let nobody = text.lines().filter(|l| l.starts_with("url = \"http")).next_back().unwrap().to_owned();
+        let nobody = text.lines().rfind(|l| l.starts_with("url = \"http")).unwrap().to_owned();
         text.replace(&nobody, &format!("url = \"{}\"", late.url()))
     });
     gateway.start();

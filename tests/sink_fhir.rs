@@ -41,6 +41,7 @@ fn settings(url: &str) -> FhirSettings {
         devices: Default::default(),
         uncoded: Default::default(),
         mapping_file: None,
+        care_plan: None,
         alert_owner: Some("Group/care".into()),
     }
 }

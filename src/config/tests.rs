@@ -25,8 +25,8 @@ password_file = "secrets/mqtt"
 kind = "fhir"
 name = "centre"
 url = "https://fhir.example/r4"
-idempotency = "update"
 consent = "enrolment"
+idempotency = "update"
 
 [[destination]]
 kind = "webhook"
@@ -83,7 +83,7 @@ fn a_parse_error_names_line_and_key_also_within_a_source() {
     bad("user =", "usr =", "WL-C002", "line 14, source.usr");
     bad("name = \"ward\"", "name = \"ward\"\nin_flight = \"many\"", "WL-C002", "line 13, source.in_flight");
     bad("\"mqtt\"", "\"carrier-pigeon\"", "WL-C002", "line 11, source.kind");
-    bad("\"update\"", "\"hope\"", "WL-C002", "line 21, destination.idempotency");
+    bad("\"update\"", "\"hope\"", "WL-C002", "line 22, destination.idempotency");
     bad("idempotency = \"update\"", "", "WL-C002", "line 18, destination.kind");
     bad("[gateway]", "[gateway", "WL-C002", "line 2, gateway");
 }
@@ -170,7 +170,8 @@ fn tokens() {
 fn an_hl7_receiver_is_named_whole_and_spoken_to_over_tls() {
     let with = |text: &str| {
         let authority = if text.contains("assigning_authority") { "" } else { "assigning_authority = \"CLINIC\"\n" };
-        findings(&format!("{GOOD}[[destination]]\nkind = \"hl7\"\nname = \"lab\"\n{authority}{text}"))
+        let consent = "consent = \"enrolment\"\n";
+        findings(&format!("{GOOD}[[destination]]\nkind = \"hl7\"\nname = \"lab\"\n{consent}{authority}{text}"))
     };
     let url = "url = \"mllps://lab.example\"\n";
     assert_eq!(with(url), []);

@@ -1,6 +1,6 @@
 //! Whose weight could it be: a doubt about a slot, and a suggestion to a person. Never a binding.
 //!
-//! Promises: a weight that cannot be the holder's (another person's here, or a guest's) is held back for a person to say.
+//! Promises: a weight that fits another person here, and not the holder, is held back for a person to say.
 //! Must never: give a reading to anybody.
 
 use std::collections::HashMap;
@@ -13,8 +13,6 @@ use crate::vital::Role;
 const LIKE: f64 = 0.03;
 /// And not somebody's if it is so far from it.
 const UNLIKE: f64 = 0.08;
-/// Nobody changes that much within so long, whoever else is here.
-const SOON_MS: u64 = 14 * 86_400_000;
 /// The last one counts for so long.
 const REMEMBERED_MS: u64 = 60 * 86_400_000;
 
@@ -39,13 +37,11 @@ impl Likeness {
         }
     }
 
-    /// It does not fit this person, and fits another one, or this one's last weight is of these days.
+    /// It does not fit this person, and fits another one.
     pub fn contradicts(&self, patient: &PatientId, reading: &Reading) -> bool {
         let Some(now) = weight(reading) else { return false };
         let Some(own) = self.off(patient, now) else { return false };
-        let soon = self.0.get(patient).is_some_and(|(_, last)| now.1.abs_diff(*last) <= SOON_MS);
-        let others = || self.0.keys().any(|p| p != patient && self.off(p, now).is_some_and(|off| off < LIKE));
-        own > UNLIKE && (soon || others())
+        own > UNLIKE && self.0.keys().any(|p| p != patient && self.off(p, now).is_some_and(|off| off < LIKE))
     }
 
     /// The one person whom it fits.
@@ -115,8 +111,7 @@ mod tests {
         known.note(&weighs(Some("b"), "75.0", -1));
         assert!(known.contradicts(&a, &weighs(None, "61.2", 1)));
         assert!(!known.contradicts(&b, &weighs(None, "61.2", 1)));
-        assert!(known.contradicts(&a, &weighs(None, "70.0", 1)), "nobody loses 12 kg in a day");
-        assert!(!known.contradicts(&a, &weighs(None, "70.0", 20)), "it fits nobody, and weeks have passed");
+        assert!(!known.contradicts(&a, &weighs(None, "70.0", 1)), "it fits nobody: a bag, a guest, or a change");
         assert!(known.contradicts(&a, &weighs(None, "61.2", 20)));
         assert_eq!(known.suggest(&weighs(None, "61.2", 1)), Some(b.clone()));
         assert_eq!(known.suggest(&weighs(None, "70.0", 1)), None);

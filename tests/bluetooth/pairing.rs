@@ -116,7 +116,8 @@ async fn a_meter_that_was_a_stranger_is_not_tried_without_its_bond_either() {
     let (meter, readings) = meter(1, Method::Shows(123_456));
     let Some(mut rig) = Rig::start(vec![meter.clone()], &[&meter.address], "").await else { return };
     rig.until("the stranger", |rig| rig.gateway.cli(&["devices", "scan"]).0.contains("standard-glucose")).await;
-    let (out, err, code) = rig.gateway.cli(&["devices", "add", &id(&meter), "--patient", "Patient/p1"]);
+    let (out, err, code) =
+        rig.gateway.cli(&["devices", "add", &id(&meter), "--patient", "Patient/p1", "--since", "ever"]);
     assert_eq!(code, Some(0), "{out}{err}");
     rig.until("the refusal", |rig| rig.why(&meter) == "WL-S063").await;
     assert_eq!(meter.connects.load(Ordering::SeqCst), 0, "what needs a bond is not tried without one");

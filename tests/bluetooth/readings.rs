@@ -74,6 +74,21 @@ async fn what_a_wrong_clock_dated_is_dated_by_both_clocks() {
     rig.stop();
 }
 
+/// bluetoothd has confirmed to the device what we have not seen yet: the first value comes before the answer to the
+/// subscription, the last of a link behind the news that it is gone. Such a device says nothing twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_value_beside_the_beginning_and_the_end_of_a_link_is_kept() {
+    let manners = || Manners { hasty: true, hangs_up_after: Some(3), ..Manners::default() };
+    let (thermometer, a) = peripheral(Tool::Thermometer, 1, 9, manners());
+    let (cuff, b) = peripheral(Tool::Cuff, 1, 9, manners());
+    let all = vec![thermometer.clone(), cuff.clone()];
+    let Some(mut rig) = Rig::start(all, &[], "").await else { return };
+    rig.holds(a + b).await;
+    let belated = |p: &Peripheral| p.belated.load(Ordering::SeqCst);
+    assert_eq!((belated(&thermometer), belated(&cuff)), (3, 3));
+    rig.stop();
+}
+
 /// The link breaks after every 17th record; then the process is killed in mid-history.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_history_that_is_interrupted_is_there_once_and_goes_on_where_it_stood() {
@@ -241,7 +256,7 @@ async fn broadcasts_are_read_without_connecting() {
     let mi = Peripheral::with("C0:26:DF:77:00:04", "MI_SCALE", Vec::new(), false, Vec::new(), none());
     let stranger = Peripheral::with("C0:26:DF:77:00:05", "Scale", Vec::new(), false, Vec::new(), none());
     let mass = |kg_100: u16| Some(("FCD2".to_owned(), [&[0x40, 0x06][..], &kg_100.to_le_bytes()].concat()));
-    *bthome.broadcast.lock().unwrap() = mass(8_030);
+    *bthome.broadcast.lock().unwrap() = mass(8_690);
     *stranger.broadcast.lock().unwrap() = mass(9_000);
     let stable = vec![0x22, 0x20, 0x44, 0xea, 0x07, 0x0b, 0x16, 0x0a, 0, 0];
     *mi.broadcast.lock().unwrap() = Some(("181D".to_owned(), stable));
@@ -250,7 +265,7 @@ async fn broadcasts_are_read_without_connecting() {
     rig.holds(2).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     rig.holds(2).await;
-    *bthome.broadcast.lock().unwrap() = mass(8_040);
+    *bthome.broadcast.lock().unwrap() = mass(8_700);
     rig.holds(3).await;
     for p in [bthome, mi, stranger] {
         assert_eq!(p.connects.load(Ordering::SeqCst), 0, "{}", p.name);

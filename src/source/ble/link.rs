@@ -21,8 +21,8 @@ use super::wire::Wire;
 use crate::clock::{Clock, Stamp};
 use crate::fault::Explain;
 use crate::limits::{
-    BLE_IN_FLIGHT_MAX, BLE_LAST_WORDS, BLE_RELEASE_MAX, BLE_SETTLE_MAX, BLE_VALUES_BURST, BLE_VALUES_PER_S,
-    BLE_VALUES_WAITING_MAX,
+    BLE_IN_FLIGHT_MAX, BLE_LAST_WORDS, BLE_LAST_WORDS_MAX, BLE_RELEASE_MAX, BLE_SETTLE_MAX, BLE_VALUES_BURST,
+    BLE_VALUES_PER_S, BLE_VALUES_WAITING_MAX,
 };
 use crate::profile::schema::PairingMethod;
 use crate::profile::{Catalogue, Plan, reject, told};
@@ -91,9 +91,10 @@ enum End {
 impl Link {
     /// Runs it to its end.
     pub(super) async fn run(mut self) {
-        let mut session = None;
-        let end = self.work(&mut session).await;
-        if matches!(end, End::Fault(DeviceFault::Flood)) {
+        let mut call = None;
+        let end = self.work(&mut call).await;
+        let flooded = matches!(end, End::Fault(DeviceFault::Flood));
+        if flooded {
             self.waiting.clear();
         }
         let fault = match end {
@@ -104,12 +105,15 @@ impl Link {
         // Also a connection that was only half made.
         let limit = if self.gone.is_cancelled() { BLE_RELEASE_MAX / 2 } else { BLE_RELEASE_MAX };
         let _ = tokio::time::timeout(limit, self.bus.disconnect(&self.address)).await;
+        if let Some(call) = call.as_mut().filter(|_| !flooded) {
+            let _ = tokio::time::timeout(BLE_LAST_WORDS_MAX, self.last_words(call)).await;
+        }
         self.ear.disconnected(fault.as_ref().map(Explain::code));
         self.say(News::Ended(fault)).await;
-        if let Some(session) = &mut session {
-            let settle = self.settle(session);
+        if let Some(call) = &mut call {
+            let settle = self.settle(&mut call.session);
             let _ = tokio::time::timeout(BLE_SETTLE_MAX, settle).await;
-            let last = session.end();
+            let last = call.session.end();
             self.remember(last).await;
         }
         self.say(News::Settled).await;
@@ -163,7 +167,7 @@ impl Link {
         Ok(Arc::new(plan))
     }
 
-    async fn work(&mut self, place: &mut Option<Session>) -> End {
+    async fn work(&mut self, place: &mut Option<Call>) -> End {
         let (gone, lost, frames) = (self.gone.clone(), self.lost.clone(), self.frames.clone());
         let connected = async {
             let (wire, offers) = self.connect().await?;
@@ -174,7 +178,7 @@ impl Link {
             connected = connected => connected,
             () = gone.cancelled() => return End::Well,
         };
-        let (mut wire, offers, firmware) = match connected {
+        let (wire, offers, firmware) = match connected {
             Ok(connected) => connected,
             Err(fault) => return End::Fault(fault),
         };
@@ -193,12 +197,11 @@ impl Link {
         let session = Session::new(plan, self.cursor, self.zone.clone(), self.clock.now());
         let mut session = session.judged(self.judged);
         let begin = session.begin(&offers, self.curious, self.clock.now());
-        let session = place.insert(session);
-        let mut desk = Desk::new(self.clock.now());
+        let Call { session, wire, desk } = place.insert(Call { session, wire, desk: Desk::new(self.clock.now()) });
         let mut acts = begin;
         loop {
             for act in std::mem::take(&mut acts) {
-                if let Some(end) = self.act(act, &mut wire, &mut desk).await {
+                if let Some(end) = self.act(act, wire, desk).await {
                     return end;
                 }
             }
@@ -220,7 +223,7 @@ impl Link {
                     }
                     None => return ended(session),
                 },
-                () = lost.cancelled() => break,
+                () = lost.cancelled() => return ended(session),
                 permit = frames.reserve(), if room => {
                     let Ok(permit) = permit else { return End::Well };
                     if let Some(frame) = self.waiting.pop_front() {
@@ -235,8 +238,6 @@ impl Link {
                 () = after(due), if due.is_some() => session.late(clock.now()),
             };
         }
-        self.last_words(session, &mut wire, &mut desk).await;
-        ended(session)
     }
 
     /// Carries out what the session wants; `Some`: the connection is over.
@@ -274,8 +275,10 @@ impl Link {
         !self.waiting.is_empty() && in_flight < BLE_IN_FLIGHT_MAX
     }
 
-    /// The news that the link is gone and its last values come on two ways: values that are behind are still taken.
-    async fn last_words(&mut self, session: &mut Session, wire: &mut Wire, desk: &mut Desk) {
+    /// However it ended, values may be behind the news of that, or came while we let go. bluetoothd has confirmed them, and the
+    /// device takes them for told: they are still taken.
+    async fn last_words(&mut self, call: &mut Call) {
+        let Call { session, wire, desk } = call;
         while let Ok(Some((uuid, bytes))) = tokio::time::timeout(BLE_LAST_WORDS, wire.next()).await {
             desk.counted(self.clock.now(), session.is_fetching());
             if desk.overflow(self.waiting.len(), session.is_fetching()).is_some() {
@@ -321,6 +324,13 @@ impl Link {
             }
         }
     }
+}
+
+/// A connection that came about.
+struct Call {
+    session: Session,
+    wire: Wire,
+    desk: Desk,
 }
 
 /// The link is gone: fine if everything was done.

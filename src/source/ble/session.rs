@@ -303,11 +303,15 @@ impl Session {
         let pushed = |(offer, task): &(Offer, Task)| *task == Task::Subscribe && offer.uuid == uuid;
         let planned = self.current.as_ref().is_some_and(pushed) || self.tasks.iter().any(pushed);
         // What is read arrives as a value as well: only what is subscribed counts.
-        if self.over || !(planned || self.subscribed.contains(uuid)) {
+        if !(planned || self.subscribed.contains(uuid)) {
             return Vec::new();
         }
         self.heard = now;
         let ours = self.control.as_ref().is_some_and(|c| c.uuid == uuid);
+        if self.over {
+            // Confirmed before the link was gone: the device takes it for told. There is nothing more to ask.
+            return if ours { Vec::new() } else { vec![self.hand(uuid, bytes)] };
+        }
         match &mut self.history {
             Some(history) if ours => {
                 let answered = if self.asking { history.response(&bytes) } else { Answered::Nothing };

@@ -437,3 +437,19 @@ fn a_clock_in_a_form_of_its_own_is_set_without_being_read() {
     assert!(matches!(&begin(true)[..], [Act::Do(_, Operation::Write(octets))] if octets.len() == 5 && octets[0] == 2));
     assert!(begin(false).is_empty(), "ours is not right");
 }
+
+/// An answer overtakes the value before it: what we asked is not answered any more, and the value is still taken.
+#[test]
+fn a_value_that_is_behind_the_end_is_still_taken() {
+    let offers = offers(&[("1809", "2A1C"), ("180F", "2A19")]);
+    for end in [NoAnswer::Lost, NoAnswer::Timeout] {
+        let mut session = Session::new(plan(&["1809"]), None, TimeZone::UTC, now());
+        session.begin(&offers, false, now());
+        let asked = session.answered(Ok(Vec::new()), now());
+        assert!(matches!(&asked[..], [Act::Do(offer, Operation::Read)] if offer.uuid == "2A19"), "{asked:?}");
+        assert!(matches!(session.answered(Err(end), now())[..], [Act::Fail(_)]));
+        let acts = session.value("2A1C", Bytes::from_static(&[1, 2, 3]), now());
+        assert!(matches!(&acts[..], [Act::Hand { uuid, .. }] if &**uuid == "2A1C"), "{acts:?}");
+        assert_eq!(session.value("2A19", Bytes::from_static(&[50]), now()), [], "read, not subscribed");
+    }
+}

@@ -88,6 +88,16 @@ async fn emit(emitter: &SignalEmitter<'_>, bytes: &[u8]) -> bool {
     fdo::Properties::properties_changed(emitter, name, changed, (&[]).into()).await.is_ok()
 }
 
+/// A value that comes behind the news that the link is gone.
+async fn belate(server: &ObjectServer, p: &Peripheral, uuid: &str, bytes: &[u8]) -> bool {
+    let Some(path) = place(p, uuid) else { return false };
+    let Ok(c) = server.interface::<_, Characteristic>(path.as_str()).await else { return false };
+    p.leaving.store(true, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    p.belated.fetch_add(1, Ordering::SeqCst);
+    emit(c.signal_emitter(), bytes).await
+}
+
 /// A device without a memory: sends what it has measured, once, and hangs up.
 async fn tell(server: ObjectServer, p: Arc<Peripheral>, uuid: &'static str) {
     let manners = p.manners();
@@ -117,11 +127,17 @@ async fn tell(server: ObjectServer, p: Arc<Peripheral>, uuid: &'static str) {
             }
             continue;
         }
-        if !push(&server, &p, &of, &bytes).await {
+        let breaks = manners.hangs_up_after.is_some_and(|most| (n + 1).is_multiple_of(most));
+        let came = if breaks && manners.hasty {
+            belate(&server, &p, &of, &bytes).await
+        } else {
+            push(&server, &p, &of, &bytes).await
+        };
+        if !came {
             return;
         }
         p.sent.store(n + 1, Ordering::SeqCst);
-        if manners.hangs_up_after.is_some_and(|most| (n + 1).is_multiple_of(most)) {
+        if breaks {
             return device::hang_up(&server, &p.path()).await;
         }
     }
@@ -188,6 +204,16 @@ impl Characteristic {
     async fn read_value(&self, _options: Options) -> fdo::Result<Vec<u8>> {
         self.allowed()?;
         self.p.did(format!("read {}", self.uuid));
+        // One that is hasty is gone before it has told this.
+        if self.uuid == "2A19" && self.p.manners().hasty {
+            let since = tokio::time::Instant::now();
+            while since.elapsed() < Duration::from_secs(2) {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+                if self.p.leaving.swap(false, Ordering::SeqCst) {
+                    return Err(fdo::Error::Failed("Not connected".into()));
+                }
+            }
+        }
         Ok(self.p.read(self.uuid))
     }
 
@@ -215,6 +241,13 @@ impl Characteristic {
         self.p.did(format!("subscribe {}", self.uuid));
         self.notifying.store(true, Ordering::SeqCst);
         if !self.p.memory && matches!(self.how, Use::Notify | Use::Indicate) {
+            let n = self.p.sent.load(Ordering::SeqCst);
+            let next = self.p.values.lock().unwrap().get(n).cloned().filter(|(of, _)| of == self.uuid);
+            if let Some((uuid, bytes)) = next.filter(|_| self.p.manners().hasty)
+                && push(server, &self.p, &uuid, &bytes).await
+            {
+                self.p.sent.store(n + 1, Ordering::SeqCst);
+            }
             tokio::spawn(tell(server.clone(), self.p.clone(), self.uuid));
         }
         Ok(())

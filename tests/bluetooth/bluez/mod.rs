@@ -104,6 +104,9 @@ pub struct Manners {
     pub loses: Option<u16>,
     /// So many records it says that it has, and never sends.
     pub withholds: u16,
+    /// Its first value comes in one breath with the subscription, and the last before a break behind the news of it: what is
+    /// asked is answered before, with an error. So a busy gateway sees it.
+    pub hasty: bool,
 }
 
 /// What becomes of a connection that leaks.
@@ -137,6 +140,7 @@ impl Default for Manners {
             leak: Leak::None,
             loses: None,
             withholds: 0,
+            hasty: false,
         }
     }
 }
@@ -169,6 +173,10 @@ pub struct Peripheral {
     pub written: Mutex<Vec<(String, Vec<u8>)>>,
     /// What was done, in order: `read 2A2B`, `write 2A2B`, `subscribe 2A35`.
     pub done: Mutex<Vec<String>>,
+    /// The link is as good as gone: nothing that is asked is answered.
+    pub leaving: AtomicBool,
+    /// Values that came behind such news.
+    pub belated: AtomicUsize,
     /// Advertisements are heard.
     pub awake: AtomicBool,
     /// Broadcast data: service and octets.
@@ -197,6 +205,8 @@ impl Peripheral {
             memory,
             values: Mutex::new(values),
             sent: AtomicUsize::new(0),
+            leaving: AtomicBool::new(false),
+            belated: AtomicUsize::new(0),
             connects: AtomicUsize::new(0),
             links: AtomicUsize::new(0),
             bonded: AtomicBool::new(manners.bonded),
