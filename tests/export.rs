@@ -86,6 +86,7 @@ async fn readings_are_exported_with_their_digits_doubts_and_corrections() {
     until("the readings", &gateway, || gateway.json(&["readings"]).as_array().unwrap().len() == 6).await;
     let id = |n: &str| {
         let all = gateway.json(&["readings"]);
+        #[allow(clippy::cmp_owned, reason = "a number against its digits")]
         let of = |r: &&Value| r["reading"]["device"] == "mqtt:watch-0" && r["reading"]["sequence"].to_string() == n;
         all.as_array().unwrap().iter().find(of).unwrap()["reading"]["key"].as_str().unwrap().to_owned()
     };

@@ -445,6 +445,7 @@ impl World {
     /// All that may go goes; the rest is there and is counted; with every consent it goes too.
     async fn finish(mut self) {
         for round in 0..2 {
+            #[allow(clippy::needless_range_loop, reason = "a place in several lists")]
             for to in 0..NAMES.len() {
                 for _ in 0..1_000 {
                     if self.deliver(to, &[]).await == 0 {
