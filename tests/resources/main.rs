@@ -12,7 +12,7 @@
 )]
 
 #[path = "../support/mod.rs"]
-#[allow(dead_code, unused_imports)]
+#[allow(unused_imports, reason = "each test file uses a part")]
 mod support;
 
 mod delivery;
