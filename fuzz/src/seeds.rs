@@ -23,7 +23,8 @@ fn main() {
         "\u{8}\u{b}MSH|^~\\&|LAB^1.2.3^ISO|CITY|box||20261122101112||ACK^R01^ACK|1|P|2.6\r",
         "MSA|AE|VAENWH54FY5IBNOUNHTI\rERR||OBX^2^5|102^Data type error^HL70357|E\r\u{1c}\r",
     );
-    std::fs::write(Path::new(&folder).join(HL7_ACK).join("one"), acknowledgement).expect("a folder that can be written");
+    std::fs::write(Path::new(&folder).join(HL7_ACK).join("one"), acknowledgement)
+        .expect("a folder that can be written");
     let goal = concat!(
         "{\"resourceType\":\"Goal\",\"id\":\"1\",\"lifecycleStatus\":\"active\",\"target\":[{\"measure\":{\"coding\":[{\"system\":",
         "\"http://loinc.org\",\"code\":\"8867-4\"}]},\"detailQuantity\":{\"value\":100,\"comparator\":\"<\",",
