@@ -315,7 +315,7 @@ impl Keeper {
         match sighting.paired {
             Some(true) => self.memory.change(&id, |kept| kept.bonded = true),
             // It was, and nobody here took the bond away.
-            Some(false) if self.memory.of(&id).bonded => peer.health.trouble = Some(DeviceFault::BondLost),
+            Some(false) if self.memory.of(&id).bonded => peer.unbonded(),
             _ => {}
         }
         for (service, bytes) in sighting.data {
@@ -365,8 +365,7 @@ impl Keeper {
         let address = super::peers::address(id).to_owned();
         self.memory.change(id, |kept| kept.bonded = false);
         if let Some(peer) = self.peers.all.get_mut(&address) {
-            peer.health.paired = false;
-            peer.health.trouble = None;
+            peer.forgotten();
         }
         self.lost(&address);
         address

@@ -36,6 +36,8 @@ pub(super) struct Peer {
     wait: Duration,
     /// Connections in a row that it ended at once.
     cut_off: u32,
+    /// In this connection BlueZ has said that the bond is gone.
+    unbonded: bool,
 }
 
 impl Peer {
@@ -54,6 +56,7 @@ impl Peer {
             not_before: None,
             wait: BLE_RETRY.0,
             cut_off: 0,
+            unbonded: false,
         }
     }
 
@@ -127,6 +130,18 @@ impl Peer {
         self.health.phase = Phase::Connecting;
         self.woke = false;
         self.waits_since = None;
+        self.unbonded = false;
+    }
+
+    /// BlueZ says that its bond is gone, and nobody here took it away.
+    pub(super) fn unbonded(&mut self) {
+        self.health.trouble = Some(DeviceFault::BondLost);
+        self.unbonded = true;
+    }
+
+    /// A person took its bond away.
+    pub(super) fn forgotten(&mut self) {
+        (self.health.paired, self.health.trouble, self.unbonded) = (false, None, false);
     }
 
     /// A connection ended, well or not.
@@ -134,7 +149,10 @@ impl Peer {
         self.health.phase = Phase::Settling;
         self.cut_off = if fault == Some(DeviceFault::CutOff) { self.cut_off + 1 } else { 0 };
         // BlueZ tells nobody that the encryption failed: it shows the bond as before, and the link ends.
-        let fault = if self.health.paired && self.cut_off >= BLE_CUT_OFF { Some(DeviceFault::BondLost) } else { fault };
+        let lost = if self.health.paired { self.cut_off >= BLE_CUT_OFF } else { self.unbonded };
+        self.unbonded = false;
+        // A connection that ends well may have begun before the bond was gone: that stays said.
+        let fault = if lost { Some(DeviceFault::BondLost) } else { fault };
         let wait = match &fault {
             None => {
                 self.wait = BLE_RETRY.0;
@@ -340,6 +358,32 @@ mod tests {
         assert_eq!(troubles(true, std::slice::from_ref(&cut)), Some(DeviceFault::BondLost));
         assert_eq!(troubles(true, &[None]), None);
         assert_eq!(troubles(true, std::slice::from_ref(&cut)), cut);
+    }
+
+    #[test]
+    fn a_bond_that_went_while_its_link_was_ending_stays_said() {
+        let (catalogue, now) = (Catalogue::built_in(), Stamp::at_ms(1_000_000));
+        let mut peers = peers(1);
+        let peer = peers.all.get_mut(&key(0)).unwrap();
+        let mut ended = |forgotten: bool| {
+            peer.connecting(1);
+            peer.seen(&Sighting { paired: Some(false), ..heard(&key(0)) }, &catalogue, now);
+            peer.unbonded();
+            if forgotten {
+                peer.forgotten();
+            }
+            peer.ended(None, now);
+            let first = peer.health.trouble.clone();
+            peer.connecting(2);
+            peer.ended(None, now);
+            (first, peer.health.trouble.clone())
+        };
+        assert_eq!(
+            ended(false),
+            (Some(DeviceFault::BondLost), None),
+            "of the connection in which it was said, and no other"
+        );
+        assert_eq!(ended(true), (None, None), "a person took it away");
     }
 
     #[test]
