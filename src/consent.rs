@@ -3,7 +3,7 @@
 //! Promises: the last word that covers a category counts; what nobody said is no consent; a consent for a time counts only
 //! while the clock can be trusted. Must never: let a general consent cover a category that is sensitive.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -42,9 +42,9 @@ impl Sensitive {
         self.0.get(vital).map(|category| &**category)
     }
 
-    /// Names of sensitive categories.
+    /// Names of sensitive categories, each once.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.values().map(|name| &**name)
+        self.0.values().map(|name| &**name).collect::<BTreeSet<_>>().into_iter()
     }
 }
 

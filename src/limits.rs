@@ -188,6 +188,8 @@ pub const CARE_PARTS_MAX: usize = 20;
 pub const CARE_EVERY_MAX: Duration = Duration::from_secs(366 * 86_400);
 /// All questions of one round about orders, to one destination.
 pub const CARE_ROUND_MAX: Duration = Duration::from_secs(600);
+/// Readings corrected by one order.
+pub const CORRECTED_AT_ONCE_MAX: usize = 10_000;
 /// A request body on the control socket.
 pub const CONTROL_BODY_BYTES_MAX: usize = 256 * 1024;
 /// An answer of the control socket, as the command line reads it: 1,000 readings with their standings fit.

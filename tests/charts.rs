@@ -246,12 +246,19 @@ async fn a_corrected_profile_reads_the_stored_bytes_again() {
     device.publish("site/s1", [message(1), message(2)]).await;
     until("delivery", &gateway, || (endpoint.counts().observations == 2).then_some(())).await;
     let reread = ["correct", "--device", "mqtt:s1", "--reread", "--by", "Ada", "--reason", "pounds"];
+    // One that waited while the gateway was away, and has no time: how it came is not in its bytes.
+    gateway.stop();
+    device.publish("site/s1", ["{\"n\":7,\"w\":158.5}"]).await;
+    gateway.start();
+    until("the late one", &gateway, || (endpoint.counts().observations == 3).then_some(())).await;
+    let late = gateway.json(&["readings", "--device", "mqtt:s1"])[0]["reading"].clone();
+    assert_eq!(late["quality"], serde_json::json!(["time-doubtful"]), "{late}");
     let (text, _, code) = gateway.cli(&reread);
     assert_eq!(code, Some(1), "nothing would change: {text}");
     gateway.stop();
     profile("[lb_av]");
     gateway.start();
-    assert_eq!(gateway.json(&reread)["corrected"].as_array().unwrap().len(), 2);
+    assert_eq!(gateway.json(&reread)["corrected"].as_array().unwrap().len(), 3);
     // The device says it again, before and after: it is known under what it means now.
     device.publish("site/s1", [message(1), message(3)]).await;
     let seen = |status: &str, unit: &str| {
@@ -260,14 +267,14 @@ async fn a_corrected_profile_reads_the_stored_bytes_again() {
         all.iter().filter(|body| has(&serde_json::from_str(body).unwrap())).count()
     };
     until("the correction", &gateway, || {
-        ((seen("entered-in-error", "kg"), seen("final", "kg"), seen("final", "[lb_av]")) == (2, 0, 3)).then_some(())
+        ((seen("entered-in-error", "kg"), seen("final", "kg"), seen("final", "[lb_av]")) == (3, 0, 4)).then_some(())
     })
     .await;
     // A visitor stood on it: taken back, and nothing in its place.
     let key = gateway.json(&["readings", "--device", "mqtt:s1"])[0]["reading"]["key"].as_str().unwrap().to_owned();
     assert_eq!(gateway.json(&["correct", &key[..9], "--void", "--by", "Ada", "--reason", "a visitor"])["left"], 0);
     until("the visitor's", &gateway, || {
-        ((seen("entered-in-error", "[lb_av]"), seen("final", "[lb_av]")) == (1, 2)).then_some(())
+        ((seen("entered-in-error", "[lb_av]"), seen("final", "[lb_av]")) == (1, 3)).then_some(())
     })
     .await;
     // Whose another was is not known after all: taken back, and for a person to say.
@@ -277,10 +284,43 @@ async fn a_corrected_profile_reads_the_stored_bytes_again() {
     assert_eq!(gateway.json(&["correct", &key, "--nobody", "--by", "Ada", "--reason", "who?"])["left"], 0);
     until("nobody's", &gateway, || (gateway.json(&["unassigned"])[0]["why"] == "taken-back").then_some(())).await;
     until("the doubt", &gateway, || {
-        ((seen("entered-in-error", "[lb_av]"), seen("final", "[lb_av]")) == (2, 1)).then_some(())
+        ((seen("entered-in-error", "[lb_av]"), seen("final", "[lb_av]")) == (2, 2)).then_some(())
     })
     .await;
     assert_eq!(endpoint.counts().duplicates, 0);
     assert_eq!(gateway.json(&["custody", "verify"])["intact"], true);
+    assert_eq!(gateway.stop(), Some(0), "{}", gateway.log());
+}
+
+/// Who had a device before is lost with its row: whoever has it now had it since now, and not ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_history_that_is_damaged_gives_nobody_the_past() {
+    let Some(broker) = Broker::start(&Door::Open, "") else { return };
+    let endpoint = Endpoint::start(Settings { keep: true, ..Settings::default() }).unwrap();
+    let mut gateway = Gateway::new(&settings(&broker, &fhir("centre", &endpoint.url(), "update")));
+    gateway.start();
+    let device = Device::connect(broker.device_port);
+    publish(&device, "watch-0", 0..2).await;
+    until("delivery", &gateway, || (endpoint.counts().observations == 2).then_some(())).await;
+    gateway.stop();
+    // The second holder's name is put in the place of the first.
+    {
+        let conn = rusqlite::Connection::open(gateway.path("state/journal.sqlite3")).unwrap();
+        conn.execute_batch(&format!("PRAGMA key = \"x'{}'\"", support::gateway::KEY)).unwrap();
+        let forged = "UPDATE held SET history = replace(history, 'Patient/p0', 'Patient/p1')";
+        assert_eq!(conn.execute(forged, []).unwrap(), 1);
+    }
+    gateway.start();
+    publish(&device, "watch-0", 2..4).await;
+    let two = |all: &Value| all.as_array().unwrap().iter().all(|n| n["why"] == "before-hand-out");
+    until("two for a person", &gateway, || {
+        let all = gateway.json(&["unassigned"]);
+        (all.as_array().unwrap().len() == 2 && two(&all)).then_some(())
+    })
+    .await;
+    assert!(gateway.log().contains("WL-J061"), "{}", gateway.log());
+    let held = gateway.json(&["assign", "mqtt:watch-0"]);
+    assert_eq!(held[0]["patient"], "Patient/p0", "{held}");
+    assert!(held[0]["from_ms"].is_i64(), "{held}");
     assert_eq!(gateway.stop(), Some(0), "{}", gateway.log());
 }

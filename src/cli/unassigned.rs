@@ -11,6 +11,7 @@ use super::remote::Remote;
 use super::text::{self, Table};
 use crate::control::charts::Nobody;
 use crate::control::inbox::Settled;
+use crate::limits;
 use crate::reading::ReadingKey;
 
 /// Arguments of `wardline unassigned`.
@@ -71,6 +72,9 @@ fn list<'a>(all: impl Iterator<Item = &'a Nobody>) -> String {
     let mut out = format!("{}\n", lines.next().unwrap_or_default());
     for (line, why) in lines.zip(&why) {
         out.push_str(&format!("{line}\n          {why}\n"));
+    }
+    if why.len() >= limits::READINGS_LISTED_MAX {
+        out.push_str(&format!("\nThe oldest {} are shown; there may be more.\n", why.len()));
     }
     if !why.is_empty() {
         out.push_str("\nOnly a person binds: `wardline unassigned ID… --patient PATIENT --by NAME`.\n");

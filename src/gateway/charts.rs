@@ -3,7 +3,7 @@
 //! Promises: a correction is made of what is stored, once, and reaches every destination that may have the old reading.
 //! Must never: bind on likeness, or correct what is being sent at this moment.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ use crate::journal::reader::Entry;
 use crate::journal::{self, Act, Journal, ReadError, Reader};
 use crate::limits;
 use crate::profile::{Catalogue, Decoder};
-use crate::reading::{DeviceId, PatientId, Reading, ReadingKey};
+use crate::reading::{DeviceId, PatientId, Quality, Reading, ReadingKey, Taken};
 
 /// What is on its way is asked for again after so long.
 const AGAIN: Duration = Duration::from_millis(250);
@@ -109,7 +109,10 @@ impl Cabinet {
     /// What a person means.
     fn meant(&self, order: &Correction) -> Result<Vec<Entry>, ReadError> {
         let all = match (&order.keys[..], &order.device) {
-            ([], Some(device)) => self.reader.attributed(device)?,
+            ([], Some(device)) => {
+                let span = (order.since_ms, order.until_ms);
+                self.reader.attributed(device, span, limits::CORRECTED_AT_ONCE_MAX + 1)?
+            }
             (keys, _) => self.named(keys)?,
         };
         let is_meant = |r: &Reading| {
@@ -126,11 +129,16 @@ impl Cabinet {
     }
 
     /// What is to be stored for each. Readings of which nothing would change are left out.
-    fn prepare(&self, order: &Correction, at_ms: i64) -> Result<Vec<journal::Correction>, ReadError> {
+    fn prepare(
+        &self,
+        order: &Correction,
+        meant: Vec<Entry>,
+        at_ms: i64,
+    ) -> Result<Vec<journal::Correction>, ReadError> {
         let say = Saying { by: order.by.clone(), at_ms, reason: order.reason.clone() };
-        let mut anew = Anew::new(self);
+        let mut anew = Anew::new(self)?;
         let mut corrections = Vec::new();
-        for Entry { id, reading: old, .. } in self.meant(order)? {
+        for Entry { id, reading: old, .. } in meant {
             let replacement = match &order.to {
                 Right::Patient(patient) if old.patient.as_ref() == Some(patient) => continue,
                 Right::Patient(patient) => Some(amendment::replacement(&old, patient.clone(), &say)),
@@ -154,8 +162,19 @@ impl Cabinet {
     async fn carry_out(self: &Arc<Self>, order: Correction) -> Result<Corrected, Fault> {
         let (by, dry_run, at_ms) = (order.by.clone(), order.dry_run, self.clock.now().wall_ms);
         let (meant, all) = self
-            .read(move |cabinet| Ok((cabinet.meant(&order)?.len() as u64, cabinet.prepare(&order, at_ms)?)))
+            .read(move |cabinet| {
+                let meant = cabinet.meant(&order)?;
+                let count = meant.len();
+                let few = count <= limits::CORRECTED_AT_ONCE_MAX;
+                Ok((count as u64, if few { cabinet.prepare(&order, meant, at_ms)? } else { Vec::new() }))
+            })
             .await?;
+        if meant > limits::CORRECTED_AT_ONCE_MAX as u64 {
+            let most = limits::CORRECTED_AT_ONCE_MAX;
+            return Err(Fault::Refused(format!(
+                "more than {most} readings are meant: give a shorter time (--since, --until)"
+            )));
+        }
         let keys: Vec<ReadingKey> = all.iter().map(|c| *c.withdrawal.known_as()).collect();
         let unchanged = meant.saturating_sub(keys.len() as u64);
         if dry_run || all.is_empty() {
@@ -197,9 +216,13 @@ struct Anew<'c> {
 }
 
 impl<'c> Anew<'c> {
-    fn new(cabinet: &'c Cabinet) -> Self {
-        let (decoder, intake) = (Decoder::new(cabinet.catalogue.clone()), Intake::new(&cabinet.config, 0));
-        Self { reader: &cabinet.reader, decoder, intake }
+    fn new(cabinet: &'c Cabinet) -> Result<Self, ReadError> {
+        let (decoder, mut intake) = (Decoder::new(cabinet.catalogue.clone()), Intake::new(&cabinet.config, 0));
+        // For the zones of their clocks.
+        for device in cabinet.reader.devices()? {
+            intake.hand(&device, i64::MIN, "");
+        }
+        Ok(Self { reader: &cabinet.reader, decoder, intake })
     }
 
     /// `None`: it says what it said before, or cannot be read any more.
@@ -211,12 +234,19 @@ impl<'c> Anew<'c> {
         if readings.len() != of || place >= of {
             return Ok(None);
         }
-        let new = readings.swap_remove(place);
-        let same = (new.vital, &new.parts, &new.quality, new.site, new.taken.device)
-            == (old.vital, &old.parts, &old.quality, old.site, old.taken.device);
-        // When it came is what was stored: our clock may have been found right since.
-        let taken = if new.taken.is_dated_by_device() { new.taken } else { old.taken };
-        Ok((!same).then_some(Reading { taken, ..new }))
+        let mut new = readings.swap_remove(place);
+        if new.taken.device == old.taken.device {
+            // How it came, and what the device's clock was known to be, is not in the bytes: what was found then stands.
+            (new.taken, new.stored) = (old.taken, old.stored);
+            new.quality.retain(|q| *q != Quality::TimeDoubtful);
+            new.quality.extend(old.quality.iter().filter(|q| **q == Quality::TimeDoubtful));
+        } else if !new.taken.is_dated_by_device() {
+            new.taken = Taken { device: new.taken.device, ..old.taken };
+        }
+        let labels = |r: &Reading| r.quality.iter().copied().collect::<HashSet<_>>();
+        let same =
+            (new.vital, &new.parts, new.site, new.taken.device) == (old.vital, &old.parts, old.site, old.taken.device);
+        Ok((!same || labels(&new) != labels(old)).then_some(new))
     }
 }
 

@@ -125,7 +125,6 @@ impl Registry {
             let Some(rule) = listed.rule else { continue };
             let mut categories: Vec<(&str, bool)> = GENERALS.iter().map(|c| (*c, rule == Rule::Enrolment)).collect();
             categories.extend(sensitive.names().map(|name| (name, false)));
-            categories.dedup();
             for (category, covered) in categories {
                 let may = covered || listed.history.permits(category, now);
                 let place = if may { &mut listed.in_force } else { &mut listed.lacking };
@@ -183,9 +182,9 @@ impl Registry {
         checked.map_err(Fault::Refused)?;
         let Order { patient, destination, given, categories, from_ms, until_ms, reference, by } = order;
         let said = Said { given, categories, from_ms, until_ms, by, at_ms: self.clock.now().wall_ms, reference };
+        let act = Act::Consent { patient, destination: destination.clone(), said };
+        let on_the_way = self.journal.redress(act).await.map_err(|e| super::inbox::not_now(&e))?;
         tracing::info!(destination, given, "A consent was recorded.");
-        let on_the_way = self.journal.redress(Act::Consent { patient, destination, said }).await;
-        let on_the_way = on_the_way.map_err(|e| super::inbox::not_now(&e))?;
         Ok(Recorded { on_the_way: if given { 0 } else { on_the_way } })
     }
 }

@@ -15,7 +15,7 @@ use crate::control::{Pieces, Unreadable};
 use crate::journal::export::{Fate, Wanted};
 use crate::journal::{Journal, Reader};
 use crate::limits::EXPORT_PAGE_READINGS;
-use crate::reading::{Absence, Part, Reading, TimeMethod, Value};
+use crate::reading::{Part, Reading, Value};
 use crate::unit::Dimension;
 use crate::vital::Category;
 
@@ -150,13 +150,14 @@ enum Cell {
     Plain(String),
 }
 
-fn cells(reading: &Reading, fate: Fate, part: &Part) -> [Cell; 19] {
+fn cells(reading: &Reading, fate: Fate, part: &Part) -> [Cell; COLUMNS.len()] {
     let taken = &reading.taken;
     let plain = |text: &str| Cell::Plain(text.to_owned());
+    let said = |word: Option<String>| word.map_or(Cell::Nothing, Cell::Plain);
     let time = |ms: i64| jiff::Timestamp::from_millisecond(ms).map_or(Cell::Nothing, |t| Cell::Plain(t.to_string()));
     let (value, absent) = match part.value {
         Value::Number(n) => (Cell::Plain(n.to_string()), Cell::Nothing),
-        Value::Absent(why) => (Cell::Nothing, plain(word(why))),
+        Value::Absent(why) => (Cell::Nothing, said(word(why))),
     };
     let status = match (fate, &reading.amendment) {
         (Fate::TakenBack, _) => "taken-back",
@@ -164,8 +165,7 @@ fn cells(reading: &Reading, fate: Fate, part: &Part) -> [Cell; 19] {
         (Fate::Stands, Some(_)) => "correction",
         (Fate::Stands, None) => "original",
     };
-    let quality: Vec<String> =
-        reading.quality.iter().filter_map(|q| serde_json::to_value(q).ok()?.as_str().map(str::to_owned)).collect();
+    let quality: Vec<String> = reading.quality.iter().filter_map(word).collect();
     [
         Cell::Plain(reading.key.to_string()),
         Cell::Text(reading.device.0.to_string()),
@@ -174,7 +174,7 @@ fn cells(reading: &Reading, fate: Fate, part: &Part) -> [Cell; 19] {
         reading.slot.map_or(Cell::Nothing, |s| Cell::Plain(s.to_string())),
         plain(reading.vital.id),
         loinc(reading, part).map_or(Cell::Nothing, plain),
-        serde_json::to_value(part.role).ok().and_then(|r| r.as_str().map(plain)).unwrap_or(Cell::Nothing),
+        said(word(part.role)),
         value,
         plain(part.unit.ucum()),
         absent,
@@ -183,7 +183,7 @@ fn cells(reading: &Reading, fate: Fate, part: &Part) -> [Cell; 19] {
             .at_ms
             .filter(|_| taken.uncertainty_ms < u32::MAX)
             .map_or(Cell::Nothing, |_| Cell::Plain(taken.uncertainty_ms.to_string())),
-        plain(method(taken.method)),
+        said(word(taken.method)),
         if taken.received.trusted { time(taken.received.wall_ms) } else { Cell::Nothing },
         plain(if reading.stored { "true" } else { "false" }),
         Cell::Plain(quality.join(" ")),
@@ -201,27 +201,9 @@ fn loinc(reading: &Reading, part: &Part) -> Option<&'static str> {
     own.or(of_vital.first()).map(|code| code.0)
 }
 
-fn method(method: TimeMethod) -> &'static str {
-    match method {
-        TimeMethod::DeviceInstant => "device-instant",
-        TimeMethod::DeviceCivil => "device-civil",
-        TimeMethod::DeviceCorrected => "device-corrected",
-        TimeMethod::Received => "received",
-        TimeMethod::Pending => "pending",
-        TimeMethod::Unresolved => "unresolved",
-    }
-}
-
-/// As in FHIR's `dataAbsentReason`.
-fn word(why: Absence) -> &'static str {
-    match why {
-        Absence::NotANumber => "not-a-number",
-        Absence::PositiveInfinity => "positive-infinity",
-        Absence::NegativeInfinity => "negative-infinity",
-        Absence::Error => "error",
-        Absence::NotPerformed => "not-performed",
-        Absence::Unknown => "unknown",
-    }
+/// As the journal and FHIR name it.
+fn word(what: impl serde::Serialize) -> Option<String> {
+    serde_json::to_value(what).ok()?.as_str().map(str::to_owned)
 }
 
 /// A line of RFC 4180. A text that a spreadsheet would calculate begins with an apostrophe.

@@ -23,7 +23,7 @@ use crate::alarm::{AlertEvent, Priority};
 use crate::alert::notify::Signal;
 use crate::alert::ruleset::{RuleError, Rules};
 use crate::alert::{Engine, Input};
-use crate::association::Held;
+use crate::association::{Held, History};
 use crate::clock::Clock;
 use crate::config::{Config, DeviceSettings, SourceSettings};
 use crate::consent::Terms;
@@ -390,11 +390,31 @@ fn intake(config: &Config, before: &Recovered, clock: &Clock) -> (Intake, Vec<He
     let configured = config.devices.iter().filter(|d| !later(d)).map(|d| (d, "configuration"));
     let mut new = Vec::new();
     for (device, by) in configured.chain(before.devices.iter().map(|d| (d, "technician"))) {
-        let past = before.held.iter().find(|h| h.device == device.id);
-        new.extend(intake.take_over(device, past.map(|h| h.history.clone()).unwrap_or_default(), at_ms, by));
+        let past = before.held.iter().find(|h| h.device == device.id).map(|h| h.history.clone());
+        let lost = before.salvaged.is_some() || before.held_lost.contains(&device.id);
+        new.extend(match past {
+            // Others may have had it before: what it stored is not taken for this patient's.
+            None if lost => intake.take_over(&since_now(device, at_ms), History::default(), at_ms, by),
+            past => intake.take_over(device, past.unwrap_or_default(), at_ms, by),
+        });
+    }
+    if !before.held_lost.is_empty() {
+        let devices = before.held_lost.len();
+        tracing::error!(
+            code = "WL-J061",
+            devices,
+            "Who held devices is damaged: what they stored before now is nobody's."
+        );
     }
     before.recent.iter().for_each(|reading| intake.learn(reading));
     (intake, new)
+}
+
+/// Whoever has it now has it from now on, or from the hand-out that was said; not "ever".
+fn since_now(device: &DeviceSettings, at_ms: i64) -> DeviceSettings {
+    let now = jiff::Timestamp::from_millisecond(at_ms).unwrap_or_default();
+    let since = device.since.filter(|since| *since > jiff::Timestamp::UNIX_EPOCH).unwrap_or(now);
+    DeviceSettings { since: Some(since), ..device.clone() }
 }
 
 pub(super) fn creditor(name: &Arc<str>, sink: &Sink, terms: Terms) -> Creditor {

@@ -10,10 +10,9 @@ use super::outbox::Shelf;
 use super::store::New;
 use super::tally::Tally;
 use super::writer::{Desk, Writer};
-use crate::association::{Held, History};
 use crate::clock::Stamp;
 use crate::custody::Why;
-use crate::reading::{DeviceId, Reading};
+use crate::reading::Reading;
 
 /// A correction of one reading.
 #[derive(Clone, Debug)]
@@ -84,7 +83,7 @@ impl Writer<'_> {
 
 /// An attributed reading that was not corrected yet, and takes back nothing itself.
 fn is_correctable(conn: &Connection, row: i64) -> rusqlite::Result<bool> {
-    let sql = "SELECT patient IS NOT NULL AND coalesce(amendment, '') NOT LIKE '%\"kind\":\"withdrawal\"%'
+    let sql = "SELECT patient IS NOT NULL AND amendment ->> 'kind' IS NOT 'withdrawal'
                AND NOT EXISTS (SELECT 1 FROM corrected WHERE reading = ?1) FROM reading WHERE id = ?1";
     Ok(conn.query_row(sql, [row], |r| r.get::<_, Option<bool>>(0)).optional()?.flatten().unwrap_or(false))
 }
@@ -160,28 +159,4 @@ fn owe(
 
 fn note_unowed(conn: &Connection, destination: i64, row: i64) -> rusqlite::Result<()> {
     conn.execute("INSERT OR REPLACE INTO unowed VALUES (?1, ?2, ?2)", [destination, row]).map(drop)
-}
-
-/// Keeps who held these devices.
-pub(super) fn hold(conn: &Connection, held: &[Held]) -> rusqlite::Result<()> {
-    let mut put = conn.prepare("INSERT OR REPLACE INTO held VALUES (?1, ?2, ?3)")?;
-    for Held { device, history } in held {
-        let json = serde_json::to_string(history).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
-        put.execute(params![&*device.0, json, super::seal::of_held(&device.0, &json)])?;
-    }
-    Ok(())
-}
-
-/// Who held which device. A history that is damaged is left out: what it would bind is nobody's.
-pub(super) fn held(conn: &Connection) -> rusqlite::Result<Vec<Held>> {
-    let mut all = conn.prepare("SELECT device, history, seal FROM held ORDER BY device")?;
-    let mut rows = all.query([])?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
-        let (device, json) = (row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_str()?);
-        let intact = row.get::<_, i64>(2)? == super::seal::of_held(device, json);
-        let history = intact.then(|| serde_json::from_str::<History>(json).ok()).flatten();
-        found.extend(history.map(|history| Held { device: DeviceId(device.into()), history }));
-    }
-    Ok(found)
 }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use rusqlite::{OptionalExtension, params};
 
+use super::inbox::path;
 use super::reader::{Entry, ReadError, Reader, entry, select};
 use crate::clock::Stamp;
-use crate::reading::{DeviceId, Frame, Path, Reading};
+use crate::reading::{DeviceId, Frame, Reading};
 
 impl Reader {
     /// Readings that are nobody's and were not given up, oldest first.
@@ -20,11 +21,20 @@ impl Reader {
         self.entries(&sql, params![i64::try_from(max).unwrap_or(i64::MAX)])
     }
 
-    /// All readings of a device that are somebody's and were not corrected, oldest first.
-    pub fn attributed(&self, device: &DeviceId) -> Result<Vec<Entry>, ReadError> {
+    /// Readings of a device that are somebody's, were taken in this span of time and were not corrected, oldest first.
+    pub fn attributed(
+        &self,
+        device: &DeviceId,
+        (since_ms, until_ms): (Option<i64>, Option<i64>),
+        max: usize,
+    ) -> Result<Vec<Entry>, ReadError> {
         let of = "device.name = ?1 AND reading.patient IS NOT NULL
+                  AND (?2 IS NULL OR taken_ms >= ?2) AND (?3 IS NULL OR taken_ms < ?3)
+                  AND amendment ->> 'kind' IS NOT 'withdrawal'
                   AND NOT EXISTS (SELECT 1 FROM corrected WHERE corrected.reading = reading.id)";
-        self.entries(&format!("{} ORDER BY reading.id", select(of)), params![&*device.0])
+        let most = i64::try_from(max).unwrap_or(i64::MAX);
+        let sql = format!("{} ORDER BY reading.id LIMIT ?4", select(of));
+        self.entries(&sql, params![&*device.0, since_ms, until_ms, most])
     }
 
     /// The newest reading of each person of this vital sign.
@@ -55,12 +65,7 @@ impl Reader {
             let mut statement = conn.prepare(sql)?;
             let found = statement.query_row([row], |r| {
                 let text = |i: usize| Ok::<Arc<str>, rusqlite::Error>(r.get_ref(i)?.as_str()?.into());
-                let (name, device, model) = (text(2)?, DeviceId(text(3)?), text(4)?);
-                let path = match &*text(1)? {
-                    "topic" => Path::Topic(name),
-                    "advertisement" => Path::Advertisement { device, service: name },
-                    _ => Path::Characteristic { device, uuid: name, name: Some(model).filter(|m| !m.is_empty()) },
-                };
+                let path = path(r, 1)?;
                 let received = Stamp {
                     wall_ms: r.get(6)?,
                     trusted: r.get(7)?,

@@ -383,13 +383,7 @@ fn frames(conn: &Connection, cause: &Cause, after: i64, max: usize) -> rusqlite:
         }
         let (id, at_ms): (i64, i64) = (row.get(0)?, row.get(1)?);
         let received = Stamp { wall_ms: at_ms, mono_us: 0, boot: 0, trusted: row.get(3)? };
-        let text = |i: usize| Ok::<Arc<str>, rusqlite::Error>(row.get_ref(i)?.as_str()?.into());
-        let (kind, name, device, model) = (text(5)?, text(6)?, DeviceId(text(7)?), text(8)?);
-        let path = match &*kind {
-            "topic" => Path::Topic(name),
-            "advertisement" => Path::Advertisement { device, service: name },
-            _ => Path::Characteristic { device, uuid: name, name: Some(model).filter(|m| !m.is_empty()) },
-        };
+        let path = path(row, 5)?;
         // Its own row, with a mark that no source gives: an undated record gets a key that no other frame has.
         let ticket = id.unsigned_abs() | (1 << 63);
         let frame = Frame { path, ticket, ..Frame::new(&cause.place, row.get::<_, Vec<u8>>(4)?, received) };
@@ -399,6 +393,17 @@ fn frames(conn: &Connection, cause: &Cause, after: i64, max: usize) -> rusqlite:
         }
     }
     Ok(found)
+}
+
+/// Where bytes came from: kind, name, device and model of a channel.
+pub(super) fn path(row: &Row<'_>, at: usize) -> rusqlite::Result<Path> {
+    let text = |i: usize| Ok::<Arc<str>, rusqlite::Error>(row.get_ref(at + i)?.as_str()?.into());
+    let (name, device, model) = (text(1)?, DeviceId(text(2)?), text(3)?);
+    Ok(match &*text(0)? {
+        "topic" => Path::Topic(name),
+        "advertisement" => Path::Advertisement { device, service: name },
+        _ => Path::Characteristic { device, uuid: name, name: Some(model).filter(|m| !m.is_empty()) },
+    })
 }
 
 fn nobodys(conn: &Connection, cause: &Cause, after: i64, max: usize) -> rusqlite::Result<Vec<Stuck>> {

@@ -65,7 +65,7 @@ use crate::config::{DeviceSettings, JournalSettings};
 use crate::custody::{Creditor, Item, ItemId, Lane, Outcome};
 use crate::fault::Explain;
 use crate::limits;
-use crate::reading::{Arrival, Reading};
+use crate::reading::{Arrival, DeviceId, Reading};
 
 use disk::Disk;
 
@@ -154,6 +154,8 @@ pub struct Recovered {
     pub devices: Vec<DeviceSettings>,
     /// Who held which device when.
     pub held: Vec<Held>,
+    /// Devices of which that is damaged.
+    pub held_lost: Vec<DeviceId>,
     /// When the newest reading was committed, milliseconds since 1970.
     pub newest_ms: Option<i64>,
     /// A random number of this start: no other start has it, also not of a journal that was restored or begun anew.

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params, params_from_iter};
 
 use super::vault::{Key, Vault};
-use super::{amend, consent, row};
+use super::{consent, people, row};
 use crate::alarm::Alert;
 use crate::association::Held;
 use crate::config::DeviceSettings;
@@ -129,7 +129,7 @@ impl Reader {
 
     /// Who held which device when.
     pub fn held(&self) -> Result<Vec<Held>, ReadError> {
-        self.with(amend::held)
+        Ok(self.with(people::held)?.0)
     }
 
     /// All consents that were recorded.

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::Recovered;
 use super::tally::{self, Tally};
-use super::{amend, outbox, row, seal};
+use super::{outbox, people, row, seal};
 use crate::clock::Stamp;
 use crate::custody::Creditor;
 use crate::limits;
@@ -66,8 +66,8 @@ pub(super) fn past(conn: &Connection, run: u64) -> rusqlite::Result<Recovered> {
     open_alerts.reverse();
     let newest = "SELECT committed_ms FROM reading ORDER BY id DESC LIMIT 1";
     let newest_ms = conn.query_row(newest, [], |r| r.get(0)).optional()?;
-    let (recent, devices, held) = (recent(conn)?, parsed(devices.query([])?)?, amend::held(conn)?);
-    Ok(Recovered { open_alerts, recent, devices, held, newest_ms, run, salvaged: None })
+    let (recent, devices, (held, held_lost)) = (recent(conn)?, parsed(devices.query([])?)?, people::held(conn)?);
+    Ok(Recovered { open_alerts, recent, devices, held, held_lost, newest_ms, run, salvaged: None })
 }
 
 fn parsed<T: serde::de::DeserializeOwned>(mut rows: rusqlite::Rows<'_>) -> rusqlite::Result<Vec<T>> {

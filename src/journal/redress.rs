@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::amend::{self, Correction};
+use super::amend::Correction;
 use super::chain::{self, Entry};
 use super::consent;
 use super::inbox::{Cause, Kind, normalised};
@@ -180,7 +180,7 @@ impl Writer<'_> {
                 self.seal("corrected", &rows, by, now, tally)?;
                 return Ok(rows.len() as u64);
             }
-            Act::Hold(held) => amend::hold(conn, held)?,
+            Act::Hold(held) => people::hold(conn, held)?,
             Act::Join(members) => people::join(conn, members)?,
             Act::Care { orders, events, gone } => people::order(conn, orders, events, gone)?,
             Act::Consent { patient, destination, said } => {

@@ -51,9 +51,9 @@ pub(super) fn of_event(id: i64, body: &[u8]) -> i64 {
     Seal::new(id).and(ValueRef::Text(body)).number()
 }
 
-/// Of who held a device.
-pub(super) fn of_held(device: &str, history: &str) -> i64 {
-    let texts = [device, history];
+/// Of a row of a key and what is kept under it.
+pub(super) fn of_texts(key: &str, body: &str) -> i64 {
+    let texts = [key, body];
     texts.into_iter().fold(Seal::new(0), |seal, text| seal.and(ValueRef::Text(text.as_bytes()))).number()
 }
 

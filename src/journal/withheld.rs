@@ -79,7 +79,7 @@ fn of_readings(
     let settled = outbox::load(conn, id)?;
     let sql = "SELECT patient, vital, count(*), min(committed_ms) FROM reading
                WHERE id > ?1 AND id < ?2 AND patient IS NOT NULL
-               AND coalesce(amendment, '') NOT LIKE '%\"kind\":\"withdrawal\"%' GROUP BY 1, 2";
+               AND amendment ->> 'kind' IS NOT 'withdrawal' GROUP BY 1, 2";
     let mut owed = conn.prepare(sql)?;
     let mut at = -1;
     while at < end - 1 {
