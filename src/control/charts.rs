@@ -4,7 +4,6 @@
 //! itself.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
@@ -13,13 +12,11 @@ use axum::{Extension, Json, Router};
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
-use super::inbox::{Settled, name, text};
+use super::inbox::{DECISION_MAX, Settled, name, text, within};
+use super::routes::admitted;
 use super::{Desk, Fault, Role};
 use crate::association::{History, Unassigned};
 use crate::reading::{DeviceId, PatientId, Reading, ReadingKey};
-
-/// Corrections wait for what is on its way at this moment.
-const DECISION_MAX: Duration = Duration::from_secs(120);
 
 /// A reading that is nobody's.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -156,8 +153,8 @@ async fn confirm(
     body: Result<Json<Confirm>, JsonRejection>,
 ) -> Answer<Settled> {
     let Json(Confirm { keys, patient, by }) = admitted(role, body)?;
-    known(&desk, Some(&patient))?;
-    within(desk.charts.confirm(keys, patient, name(&by)?)).await
+    known(&desk, &patient)?;
+    within(DECISION_MAX, desk.charts.confirm(keys, patient, name(&by)?)).await
 }
 
 async fn correct(
@@ -170,26 +167,15 @@ async fn correct(
         return Err(Fault::Refused("name the readings, or their device".into()));
     }
     if let Right::Patient(patient) = &order.to {
-        known(&desk, Some(patient))?;
+        known(&desk, patient)?;
     }
     let order = Correction { by: name(&order.by)?, reason: text("a reason", &order.reason)?, ..order };
-    within(desk.charts.correct(order)).await
+    within(DECISION_MAX, desk.charts.correct(order)).await
 }
 
-fn admitted<T>(role: Role, body: Result<Json<T>, JsonRejection>) -> Result<Json<T>, Fault> {
-    if !role.administers() {
-        return Err(Fault::Forbidden);
-    }
-    body.map_err(|e| Fault::Malformed(e.body_text()))
-}
-
-fn known(desk: &Desk, patient: Option<&PatientId>) -> Result<(), Fault> {
-    match patient.is_none_or(|p| desk.patients.contains(p)) {
+fn known(desk: &Desk, patient: &PatientId) -> Result<(), Fault> {
+    match desk.patients.contains(patient) {
         true => Ok(()),
         false => Err(Fault::Refused("this patient is not one of this box".into())),
     }
-}
-
-async fn within<T>(order: impl Future<Output = Result<T, Fault>>) -> Answer<T> {
-    tokio::time::timeout(DECISION_MAX, order).await.map_err(|_| Fault::Busy)?.map(Json)
 }

@@ -111,19 +111,12 @@ impl Client {
 
     /// Asks; `path` begins with `/v1/`.
     pub async fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, String)]) -> Result<T, ClientError> {
-        let mut url = reqwest::Url::parse("http://wardline").map_err(|e| ClientError::NotUnderstood(e.to_string()))?;
-        url.set_path(path);
-        if !query.is_empty() {
-            url.query_pairs_mut().extend_pairs(query);
-        }
-        self.answer(self.http.get(url)).await
+        self.answer(self.http.get(url(path, query)?)).await
     }
 
     /// Commands.
     pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, ClientError> {
-        let body = serde_json::to_vec(body).map_err(|e| ClientError::NotUnderstood(e.to_string()))?;
-        let request = self.http.post(format!("http://wardline{path}")).header("content-type", "application/json");
-        self.answer(request.body(body)).await
+        self.post_with(path, &[], body).await
     }
 
     /// Commands with a question.
@@ -133,9 +126,7 @@ impl Client {
         query: &[(&str, String)],
         body: &impl Serialize,
     ) -> Result<T, ClientError> {
-        let mut url = reqwest::Url::parse("http://wardline").map_err(|e| ClientError::NotUnderstood(e.to_string()))?;
-        url.set_path(path);
-        url.query_pairs_mut().extend_pairs(query);
+        let url = url(path, query)?;
         let body = serde_json::to_vec(body).map_err(|e| ClientError::NotUnderstood(e.to_string()))?;
         self.answer(self.http.post(url).header("content-type", "application/json").body(body)).await
     }
@@ -192,10 +183,7 @@ impl Client {
     /// Readings for analysis into a new file, for this user alone; whole and synced, or not there. Answers its lines.
     pub async fn export(&self, query: &[(&str, String)], to: &Path) -> Result<u64, ClientError> {
         let fail = |e: std::io::Error| ClientError::File(to.into(), e.to_string());
-        let mut url =
-            reqwest::Url::parse("http://wardline/v1/export").map_err(|e| ClientError::NotUnderstood(e.to_string()))?;
-        url.query_pairs_mut().extend_pairs(query);
-        let mut response = self.http.get(url).send().await.map_err(|e| self.unreachable(&e))?;
+        let mut response = self.http.get(url("/v1/export", query)?).send().await.map_err(|e| self.unreachable(&e))?;
         if !response.status().is_success() {
             return understood(response).await;
         }
@@ -240,6 +228,16 @@ impl Client {
         }
         ClientError::NotRunning(self.socket.clone())
     }
+}
+
+/// An address below the control socket.
+fn url(path: &str, query: &[(&str, String)]) -> Result<reqwest::Url, ClientError> {
+    let mut url = reqwest::Url::parse("http://wardline").map_err(|e| ClientError::NotUnderstood(e.to_string()))?;
+    url.set_path(path);
+    if !query.is_empty() {
+        url.query_pairs_mut().extend_pairs(query);
+    }
+    Ok(url)
 }
 
 /// The answer, or what the gateway says is wrong.

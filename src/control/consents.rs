@@ -12,6 +12,7 @@ use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
 use super::inbox::{name, text};
+use super::routes::admitted;
 use super::view::Withheld;
 use super::{Desk, Fault, Role};
 use crate::consent::{History, Rule};
@@ -101,10 +102,7 @@ async fn record(
     Extension(role): Extension<Role>,
     body: Result<Json<Order>, JsonRejection>,
 ) -> Result<Json<Recorded>, Fault> {
-    if !role.administers() {
-        return Err(Fault::Forbidden);
-    }
-    let Json(order) = body.map_err(|e| Fault::Malformed(e.body_text()))?;
+    let Json(order) = admitted(role, body)?;
     if order.given && !desk.patients.contains(&order.patient) {
         return Err(Fault::Refused("this patient is not one of this box".into()));
     }

@@ -287,6 +287,14 @@ async fn add_device(
     in_time(desk.orders.add_device(device, by)).await
 }
 
+/// The body of an order that is for administrators.
+pub(super) fn admitted<T>(role: Role, body: Result<Json<T>, JsonRejection>) -> Result<Json<T>, Fault> {
+    if !role.administers() {
+        return Err(Fault::Forbidden);
+    }
+    body.map_err(|e| Fault::Malformed(e.body_text()))
+}
+
 /// An order was carried out.
 #[derive(serde::Serialize)]
 pub(super) struct Done {

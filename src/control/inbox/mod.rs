@@ -13,7 +13,7 @@ use crate::custody::Why;
 
 mod routes;
 
-pub(super) use routes::{name, routes, text};
+pub(super) use routes::{DECISION_MAX, name, routes, text, within};
 
 /// A group: all that is stuck for one cause.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

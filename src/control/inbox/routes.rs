@@ -17,8 +17,8 @@ use crate::limits;
 
 /// A dry run asks the destination about some items: longer than other answers.
 const DRY_RUN_MAX: Duration = Duration::from_secs(60);
-/// Large groups take many transactions.
-const DECISION_MAX: Duration = Duration::from_secs(120);
+/// Large groups take many transactions; corrections wait for what is on its way.
+pub(in crate::control) const DECISION_MAX: Duration = Duration::from_secs(120);
 
 type Shared = State<Arc<Desk>>;
 type Answer<T> = Result<Json<T>, Fault>;
@@ -134,7 +134,8 @@ async fn change(
     within(DECISION_MAX, desk.inbox.change(id, change)).await.map(|Json(())| Json(Done { done: true }))
 }
 
-async fn within<T>(most: Duration, order: impl Future<Output = Result<T, Fault>>) -> Answer<T> {
+/// Waits for a decision's answer so long at most.
+pub(in crate::control) async fn within<T>(most: Duration, order: impl Future<Output = Result<T, Fault>>) -> Answer<T> {
     tokio::time::timeout(most, order).await.map_err(|_| Fault::Busy)?.map(Json)
 }
 
