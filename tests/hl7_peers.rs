@@ -68,7 +68,7 @@ fn message(n: u64) -> (String, String, Vec<Fact>) {
             format!("\"weight\":8{}.50,\"weight_unit\":\"kg\"", n % 10),
         )],
     };
-    let stamp = format!("20261122{:02}{minute:02}{second:02}+0000", n / 3_600 % 24);
+    let stamp = format!("{}{:02}{minute:02}{second:02}+0000", support::day().replace('-', ""), n / 3_600 % 24);
     let fact = |(code, value, unit, _): &(&str, String, &str, String)| {
         (format!("p{patient}"), (*code).into(), value.clone(), (*unit).into(), stamp.clone())
     };
