@@ -76,24 +76,15 @@ impl Terms {
         };
         match (self.sensitive.category(known.id), self.rule) {
             (Some(sensitive), _) => Some(sensitive),
-            (None, Rule::Recorded) => Some(word(known.category)),
+            (None, Rule::Recorded) => Some(known.category.word()),
             (None, Rule::Enrolment) => None,
         }
     }
 }
 
-/// A category that is not sensitive, as consents name it.
-pub fn word(category: Category) -> &'static str {
-    match category {
-        Category::VitalSigns => "vital-signs",
-        Category::Laboratory => "laboratory",
-        Category::Activity => "activity",
-        Category::Procedure => "procedure",
-    }
-}
-
 /// Categories that a general consent covers.
-pub const GENERALS: [&str; 4] = ["vital-signs", "laboratory", "activity", "procedure"];
+pub const GENERALS: [&str; 4] =
+    [Category::VitalSigns.word(), Category::Laboratory.word(), Category::Activity.word(), Category::Procedure.word()];
 
 /// What a person recorded. Never changed afterwards.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -13,7 +13,7 @@ use crate::amendment::Amendment;
 use crate::association::Unassigned;
 use crate::clock::Stamp;
 use crate::decimal::Decimal;
-use crate::unit::Unit;
+use crate::unit::{Dimension, Unit};
 use crate::vital::{Role, Site, Vital};
 
 /// The device as the gateway knows it: `link:address`, e.g. `ble:C0:26:DF:00:11:22`, `mqtt:cuff-17`.
@@ -454,6 +454,11 @@ impl Reading {
         let ms = seconds.scale10(3).round(0)?;
         i64::try_from(10_i128.checked_pow(u32::try_from(ms.exponent()).ok()?)?.checked_mul(i128::from(ms.mantissa()))?)
             .ok()
+    }
+
+    /// Whether it was measured by moles.
+    pub fn is_by_moles(&self) -> bool {
+        self.parts.iter().any(|p| p.unit.dimension() == Dimension::AmountConcentration)
     }
 
     /// The number in this role, with its unit.

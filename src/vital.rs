@@ -29,6 +29,18 @@ pub enum Category {
     Procedure,
 }
 
+impl Category {
+    /// As FHIR names it (observation-category).
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::VitalSigns => "vital-signs",
+            Self::Laboratory => "laboratory",
+            Self::Activity => "activity",
+            Self::Procedure => "procedure",
+        }
+    }
+}
+
 /// A LOINC code with its display.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Loinc(pub &'static str, pub &'static str);
@@ -140,6 +152,11 @@ impl Vital {
     /// The component in this role.
     pub fn component(self, role: Role) -> Option<&'static Component> {
         self.0.components.iter().find(|c| c.role == role)
+    }
+
+    /// Its LOINC codes: those for amounts by moles, where a laboratory's result was measured so.
+    pub fn loinc_for(self, by_moles: bool) -> &'static [Loinc] {
+        if by_moles && self.category == Category::Laboratory { self.0.loinc_moles } else { self.0.loinc }
     }
 
     /// The value in a unit that it may be delivered in. A power of ten moves the point and keeps the digits.

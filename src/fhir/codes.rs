@@ -55,7 +55,7 @@ impl Common {
         let kind = Kind {
             vital: reading.vital,
             site: reading.site,
-            moles: moles(reading),
+            moles: reading.is_by_moles(),
             test: labels.test,
             us_core: scope.us_core,
             phd: scope.phd && scope.reaches(reading) && keeps_phd(reading, labels),
@@ -88,11 +88,6 @@ impl Common {
     }
 }
 
-/// Whether it was measured by moles.
-pub(super) fn moles(reading: &Reading) -> bool {
-    reading.parts.iter().any(|p| p.unit.dimension() == Dimension::AmountConcentration)
-}
-
 /// What the guide asks of an Observation and some of ours do not have: an MDC code of each number, and labels that are
 /// all of its own list (ours for off-scale values is HL7's).
 fn keeps_phd(reading: &Reading, labels: &Labels) -> bool {
@@ -105,7 +100,7 @@ fn keeps_phd(reading: &Reading, labels: &Labels) -> bool {
 fn profiles(kind: Kind, mapping: &Mapping) -> Vec<String> {
     let (vital, mut profiles) = (kind.vital, Vec::with_capacity(3));
     // A table that takes the place of the codes which the profile fixes leaves no claim.
-    let rows = vital.components.iter().map(|c| (Some(c.role), c.loinc)).chain([(None, loinc(vital, kind.moles))]);
+    let rows = vital.components.iter().map(|c| (Some(c.role), c.loinc)).chain([(None, vital.loinc_for(kind.moles))]);
     let replaced = rows
         .filter_map(|(role, codes)| Some((mapping.of(vital, role, kind.moles)?, codes)))
         .any(|(own, codes)| own.replace && !codes.iter().all(|l| own.coding.iter().any(|c| c.code == l.0)));
@@ -113,9 +108,8 @@ fn profiles(kind: Kind, mapping: &Mapping) -> Vec<String> {
         profiles.push(format!("http://hl7.org/fhir/us/core/StructureDefinition/{profile}"));
     }
     if kind.phd {
-        let names: &[&str] =
-            if vital.components.len() == 1 { &["PhdNumericObservation"] } else { &["PhdCompoundNumericObservation"] };
-        profiles.extend(names.iter().map(|name| format!("http://hl7.org/fhir/uv/phd/StructureDefinition/{name}")));
+        let compound = if vital.components.len() == 1 { "" } else { "Compound" };
+        profiles.push(format!("http://hl7.org/fhir/uv/phd/StructureDefinition/Phd{compound}NumericObservation"));
     }
     profiles
 }
@@ -125,17 +119,7 @@ fn is_coded(kind: Kind, mapping: &Mapping) -> bool {
 }
 
 fn category(category: Category) -> [One<'static>; 2] {
-    let code = match category {
-        Category::VitalSigns => "vital-signs",
-        Category::Laboratory => "laboratory",
-        Category::Activity => "activity",
-        Category::Procedure => "procedure",
-    };
-    [one(system::OBSERVATION_CATEGORY, code), one(system::PHD_CATEGORY, "phd")]
-}
-
-fn loinc(vital: Vital, moles: bool) -> &'static [crate::vital::Loinc] {
-    if moles && vital.category == Category::Laboratory { vital.loinc_moles } else { vital.loinc }
+    [one(system::OBSERVATION_CATEGORY, category.word()), one(system::PHD_CATEGORY, "phd")]
 }
 
 /// The vital's codes: by moles where the unit counts moles, with the site's own where a temperature has one.
@@ -146,7 +130,7 @@ fn code(kind: Kind, mapping: &Mapping) -> Concept<'_, Codings<'_>> {
     let own = mapping.of(vital, None, moles);
     let mut coding: Codings<'_> = own.map_or(&[][..], |own| &own.coding).iter().map(Coding::of).collect();
     if own.is_none_or(|own| !own.replace) {
-        coding.extend(loinc(vital, moles).iter().copied().map(Coding::loinc));
+        coding.extend(vital.loinc_for(moles).iter().copied().map(Coding::loinc));
         coding.extend(site.and_then(|s| s.temperature_loinc).map(Coding::loinc));
     }
     coding.extend(site.and_then(|s| s.temperature_mdc).or(vital.mdc).map(Coding::mdc));

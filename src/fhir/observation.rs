@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::Unmappable;
-use super::codes::{Codings, Common, component_code, moles, statistic};
+use super::codes::{Codings, Common, component_code, statistic};
 use super::device::{Device, GATEWAY_EXTENSION, gateway};
 use super::device_resource::contained;
 use super::identity::Identity;
@@ -236,7 +236,7 @@ fn quantity<'a>(
     unit: Unit,
     mapping: &'a Mapping,
 ) -> Result<Quantity<'a>, Unmappable> {
-    let own = mapping.of(reading.vital, None, moles(reading));
+    let own = mapping.of(reading.vital, None, reading.is_by_moles());
     let wanted = own.and_then(|own| own.unit()).filter(|to| to.dimension() == unit.dimension());
     let decimals = own.and_then(|own| own.decimals).unwrap_or(reading.vital.decimals);
     let (value, unit) = match wanted {

@@ -16,8 +16,6 @@ use crate::journal::export::{Fate, Wanted};
 use crate::journal::{Journal, Reader};
 use crate::limits::EXPORT_PAGE_READINGS;
 use crate::reading::{Part, Reading, Value};
-use crate::unit::Dimension;
-use crate::vital::Category;
 
 /// Whether a reading may be exported: the one place where an export asks. Without a patient nobody can have consented.
 pub(super) type Permit = Arc<dyn Fn(&Reading) -> bool + Send + Sync>;
@@ -196,9 +194,7 @@ fn cells(reading: &Reading, fate: Fate, part: &Part) -> [Cell; COLUMNS.len()] {
 fn loinc(reading: &Reading, part: &Part) -> Option<&'static str> {
     let vital = reading.vital;
     let own = vital.components.iter().find(|c| c.role == part.role).and_then(|c| c.loinc.first());
-    let moles = part.unit.dimension() == Dimension::AmountConcentration && vital.category == Category::Laboratory;
-    let of_vital = if moles { vital.loinc_moles } else { vital.loinc };
-    own.or(of_vital.first()).map(|code| code.0)
+    own.or(vital.loinc_for(reading.is_by_moles()).first()).map(|code| code.0)
 }
 
 /// As the journal and FHIR name it.

@@ -13,7 +13,7 @@ use crate::amendment;
 use crate::decimal::Decimal;
 use crate::reading::{Absence, Part, Reading, TimeMethod, Value};
 use crate::unit::{Dimension, Unit};
-use crate::vital::{Category, Component, Loinc, Mdc, Role};
+use crate::vital::{Component, Loinc, Mdc, Role};
 
 const KIND: Kind = Kind { name: "ORU^R01^ORU_R01", alert: false };
 /// Where a single number, and a panel, stand below their device.
@@ -81,8 +81,7 @@ pub(super) fn own_code(reading: &Reading, first: Order) -> Option<String> {
 
 fn own_codes(reading: &Reading) -> (Option<Mdc>, Option<Loinc>) {
     let vital = reading.vital;
-    let moles = reading.parts.iter().any(|p| p.unit.dimension() == Dimension::AmountConcentration);
-    let loinc = if moles && vital.category == Category::Laboratory { vital.loinc_moles } else { vital.loinc };
+    let loinc = vital.loinc_for(reading.is_by_moles());
     let temperature = vital.first_unit().is_some_and(|u| u.dimension() == Dimension::Temperature);
     let site = reading.site.filter(|_| temperature).and_then(|s| s.temperature_mdc);
     (site.or(vital.mdc), loinc.first().copied())
