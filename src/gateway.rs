@@ -20,6 +20,7 @@ mod quota;
 mod radio;
 mod reconcile;
 mod records;
+mod recover;
 pub mod replay;
 mod start;
 mod strangers;

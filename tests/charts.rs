@@ -318,7 +318,8 @@ async fn a_history_that_is_damaged_gives_nobody_the_past() {
         (all.as_array().unwrap().len() == 2 && two(&all)).then_some(())
     })
     .await;
-    assert!(gateway.log().contains("WL-J061"), "{}", gateway.log());
+    let alerts = gateway.json(&["alerts"]);
+    assert!(alerts.to_string().contains("WL-J061"), "{alerts}");
     let held = gateway.json(&["assign", "mqtt:watch-0"]);
     assert_eq!(held[0]["patient"], "Patient/p0", "{held}");
     assert!(held[0]["from_ms"].is_i64(), "{held}");

@@ -25,13 +25,9 @@ pub(super) fn roster(config: &Config, journal: &Journal) -> Roster {
     let roster = Roster::default();
     config.patients.iter().for_each(|p| roster.join(&p.reference, p.display.as_deref()));
     match journal.reader().members() {
-        Ok((members, damaged)) => {
-            members.iter().for_each(|m| roster.join(&m.reference, m.display.as_deref()));
-            if damaged > 0 {
-                tracing::warn!(damaged, "patients who were matched are damaged in the journal: match them again.");
-            }
-        }
-        Err(e) => tracing::warn!(%e, "patients who were matched could not be read."),
+        // Damaged ones are told of by an alert of the start.
+        Ok((members, _)) => members.iter().for_each(|m| roster.join(&m.reference, m.display.as_deref())),
+        Err(e) => tracing::error!(code = e.code(), %e, "patients who were matched are not known: match them again."),
     }
     roster
 }

@@ -18,12 +18,12 @@ use super::people::Reception;
 use super::pipeline::{Inbox, Pipeline, Technical};
 use super::probe::{self, Surveys};
 use super::quota::Quota;
+use super::recover::{Start, recover};
 use super::{Extra, Failed, Tasks, care, charts, consents, records, watch};
-use crate::alarm::{AlertEvent, Priority};
+use crate::alarm::AlertEvent;
+use crate::alert::Engine;
 use crate::alert::notify::Signal;
 use crate::alert::ruleset::{RuleError, Rules};
-use crate::alert::{Engine, Input};
-use crate::association::{Held, History};
 use crate::clock::Clock;
 use crate::config::{Config, DeviceSettings, SourceSettings};
 use crate::consent::Terms;
@@ -32,12 +32,10 @@ use crate::control::serve::{ServeError, Sockets};
 use crate::control::technician::Technicians;
 use crate::control::view::{Link, LinkState};
 use crate::custody::{Creditor, Why};
-use crate::intake::Intake;
-use crate::intake::stream::Streams;
-use crate::journal::{Act, Journal, JournalError, KeyError, OpenError, Recovered, Salvaged, Vault};
+use crate::journal::{Act, Journal, JournalError, KeyError, OpenError, Vault};
 use crate::limits;
 use crate::page::{Page, PageError};
-use crate::profile::{Catalogue, Decoder, ProfileError};
+use crate::profile::{Catalogue, ProfileError};
 use crate::reading::Frame;
 use crate::sink::http::{HttpError, Peer};
 use crate::sink::{Destination, DestinationStatus, Dice, Sink, SinkError, State, deliver};
@@ -339,82 +337,6 @@ pub(super) async fn feel(journal: Journal, pulse: Pulse, stop: CancellationToken
             Err(e) => return Err(failed("journal", &e)),
         }
     }
-}
-
-/// What a start begins with.
-pub(super) struct Start {
-    pub(super) core: Core,
-    /// Alert events of the start itself, to be committed first.
-    pub(super) ended: Vec<AlertEvent>,
-    /// Devices that were added at run time.
-    pub(super) devices: Vec<DeviceSettings>,
-    /// Who holds which device by now, to be kept.
-    pub(super) held: Vec<Held>,
-}
-
-/// Takes over what was before.
-pub(super) fn recover(
-    config: &Config,
-    before: Recovered,
-    clock: &Clock,
-    catalogue: &Arc<Catalogue>,
-    mut engine: Engine,
-) -> Start {
-    let (intake, held) = intake(config, &before, clock);
-    let mut first = engine.restore(clock.now(), before.open_alerts, &before.recent);
-    if let Some(Salvaged { readings, damaged, cut_short, kept, .. }) = before.salvaged {
-        let more = if cut_short { ". Not all of it was searched: more readings may be in it" } else { "" };
-        let text = format!(
-            "The journal was damaged and has been salvaged: {readings} readings were kept, {damaged} of them damaged and set \
-             aside. What is not among them may be lost. The damaged file is kept as {kept}{more}"
-        );
-        let name = "journal-salvaged";
-        let salvaged = Input::Technical { name, active: true, priority: Priority::High, text: &text };
-        first.extend(engine.step(clock.now(), salvaged));
-    }
-    let streams = config.sources.iter().filter_map(|source| match source {
-        SourceSettings::Bluetooth(b) => Some((Arc::from(&*b.name), Duration::from_secs(b.stream_period_s))),
-        SourceSettings::Mqtt(_) => None,
-    });
-    let streams = Streams::new(streams.collect());
-    let core = Core { decoder: Decoder::new(catalogue.clone()), intake, engine, streams };
-    Start { core, ended: first, devices: before.devices, held }
-}
-
-/// Devices with who holds them, and what is new about that. What people said at run time stands before the configuration.
-fn intake(config: &Config, before: &Recovered, clock: &Clock) -> (Intake, Vec<Held>) {
-    let mut intake = Intake::new(config, before.run);
-    // A clock that was not set yet must not date a hand-over before what is stored already.
-    let at_ms = clock.now().wall_ms.max(before.newest_ms.unwrap_or(i64::MIN));
-    let later = |d: &DeviceSettings| before.devices.iter().any(|b| b.id == d.id);
-    let configured = config.devices.iter().filter(|d| !later(d)).map(|d| (d, "configuration"));
-    let mut new = Vec::new();
-    for (device, by) in configured.chain(before.devices.iter().map(|d| (d, "technician"))) {
-        let past = before.held.iter().find(|h| h.device == device.id).map(|h| h.history.clone());
-        let lost = before.salvaged.is_some() || before.held_lost.contains(&device.id);
-        new.extend(match past {
-            // Others may have had it before: what it stored is not taken for this patient's.
-            None if lost => intake.take_over(&since_now(device, at_ms), History::default(), at_ms, by),
-            past => intake.take_over(device, past.unwrap_or_default(), at_ms, by),
-        });
-    }
-    if !before.held_lost.is_empty() {
-        let devices = before.held_lost.len();
-        tracing::error!(
-            code = "WL-J061",
-            devices,
-            "Who held devices is damaged: what they stored before now is nobody's."
-        );
-    }
-    before.recent.iter().for_each(|reading| intake.learn(reading));
-    (intake, new)
-}
-
-/// Whoever has it now has it from now on, or from the hand-out that was said; not "ever".
-fn since_now(device: &DeviceSettings, at_ms: i64) -> DeviceSettings {
-    let now = jiff::Timestamp::from_millisecond(at_ms).unwrap_or_default();
-    let since = device.since.filter(|since| *since > jiff::Timestamp::UNIX_EPOCH).unwrap_or(now);
-    DeviceSettings { since: Some(since), ..device.clone() }
 }
 
 pub(super) fn creditor(name: &Arc<str>, sink: &Sink, terms: Terms) -> Creditor {

@@ -156,6 +156,8 @@ pub struct Recovered {
     pub held: Vec<Held>,
     /// Devices of which that is damaged.
     pub held_lost: Vec<DeviceId>,
+    /// Damaged records about people, these among them: what they said is not in force.
+    pub people_damaged: usize,
     /// When the newest reading was committed, milliseconds since 1970.
     pub newest_ms: Option<i64>,
     /// A random number of this start: no other start has it, also not of a journal that was restored or begun anew.

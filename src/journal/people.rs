@@ -69,6 +69,20 @@ fn json(what: &impl Serialize) -> rusqlite::Result<String> {
     serde_json::to_string(what).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))
 }
 
+/// How many rows of these tables are not as they were written.
+pub(super) fn damaged(conn: &Connection) -> rusqlite::Result<usize> {
+    let tables = [
+        "SELECT device, history, seal FROM held",
+        "SELECT patient, body, seal FROM member",
+        "SELECT id, body, seal FROM care",
+    ];
+    let mut damaged = 0;
+    for table in tables {
+        damaged += sealed::<serde::de::IgnoredAny>(conn, table)?.iter().filter(|(_, body)| body.is_none()).count();
+    }
+    Ok(damaged)
+}
+
 impl Reader {
     /// Who was matched at a destination; and how many rows are damaged.
     pub fn members(&self) -> Result<(Vec<Member>, usize), ReadError> {

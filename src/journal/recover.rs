@@ -66,8 +66,9 @@ pub(super) fn past(conn: &Connection, run: u64) -> rusqlite::Result<Recovered> {
     open_alerts.reverse();
     let newest = "SELECT committed_ms FROM reading ORDER BY id DESC LIMIT 1";
     let newest_ms = conn.query_row(newest, [], |r| r.get(0)).optional()?;
+    let people_damaged = people::damaged(conn)?;
     let (recent, devices, (held, held_lost)) = (recent(conn)?, parsed(devices.query([])?)?, people::held(conn)?);
-    Ok(Recovered { open_alerts, recent, devices, held, held_lost, newest_ms, run, salvaged: None })
+    Ok(Recovered { open_alerts, recent, devices, held, held_lost, people_damaged, newest_ms, run, salvaged: None })
 }
 
 fn parsed<T: serde::de::DeserializeOwned>(mut rows: rusqlite::Rows<'_>) -> rusqlite::Result<Vec<T>> {

@@ -85,13 +85,11 @@ pub(super) async fn resume(
 }
 
 fn remembered(journal: &Journal) -> Book {
-    let (orders, damaged) = journal.reader().orders().unwrap_or_default();
-    if damaged > 0 {
-        tracing::warn!(
-            damaged,
-            "orders of the centre are damaged in the journal: they are not in force until it is asked again."
-        );
-    }
+    // Damaged ones are told of by an alert of the start.
+    let (orders, _) = journal.reader().orders().unwrap_or_else(|e| {
+        tracing::error!(code = e.code(), %e, "orders of the centre are not in force until it is asked again.");
+        Default::default()
+    });
     Book { orders: orders.into_iter().map(|o| (o.id.clone(), o)).collect() }
 }
 
