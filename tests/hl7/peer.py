@@ -29,7 +29,8 @@ def seen(text):
         if name == "OBX" and str(segment[2]) in ("NM", "SN"):
             rows.append({
                 "order": order, "code": str(segment[3]).split("^")[0], "value": str(segment[5]),
-                "unit": str(segment[6]).split("^")[0], "time": str(segment[14]),
+                "unit": str(segment[6]).split("^")[0],
+                "ucum": (str(segment[6]).split("^") + [""] * 4)[3], "status": str(segment[11]), "time": str(segment[14]),
                 "device": message.unescape(str(segment[18]).split("^")[0]),
             })
     patient = message.unescape(str(message.segment("PID")[3]).split("^")[0])
