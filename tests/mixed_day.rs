@@ -4,6 +4,7 @@
 //! `cargo test --test mixed_day -- --nocapture` prints the table. Must never: compare a destination with itself only.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::disallowed_methods)]
+#![allow(clippy::print_stdout)]
 
 mod support;
 
