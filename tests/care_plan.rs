@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::disallowed_methods)]
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use wardline::clock::Clock;
@@ -14,11 +14,11 @@ use wardline::sink::probe::Prober;
 
 mod support;
 
-use support::PATIENCE;
 use support::broker::{Broker, Door};
+use support::centre::{delete, put};
 use support::device::Device;
 use support::fhir_server::{FhirServer, Kind};
-use support::gateway::Gateway;
+use support::gateway::{Gateway, until};
 
 const RULES: &str = "[[rule]]\nid = \"heart-rate-high\"\ntitle = \"high\"\nvital = \"heart-rate\"\nabove = 110\nunit = \"/min\"\n\
     priority = \"medium\"\n[[rule]]\nid = \"heart-rate-very-high\"\ntitle = \"very high\"\nvital = \"heart-rate\"\n\
@@ -51,23 +51,6 @@ fn goal(id: &str, patient: &str, status: &str, detail: &Value) -> Value {
 
 fn below(value: i64) -> Value {
     json!({"value": value, "comparator": "<", "unit": "/min", "system": "http://unitsofmeasure.org", "code": "/min"})
-}
-
-fn client() -> reqwest::Client {
-    let nowhere = wardline::tls::Files::default();
-    wardline::sink::http::Peer::new("http://127.0.0.1:1", nowhere, PATIENCE).unwrap().client
-}
-
-async fn put(url: &str, resource: &Value) {
-    let (kind, id) = (resource["resourceType"].as_str().unwrap(), resource["id"].as_str().unwrap());
-    let request = client().put(format!("{url}/{kind}/{id}"));
-    let request = request.header("content-type", "application/fhir+json").body(resource.to_string());
-    assert!(request.send().await.unwrap().status().is_success());
-}
-
-async fn delete(url: &str, path: &str) {
-    let client = client();
-    assert!(client.delete(format!("{url}/{path}")).send().await.unwrap().status().is_success());
 }
 
 /// The orders as (state, words), newest first.
@@ -108,15 +91,11 @@ async fn pulse(gateway: &Gateway, device: &Device, n: &mut u64, value: u32, expe
     *n += 1;
     let payload = format!("{{\"id\":{n},\"heart_rate\":{value}}}");
     device.publish("vitals/watch-0", [payload]).await;
-    let since = Instant::now();
-    loop {
+    let came = || {
         let read = gateway.json(&["readings"]);
-        if read[0]["reading"]["sequence"] == json!(*n) || read.as_array().unwrap().len() as u64 >= *n {
-            break;
-        }
-        assert!(since.elapsed() < PATIENCE, "{read}\n{}", gateway.log());
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+        read[0]["reading"]["sequence"] == json!(*n) || read.as_array().unwrap().len() as u64 >= *n
+    };
+    until("the reading", gateway, || came().then_some(())).await;
     let alerts = gateway.json(&["alerts"]);
     let mut of_pulse =
         alerts.as_array().unwrap().iter().filter(|a| a["rule"] == "heart-rate-high" && a["condition"] == "limit");
@@ -197,7 +176,17 @@ async fn what_the_policy_applies_is_in_force_at_once_and_ends_when_it_is_deleted
     assert_eq!(orders(&gateway), [of("in-force", "100"), of("in-force", "null"), of("refused WL-G007", "null")]);
     let (text, _, _) = gateway.cli(&["thresholds"]);
     assert!(text.contains("body-weight expected every 1 d") && text.contains("what was before stays"), "{text}");
-    // The centre is away: nothing changes.
+    // An order that cannot be read any more is said, and keeps no other patient from being asked about.
+    let mut broken = goal("g1", "canary-0", "active", &below(100));
+    broken["subject"] = json!(7);
+    put(&centre.url(), &broken).await;
+    put(&centre.url(), &goal("g2", "canary-1", "active", &below(90))).await;
+    let asked = gateway.json_of(&["thresholds", "ask"], 1);
+    assert!(asked[0]["why"].as_str().is_some_and(|why| why.contains("not understood")), "{asked}");
+    let now = listed(&gateway);
+    assert!(now.contains(&of("in-force", "100")) && now.contains(&of("in-force", "90")), "{now:?}");
+    delete(&centre.url(), "Goal/g2").await;
+    // What is deleted or taken back is over.
     delete(&centre.url(), "Goal/g1").await;
     let mut cancelled = order;
     cancelled["status"] = json!("revoked");
@@ -205,6 +194,7 @@ async fn what_the_policy_applies_is_in_force_at_once_and_ends_when_it_is_deleted
     assert_eq!(orders(&gateway), [of("refused WL-G007", "null")]);
     put(&centre.url(), &goal("g1", "canary-0", "active", &below(100))).await;
     assert!(orders(&gateway).contains(&of("in-force", "100")), "said again, it counts again");
+    // The centre is away: nothing changes.
     centre.stopper().cancel();
     drop(centre);
     let asked = gateway.json_of(&["thresholds", "ask"], 1);

@@ -28,8 +28,9 @@ use crate::control::thresholds::{Asked, Thresholds};
 use crate::fault::Explain;
 use crate::journal::{Act, Journal};
 use crate::limits;
-use crate::reading::PatientId;
+use crate::reading::{PatientId, Reading};
 use crate::roster::Roster;
+use crate::sink::Trouble;
 use crate::sink::probe::care::KINDS;
 use book::{Book, Changes, Deny, Hand, Round};
 
@@ -56,6 +57,19 @@ pub(super) struct Care {
 struct Heard {
     all: Stamp,
     newest_ms: Option<i64>,
+}
+
+/// A patient was not asked about.
+struct Unasked {
+    why: Fault,
+    /// The others' questions would meet it too.
+    lasts: bool,
+}
+
+impl From<Fault> for Unasked {
+    fn from(why: Fault) -> Self {
+        Self { why, lasts: true }
+    }
 }
 
 /// What was in force before a start is obeyed before the first reading. What makes no sense any more is refused.
@@ -135,9 +149,8 @@ impl Care {
             for (name, every, at) in &mut due {
                 if *at <= tokio::time::Instant::now() {
                     *at = tokio::time::Instant::now() + *every;
-                    let asked = tokio::time::timeout(limits::CARE_ROUND_MAX, self.ask(name, false));
                     tokio::select! {
-                        _ = asked => {}
+                        _ = self.ask(name, false) => {}
                         () = told.closed() => return,
                     }
                 }
@@ -151,14 +164,22 @@ impl Care {
         let Some((survey, settings)) = self.surveys.one(name).and_then(|(_, s)| Some((s, s.care_plan()?))) else {
             return said;
         };
+        let until = tokio::time::Instant::now() + limits::CARE_ROUND_MAX;
         for (patient, _) in self.roster.all() {
+            if tokio::time::Instant::now() > until {
+                said.why = Some("there was no time to ask about every patient".into());
+                break;
+            }
             match self.round(name, survey.prober(), settings, &patient, all).await {
                 Ok(()) => said.patients += 1,
-                Err(why) => {
-                    tracing::info!(destination = %name, why = %why, "The centre could not be asked what it orders.");
+                Err(Unasked { why, lasts }) => {
+                    if said.why.is_none() {
+                        tracing::info!(destination = %name, why = %why, "The centre could not be asked what it orders.");
+                    }
                     said.why = Some(why.to_string());
-                    // What one patient's question met, the others' would meet too.
-                    break;
+                    if lasts {
+                        break;
+                    }
                 }
             }
         }
@@ -174,19 +195,24 @@ impl Care {
         settings: &CarePlanSettings,
         patient: &PatientId,
         all: bool,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), Unasked> {
         let key = (name.clone(), patient.clone());
         let now = self.surveys.clock.now();
         let before = self.asked.lock().await.get(&key).copied();
         let before = before.filter(|heard| !all && now.since(heard.all) < ALL_EVERY);
         let since_ms = before.and_then(|heard| heard.newest_ms).map(|ms| ms - OVERLAP_MS);
-        let away = |t: crate::sink::Trouble| Fault::told(&CareError::Away(t.to_string(), t.code()));
+        let away =
+            |t: Trouble| Unasked { why: Fault::told(&CareError::Away(t.to_string(), t.code())), lasts: t.lasts() };
         let (mut heard, mut complete) = (Vec::new(), Vec::new());
         for kind in KINDS {
             if let Some(found) = prober.ordered(kind, patient, since_ms).await.map_err(away)? {
                 heard.extend(found);
                 complete.push(kind);
             }
+        }
+        if complete.is_empty() {
+            // A wrong base says the same of everything.
+            return Err(away(Trouble::Unclear("it does not search for any kind of order")));
         }
         let newest_ms = heard.iter().filter_map(|h| h.updated_ms).max();
         let round = Round { destination: name, patient, apply: settings.apply, now_ms: now.wall_ms };
@@ -214,7 +240,8 @@ impl Care {
         Ok(())
     }
 
-    /// Tries it on a copy, keeps it, and then obeys it.
+    /// Tries it on a copy, keeps it, and then obeys it. Whoever waits for it may go away: after it is kept nothing is waited
+    /// for, so that what is in force is what is obeyed.
     async fn change(&self, step: impl FnOnce(&mut Book) -> Result<Changes, Fault>) -> Result<(), Fault> {
         let mut book = self.book.lock().await;
         let mut new = book.clone();
@@ -223,21 +250,29 @@ impl Care {
             return Ok(());
         }
         let Changes { orders, events, gone, obeyed } = changes;
+        let room = match obeyed.is_empty() {
+            true => None,
+            false => Some((self.recent().await?, self.commands.reserve().await.map_err(|_| Fault::Busy)?)),
+        };
         for event in &events {
             tracing::info!(order = event.order, what = event.what, "An order of the centre stands otherwise.");
         }
         let act = Act::Care { orders, events, gone };
         self.surveys.journal.redress(act).await.map_err(|e| Fault::Refused(e.to_string()))?;
         *book = new;
-        let now = self.surveys.clock.now();
-        let ordered: Vec<Ordered> = obeyed.iter().filter_map(|(order, on)| ordered(order, *on, now)).collect();
-        if ordered.is_empty() {
-            return Ok(());
+        if let Some((recent, room)) = room {
+            let now = self.surveys.clock.now();
+            let ordered = obeyed.iter().filter_map(|(order, on)| ordered(order, *on, now)).collect();
+            room.send(Command::Obey { ordered, recent });
         }
+        Ok(())
+    }
+
+    /// Readings of before, for the windows of limits.
+    async fn recent(&self) -> Result<Vec<Reading>, Fault> {
         let reader = self.surveys.reader.clone();
         let recent = tokio::task::spawn_blocking(move || reader.recent()).await.map_err(|_| Fault::Busy)?;
-        let recent = recent.map_err(|e| Fault::Refused(e.to_string()))?;
-        self.commands.send(Command::Obey { ordered, recent }).await.map_err(|_| Fault::Busy)
+        recent.map_err(|e| Fault::Refused(e.to_string()))
     }
 
     /// Says what waits for a person. `ended`: also that nothing does.
