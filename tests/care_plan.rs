@@ -203,6 +203,23 @@ async fn what_the_policy_applies_is_in_force_at_once_and_ends_when_it_is_deleted
     assert!(!gateway.log().contains("canary"), "a patient is in the log");
 }
 
+/// The question names the patient: without a consent for that destination it is not asked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_is_asked_about_who_has_not_consented() {
+    let centre = endpoint();
+    put(&centre.url(), &goal("g1", "canary-0", "active", &below(100))).await;
+    let mut gateway = gateway(None, &centre.url(), "automatic");
+    gateway.reword(|text| text.replace("consent = \"enrolment\"", "consent = \"recorded\""));
+    gateway.start();
+    let asked = |gateway: &Gateway| gateway.json(&["thresholds", "ask"])[0]["patients"].clone();
+    assert_eq!((asked(&gateway), listed(&gateway)), (json!(0), vec![]));
+    gateway.json(&["consent", "grant", "Patient/canary-0", "--to", "centre", "--by", "Ada"]);
+    assert_eq!((asked(&gateway), listed(&gateway)), (json!(1), vec![of("in-force", "100")]));
+    // What is in force stays: the withdrawal is about what goes there.
+    gateway.json(&["consent", "withdraw", "Patient/canary-0", "--to", "centre", "--by", "Ada"]);
+    assert_eq!((asked(&gateway), listed(&gateway)), (json!(0), vec![of("in-force", "100")]));
+}
+
 /// What real servers keep and show of a Goal and an order is understood.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn real_servers_are_understood() {

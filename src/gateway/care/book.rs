@@ -234,7 +234,7 @@ impl Book {
         for rival in rivals {
             self.put(rival, State::Superseded, hand, changes);
         }
-        changes.obeyed.push((order.clone(), true));
+        changes.obeyed.push((Order { at_ms: hand.at_ms, ..order.clone() }, true));
         self.put(order, State::InForce, hand, changes);
         // Both lines in one: from what to what.
         if let Some(event) = changes.events.last_mut() {

@@ -21,7 +21,7 @@ use crate::alert::Engine;
 use crate::alert::ordered::Ordered;
 use crate::alert::ruleset::Rules;
 use crate::careplan::{Event, Order, State};
-use crate::clock::{Clock, Stamp};
+use crate::clock::{Clock, Stamp, WALL_FLOOR_MS};
 use crate::config::CarePlanSettings;
 use crate::control::Fault;
 use crate::control::thresholds::{Asked, Thresholds};
@@ -107,14 +107,23 @@ fn remembered(journal: &Journal) -> Book {
     Book { orders: orders.into_iter().map(|o| (o.id.clone(), o)).collect() }
 }
 
-/// As the engine takes it. A measurement is waited for from when it was ordered.
+/// As the engine takes it. A measurement is waited for from when the order came into force.
 fn ordered(order: &Order, in_force: bool, now: Stamp) -> Option<Ordered> {
-    let age = u64::try_from(now.wall_ms.saturating_sub(order.at_ms)).unwrap_or(0);
-    let ago = Duration::from_millis(age).min(Duration::from_micros(now.mono_us));
-    let since = Stamp { mono_us: now.mono_us.saturating_sub(u64::try_from(ago.as_micros()).unwrap_or(0)), ..now };
-    let since = Stamp { wall_ms: now.wall_ms.saturating_sub(i64::try_from(ago.as_millis()).unwrap_or(0)), ..since };
     let id = in_force.then(|| order.id.clone());
-    Some(Ordered { patient: order.patient.clone(), aim: order.aim.clone()?, order: id, since })
+    Some(Ordered { patient: order.patient.clone(), aim: order.aim.clone()?, order: id, since: then(order.at_ms, now) })
+}
+
+/// The moment at which the wall clock said so. Before this boot, or while our clock is not right, only wall clocks tell how
+/// long ago that is: it is of another boot. What was said while no clock was right counts from now.
+fn then(wall_ms: i64, now: Stamp) -> Stamp {
+    if wall_ms < WALL_FLOOR_MS {
+        return now;
+    }
+    let age_us = u64::try_from(now.wall_ms.saturating_sub(wall_ms)).unwrap_or(0).saturating_mul(1_000);
+    match now.mono_us.checked_sub(age_us).filter(|_| now.trusted) {
+        Some(mono_us) => Stamp { wall_ms, mono_us, ..now },
+        None => Stamp { wall_ms, mono_us: 0, boot: !now.boot, trusted: true },
+    }
 }
 
 impl Care {
@@ -169,6 +178,11 @@ impl Care {
             if tokio::time::Instant::now() > until {
                 said.why = Some("there was no time to ask about every patient".into());
                 break;
+            }
+            // The question itself names the patient.
+            let consents = self.surveys.journal.consents();
+            if consents.gate(name).is_some_and(|gate| !gate.may_ask(&patient, self.surveys.clock.now())) {
+                continue;
             }
             match self.round(name, survey.prober(), settings, &patient, all).await {
                 Ok(()) => said.patients += 1,
@@ -399,5 +413,35 @@ impl Thresholds for Counter {
             Ok(asked)
         }
         .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reboot_does_not_begin_the_time_between_two_measurements_anew() {
+        const T: i64 = 1_795_341_600_000;
+        let hour = Duration::from_secs(3_600);
+        let up = |hours: u32, wall_ms: i64| Stamp {
+            wall_ms,
+            mono_us: u64::try_from((hour * hours).as_micros()).unwrap(),
+            boot: 7,
+            trusted: wall_ms >= T,
+        };
+        let later = |hours: i64| T + 3_600_000 * hours;
+        // By the monotonic clock, whatever the wall clock does meanwhile.
+        let since = then(T, up(9, later(4)));
+        assert_eq!((up(9, later(4)).since(since), up(10, later(70)).since(since)), (hour * 4, hour * 5));
+        // From before this boot.
+        let since = then(T, up(1, later(72)));
+        assert_eq!((up(1, later(72)).since(since), up(3, later(74)).since(since)), (hour * 72, hour * 74));
+        // Our clock is set later.
+        let since = then(T, up(0, 25_000));
+        assert_eq!((up(0, 25_000).since(since), up(1, later(72)).since(since)), (Duration::ZERO, hour * 72));
+        assert_eq!(up(1, later(72)).since(then(25_000, up(1, later(72)))), Duration::ZERO, "said by no clock");
+        // It was ahead then: from now on.
+        assert_eq!(up(9, later(1)).since(then(later(4), up(9, later(1)))), Duration::ZERO);
     }
 }

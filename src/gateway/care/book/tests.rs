@@ -82,6 +82,7 @@ fn an_order_waits_for_a_person_and_the_old_one_stays_meanwhile() {
         (done.events[0].by.as_str(), done.events[0].old.as_str(), done.events[0].new.as_str()),
         ("Ada", "", P100)
     );
+    assert_eq!(done.obeyed[0].0.at_ms, HAND.at_ms, "it counts from then on");
     assert_eq!(told(done), [(P100.to_owned(), true)]);
     // The centre changes its mind: the old number stays in force until the new one is accepted.
     assert!(desk.hear(&[pulse("1", 2, "90")]).is_empty());
