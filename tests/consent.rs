@@ -2,14 +2,17 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::disallowed_methods)]
 
+use std::time::{Duration, Instant};
+
 use serde_json::Value;
 use wardline::lab::endpoint::{Endpoint, Manners, Settings};
 
 mod support;
 
+use support::PATIENCE;
 use support::broker::{Broker, Door};
 use support::device::Device;
-use support::gateway::{Gateway, KEY, until};
+use support::gateway::{Gateway, KEY};
 
 /// Two patients with a watch each; the pulse needs a consent of its own.
 fn settings(broker: &Broker, destinations: &str) -> String {
@@ -38,6 +41,17 @@ async fn publish(device: &Device, name: &str, what: &str, numbers: std::ops::Ran
             70 + n % 30
         );
         device.publish(&format!("vitals/{name}"), [payload]).await;
+    }
+}
+
+async fn until<T>(what: &str, gateway: &Gateway, mut look: impl FnMut() -> Option<T>) -> T {
+    let since = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(since.elapsed() < PATIENCE, "{what} did not happen\n{}", gateway.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 

@@ -13,7 +13,7 @@ use super::seal;
 use super::writer::Writer;
 use crate::alarm::{AlertEvent, Condition};
 use crate::clock::Stamp;
-use crate::consent::{Consent, GENERALS, History, Rule, Said, Terms};
+use crate::consent::{Consent, History, Said, Terms};
 use crate::custody::{Creditor, Item, Payload};
 use crate::limits;
 use crate::reading::{Absence, PatientId, Reading, Value};
@@ -48,14 +48,6 @@ impl Gate {
         reading.patient.as_ref().is_some_and(|p| self.lacks(p, Some(reading.vital.id), now).is_none())
     }
 
-    /// Whether a destination may be asked about a patient: all of them are enrolled there, or something of theirs may go.
-    pub fn may_ask(&self, patient: &PatientId, now: Stamp) -> bool {
-        let Terms { rule, sensitive } = &self.terms;
-        let consents =
-            |history: &History| GENERALS.into_iter().chain(sensitive.names()).any(|c| history.permits(c, now));
-        *rule == Rule::Enrolment || self.histories.get(patient).is_some_and(consents)
-    }
-
     /// The item as it may go. `None`: it may not. What takes a reading back may always go, and without consent shows no value:
     /// an error must not stay uncorrected where it is.
     pub fn admit(&self, item: Item, now: Stamp) -> Option<Item> {
@@ -77,8 +69,7 @@ impl Gate {
         let alert = &event.alert;
         let vital = alert.vital.map(|v| v.id);
         match &alert.patient {
-            // Of the box. One that names a patient, as a measurement that stays out, is about them.
-            None if alert.condition == Condition::Technical => None,
+            _ if alert.condition == Condition::Technical => None,
             Some(patient) => self.lacks(patient, vital, now),
             None => self.terms.needs(vital),
         }
@@ -100,6 +91,13 @@ fn bare(reading: &Reading) -> Reading {
         part.value = Value::Absent(Absence::Unknown);
     }
     bare
+}
+
+impl Gate {
+    /// Whether a destination may be asked about a patient.
+    pub fn may_ask(&self, patient: &PatientId, now: Stamp) -> bool {
+        self.terms.may_ask(self.histories.get(patient), now)
+    }
 }
 
 impl Consents {
