@@ -218,6 +218,12 @@ async fn nobody_is_asked_about_who_has_not_consented() {
     // What is in force stays: the withdrawal is about what goes there.
     gateway.json(&["consent", "withdraw", "Patient/canary-0", "--to", "centre", "--by", "Ada"]);
     assert_eq!((asked(&gateway), listed(&gateway)), (json!(0), vec![of("in-force", "100")]));
+    // Nobody would hear its end any more: it is over.
+    assert_eq!(gateway.stop(), Some(0), "{}", gateway.log());
+    gateway.reword(|text| text.replace("care_plan = ", "# "));
+    gateway.start();
+    assert_eq!(listed(&gateway), []);
+    assert_eq!(gateway.json(&["thresholds", "history"])[0]["by"], "configuration");
 }
 
 /// What real servers keep and show of a Goal and an order is understood.

@@ -114,13 +114,18 @@ impl Book {
         Ok(changes)
     }
 
-    /// After a start: what is in force and makes no sense under these rules is refused.
-    pub(super) fn review(&mut self, rules: &Rules, now_ms: i64) -> Changes {
+    /// After a start: what is in force and makes no sense under these rules is refused; what is not `asked` for any more is over.
+    pub(super) fn review(&mut self, rules: &Rules, asked: impl Fn(&Order) -> bool, now_ms: i64) -> Changes {
         let mut changes = Changes::default();
-        let in_force: Vec<Order> = self.orders.values().filter(|o| o.state == State::InForce).cloned().collect();
-        for order in in_force {
-            let Some(Err(e)) = order.aim.as_ref().map(|aim| rules.still(&order.patient, aim)) else { continue };
-            let hand = Hand { by: "configuration", at_ms: now_ms };
+        let hand = Hand { by: "configuration", at_ms: now_ms };
+        let live: Vec<Order> = self.orders.values().filter(|o| o.state.is_live()).cloned().collect();
+        for order in live {
+            if !asked(&order) {
+                self.put(order, State::Withdrawn, hand, &mut changes);
+                continue;
+            }
+            let still = order.aim.as_ref().filter(|_| order.state == State::InForce);
+            let Some(Err(e)) = still.map(|aim| rules.still(&order.patient, aim)) else { continue };
             self.put(order, State::Refused { code: e.code().into(), why: e.to_string() }, hand, &mut changes);
         }
         changes

@@ -22,7 +22,7 @@ use crate::alert::ordered::Ordered;
 use crate::alert::ruleset::Rules;
 use crate::careplan::{Event, Order, State};
 use crate::clock::{Clock, Stamp, WALL_FLOOR_MS};
-use crate::config::CarePlanSettings;
+use crate::config::{CarePlanSettings, Config, DestinationSettings};
 use crate::control::Fault;
 use crate::control::thresholds::{Asked, Thresholds};
 use crate::fault::Explain;
@@ -72,21 +72,30 @@ impl From<Fault> for Unasked {
     }
 }
 
-/// What was in force before a start is obeyed before the first reading. What makes no sense any more is refused.
+/// What was in force before a start is obeyed before the first reading. What makes no sense any more is refused; what nobody
+/// would ask for any more, and so never hear the end of, is over.
 pub(super) async fn resume(
     engine: &mut Engine,
     journal: &Journal,
-    rules: &Rules,
+    (rules, config): (&Rules, &Config),
     clock: &Clock,
 ) -> Result<(), crate::journal::JournalError> {
     let mut book = remembered(journal);
     let now = clock.now();
-    let changes = book.review(rules, now.wall_ms);
+    let follows = |d: &DestinationSettings| matches!(d, DestinationSettings::Fhir(fhir) if fhir.care_plan.is_some());
+    let followed: Vec<&str> =
+        config.destinations.iter().filter(|d| follows(d)).map(DestinationSettings::name).collect();
+    // Who was matched is not known for certain where that is damaged: then nobody has left.
+    let whole = journal.reader().members().is_ok_and(|(_, damaged)| damaged == 0);
+    let roster = super::people::roster(config, journal);
+    let asked = |o: &Order| followed.contains(&&*o.destination) && (!whole || roster.contains(&o.patient));
+    let changes = book.review(rules, asked, now.wall_ms);
     if !changes.is_empty() {
         let Changes { orders, events, gone, .. } = changes;
         tracing::warn!(
             orders = orders.len(),
-            "orders of the centre make no sense under the alert rules any more (WL-G004): `wardline thresholds`."
+            "orders of the centre are not in force any more: they make no sense under the alert rules (WL-G004), or nobody asks \
+             for them: `wardline thresholds --all`."
         );
         journal.redress(Act::Care { orders, events, gone }).await?;
     }

@@ -240,9 +240,23 @@ fn a_centre_that_says_ever_new_things_fills_nothing() {
 fn other_rules_after_a_restart_refuse_what_does_not_fit_any_more() {
     let mut desk = Desk::new(Apply::Automatic);
     desk.hear(&[pulse("1", 1, "100")]);
-    assert!(desk.book.review(&desk.rules, 5).is_empty());
+    assert!(desk.book.review(&desk.rules, |_| true, 5).is_empty());
     let other = TEXT.replace("id = \"heart-rate-high\"", "id = \"heart-rate-raised\"");
     let rules = Rules::parse(&[(Path::new("other.toml"), other.as_str())], &[]).unwrap();
-    assert_eq!(desk.book.review(&rules, 5).events.len(), 1);
+    assert_eq!(desk.book.review(&rules, |_| true, 5).events.len(), 1);
     assert!(desk.book.orders.values().all(|o| o.state != State::InForce));
+}
+
+/// A destination that is not asked any more, or a patient who left the box: their end would never be heard.
+#[test]
+fn what_nobody_asks_for_any_more_is_over_until_it_is_heard_again() {
+    let mut desk = Desk::new(Apply::Automatic);
+    desk.hear(&[pulse("1", 1, "100")]);
+    let over = desk.book.review(&desk.rules, |o| o.destination != "centre", 5);
+    assert_eq!(
+        (over.events.len(), over.events[0].by.as_str(), over.events[0].old.as_str()),
+        (1, "configuration", P100)
+    );
+    assert_eq!(desk.states(), [(P100.into(), "withdrawn")]);
+    assert_eq!(desk.hear(&[pulse("1", 1, "100")]), [(P100.to_owned(), true)]);
 }
