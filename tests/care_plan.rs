@@ -19,6 +19,7 @@ use support::centre::{delete, put};
 use support::device::Device;
 use support::fhir_server::{FhirServer, Kind};
 use support::gateway::{Gateway, until};
+use support::scripted::{Reply, Scripted};
 
 const RULES: &str = "[[rule]]\nid = \"heart-rate-high\"\ntitle = \"high\"\nvital = \"heart-rate\"\nabove = 110\nunit = \"/min\"\n\
     priority = \"medium\"\n[[rule]]\nid = \"heart-rate-very-high\"\ntitle = \"very high\"\nvital = \"heart-rate\"\n\
@@ -226,6 +227,44 @@ async fn nobody_is_asked_about_who_has_not_consented() {
     assert_eq!(gateway.json(&["thresholds", "history"])[0]["by"], "configuration");
 }
 
+fn prober(url: &str) -> Prober {
+    let settings: FhirSettings =
+        toml::from_str(&format!("name='centre'\nurl='{url}'\nidempotency='update'\ntimeout_s=20")).unwrap();
+    Prober::new(&settings, &"box-1".into(), &Clock::system()).unwrap()
+}
+
+/// A page of one goal, and where the next one is.
+fn page(n: usize, next: &str) -> Reply {
+    let entry = [json!({"resource": goal(&format!("g{n}"), "canary-0", "active", &below(100))})];
+    let link = [json!({"relation": "next", "url": next})];
+    Reply::json(200, &json!({"resourceType": "Bundle", "type": "searchset", "entry": entry, "link": link}))
+}
+
+#[tokio::test]
+async fn a_part_of_the_orders_is_not_taken_for_all_and_pages_end() {
+    let patient = PatientId::new("Patient/canary-0");
+    let ordered = async |server: &Scripted| prober(&server.url).ordered("Goal", &patient, None).await;
+    // What it does not search for at all, it does not order; a page that is lost is another thing.
+    for status in [400, 404, 501] {
+        let none = Scripted::start(move |_| Reply::status(status)).await;
+        assert_eq!(ordered(&none).await, Ok(None), "{status}");
+        let lost = Scripted::start(move |request| match request.path.contains("page=2") {
+            true => Reply::status(status),
+            false => page(1, "Goal?page=2"),
+        });
+        assert!(ordered(&lost.await).await.is_err(), "{status}");
+    }
+    let endless =
+        Scripted::start(|request| page(request.path.len(), &format!("Goal?page={}1", request.path.len()))).await;
+    assert!(ordered(&endless).await.is_err());
+    assert_eq!(endless.requests().len(), wardline::limits::CARE_PAGES_MAX);
+    let other = Scripted::start(|_| Reply::status(200)).await;
+    let elsewhere = format!("{}/Goal?page=2", other.url);
+    let hostile = Scripted::start(move |_| page(1, &elsewhere)).await;
+    assert!(ordered(&hostile).await.is_err());
+    assert_eq!(other.requests().len(), 0, "nobody else is asked");
+}
+
 /// What real servers keep and show of a Goal and an order is understood.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn real_servers_are_understood() {
@@ -235,9 +274,7 @@ async fn real_servers_are_understood() {
         server.put(&json!({"resourceType": "Patient", "id": "canary-1", "active": true})).await;
         server.put(&goal("g1", "canary-0", "active", &below(100))).await;
         server.put(&goal("g2", "canary-1", "active", &below(90))).await;
-        let settings: FhirSettings =
-            toml::from_str(&format!("name='centre'\nurl='{}'\nidempotency='update'", server.url)).unwrap();
-        let prober = Prober::new(&settings, &"box-1".into(), &Clock::system()).unwrap();
+        let prober = prober(&server.url);
         let patient = PatientId::new("Patient/canary-0");
         let found = prober.ordered("Goal", &patient, None).await.unwrap().expect("a search for goals");
         eprintln!("{kind:?} shows {} goals when asked for one patient's", found.len());
