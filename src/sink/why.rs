@@ -151,6 +151,20 @@ impl Trouble {
         Outcome::Retry { after, why: self.why(), destination: true }
     }
 
+    /// The next question would meet it too, whatever it is about.
+    pub fn lasts(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable(_)
+                | Self::NoAnswer(_)
+                | Self::Certificate(_)
+                | Self::Unavailable(_)
+                | Self::Throttled(_)
+                | Self::Credential(_)
+                | Self::Auth(_)
+        )
+    }
+
     /// This item alone waits.
     pub fn item(&self, after: Duration) -> Outcome {
         Outcome::Retry { after: Some(after), why: self.why(), destination: false }

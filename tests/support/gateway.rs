@@ -188,6 +188,18 @@ impl Gateway {
     }
 }
 
+/// Looks until there is something to see.
+pub async fn until<T>(what: &str, gateway: &Gateway, mut look: impl FnMut() -> Option<T>) -> T {
+    let since = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(since.elapsed() < PATIENCE, "{what} did not happen\n{}", gateway.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 /// Destinations that do not say whose readings may go there take those of everybody.
 fn enrolled(text: &str) -> String {
     let mut tables = text.split("[[destination]]\n");

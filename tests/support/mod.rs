@@ -17,6 +17,7 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 pub mod broker;
+pub mod centre;
 pub mod certificates;
 pub mod device;
 pub mod fhir_server;
