@@ -1,5 +1,6 @@
 //! nats-server with JetStream, with a configuration and a folder of its own; and what a person at its console would do.
 
+use std::future::Future;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -10,7 +11,7 @@ use wardline::nats::auth::Credential;
 use wardline::nats::link::{Link, Reach};
 use wardline::tls::Files;
 
-use super::{PATIENCE, free_port, skipped};
+use super::{PATIENCE, free_port, skipped, within};
 
 /// A running server; it ends with this handle.
 pub struct Bus {
@@ -167,6 +168,16 @@ impl Console {
     /// How many messages a stream holds.
     pub async fn messages(&mut self, stream: &str) -> u64 {
         self.call(&format!("STREAM.INFO.{stream}"), Value::Null).await["state"]["messages"].as_u64().unwrap()
+    }
+
+    /// Waits until a stream holds as many messages as `is` wants.
+    #[track_caller]
+    pub fn until(&mut self, stream: &str, is: impl Fn(u64) -> bool) -> impl Future<Output = ()> {
+        within("the wanted number of messages in the stream", async move {
+            while !is(self.messages(stream).await) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
     }
 
     /// A message of a stream: its subject, headers and body.
