@@ -164,5 +164,11 @@ impl Trouble {
 
 /// Whether the destination's return is best found by asking often: asking costs it nothing while it is away.
 pub(super) fn is_absence(why: &Why) -> bool {
-    matches!(&*why.code, "WL-F001" | "WL-F002" | "WL-F004")
+    let away = [Trouble::Unreachable("").code(), Trouble::Unavailable(0).code()];
+    is_silence(why) || away.contains(&&*why.code)
+}
+
+/// Whether it heard and did not answer: it may be lost in thought over what it was sent.
+pub(super) fn is_silence(why: &Why) -> bool {
+    *why.code == *Trouble::NoAnswer("").code()
 }
