@@ -31,6 +31,7 @@ const LEAVES: &[&str] = &[
     "reading",
     "roster",
     "secret",
+    "socket",
     "tls",
     "unit",
     "vital",

@@ -26,6 +26,7 @@ pub mod hl7_peer;
 pub mod mllp;
 pub mod nats;
 pub mod obligations;
+pub mod process;
 pub mod readings;
 pub mod relay;
 pub mod scripted;
