@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -20,7 +21,7 @@ const GLUCOSE: &str = "glucose-capillary-whole-blood";
 
 fn terms(rule: Rule) -> Terms {
     let glucose = Vital::parse(GLUCOSE).unwrap();
-    Terms { rule, sensitive: Sensitive::new([(glucose, "sugar".into())]) }
+    Terms { rule, sensitive: Sensitive::new([(glucose, "sugar".into())]), person: Arc::default() }
 }
 
 fn recorded(names: &[&str]) -> Vec<Creditor> {
