@@ -91,13 +91,14 @@ impl Gate {
         }
     }
 
-    /// An alert about a person shows a value. One of a device that is nobody's has nobody who could consent, and names nobody.
+    /// An alert about a person shows a value, or that a measurement of theirs is expected. One of a device that is nobody's has
+    /// nobody who could consent, and names nobody.
     pub(super) fn lacks_alert(&self, event: &AlertEvent, now: Stamp) -> Option<&str> {
         let alert = &event.alert;
         let vital = alert.vital.map(|v| v.id);
         match &alert.patient {
-            _ if alert.condition == Condition::Technical => None,
             Some(patient) => self.lacks(patient, vital, now),
+            None if alert.condition == Condition::Technical => None,
             None => self.terms.needs(vital),
         }
     }
