@@ -285,8 +285,10 @@ async fn a_correction_withdraws_the_order_and_sends_another_for_the_right_patien
     until("the correction", || receiver.messages().len() == 10 && waiting(&gateway) == 0).await;
     let messages = receiver.messages();
     let about = |wanted: &str, status: &str| -> Vec<(String, String)> {
-        let has =
-            |m: &&String| m.contains(&format!("|||{wanted}^^^CLINIC")) && m.contains(&format!("|||||{status}|||2026"));
+        let has = |m: &&String| {
+            m.contains(&format!("|||{wanted}^^^CLINIC"))
+                && m.contains(&format!("|||||{status}|||{}", &support::day()[..4]))
+        };
         messages.iter().filter(has).map(|m| (field(m, "OBR", 3), field(m, "MSH", 10))).collect()
     };
     let (withdrawn, wrong, right) = (about("p0", "W"), about("p0", "R"), about("p1", "R"));
@@ -312,7 +314,8 @@ async fn a_name_with_delimiters_and_umlauts_is_read_back_as_it_is() {
     let mut gateway = Gateway::new(&settings(&broker, &destinations));
     gateway.start();
     let device = Device::connect(broker.device_port);
-    device.publish(&format!("vitals/{name}"), [r#"{"id":1,"time":"2026-11-22T10:00:00Z","spo2":97}"#]).await;
+    let reading = support::dated(r#"{"id":1,"time":"2026-11-22T10:00:00Z","spo2":97}"#);
+    device.publish(&format!("vitals/{name}"), [reading]).await;
     until("delivery", || peers.iter().all(|p| p.got().len() == 1)).await;
     for (peer, kind) in peers.iter().zip(kinds) {
         let message = peer.got().remove(0);

@@ -267,7 +267,7 @@ async fn readings_are_there_once_by_a_token_of_the_gateways_own() {
 async fn publish(device: &Device, numbers: std::ops::Range<u64>) {
     for n in numbers {
         let payload = format!("{{\"id\":{n},\"time\":\"2026-11-22T10:00:{n:02}Z\",\"heart_rate\":{}}}", 60 + n);
-        device.publish("vitals/watch-0", [payload]).await;
+        device.publish("vitals/watch-0", [support::dated(&payload)]).await;
     }
 }
 
