@@ -6,7 +6,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use rusqlite::{Connection, params};
+use rusqlite::types::Value;
+use rusqlite::{Connection, Row, params};
 use serde::{Deserialize, Serialize};
 
 use super::reader::{ReadError, Reader};
@@ -36,22 +37,11 @@ pub(super) type People = HashMap<PatientId, Arc<Demographics>>;
 
 /// All that is kept and whole. A damaged row is told of, without whose it is.
 pub(super) fn all(conn: &Connection) -> rusqlite::Result<All> {
-    let mut rows = conn.prepare("SELECT patient, destination, body, seal FROM demographic ORDER BY 1, 2")?;
-    let mut rows = rows.query([])?;
     let (mut found, mut damaged) = (All::new(), 0_u32);
-    while let Some(row) = rows.next()? {
-        let read = || {
-            let text = |i: usize| row.get_ref(i).ok()?.as_str().ok();
-            let (patient, destination, body) = (text(0)?, text(1)?, text(2)?);
-            let intact = row.get::<_, i64>(3).ok()? == seal::of_demographic(patient, destination, body);
-            let kept = intact.then(|| serde_json::from_str(body).ok()).flatten()?;
-            Some((PatientId::new(patient), Arc::from(destination), kept))
-        };
-        match read() {
-            Some(row) => found.push(row),
-            None => damaged += 1,
-        }
-    }
+    each(conn, |row, kept| match kept {
+        Some((patient, destination, kept)) => Ok(found.push((patient, destination, kept))),
+        None => Ok(damaged += u32::from(row.get_ref(0).is_ok())),
+    })?;
     if damaged > 0 {
         tracing::error!(
             code = "WL-J062",
@@ -60,6 +50,26 @@ pub(super) fn all(conn: &Connection) -> rusqlite::Result<All> {
         );
     }
     Ok(found)
+}
+
+/// Each row, and what it holds if it is as it was written.
+fn each(
+    conn: &Connection,
+    mut seen: impl FnMut(&Row<'_>, Option<(PatientId, Arc<str>, Introduced)>) -> rusqlite::Result<()>,
+) -> rusqlite::Result<()> {
+    let mut rows = conn.prepare("SELECT patient, destination, body, seal FROM demographic ORDER BY 1, 2")?;
+    let mut rows = rows.query([])?;
+    while let Some(row) = rows.next()? {
+        let read = || {
+            let text = |i: usize| row.get_ref(i).ok()?.as_str().ok();
+            let (patient, destination, body) = (text(0)?, text(1)?, text(2)?);
+            let intact = row.get::<_, i64>(3).ok()? == seal::of_demographic(patient, destination, body);
+            let kept = intact.then(|| serde_json::from_str(body).ok()).flatten()?;
+            Some((PatientId::new(patient), Arc::from(destination), kept))
+        };
+        seen(row, read())?;
+    }
+    Ok(())
 }
 
 /// Keeps them, in the place of what was there.
@@ -86,7 +96,7 @@ pub(super) fn forget_all(conn: &Connection) -> rusqlite::Result<()> {
     conn.execute("DELETE FROM demographic", []).map(drop)
 }
 
-/// What no destination asks for any more goes. Answers whether anything went.
+/// What no destination asks for any more goes, and what is damaged: whose it is cannot be said. Answers whether anything went.
 pub(super) fn keep_only_asked(conn: &Connection, creditors: &[Creditor]) -> rusqlite::Result<bool> {
     let asked: HashMap<&str, &[Field]> = creditors.iter().map(|c| (&*c.name, &*c.terms.person)).collect();
     let moment = conn.unchecked_transaction()?;
@@ -98,7 +108,19 @@ pub(super) fn keep_only_asked(conn: &Connection, creditors: &[Creditor]) -> rusq
     for name in names.iter().filter(|name| asked.get(name.as_str()).is_none_or(|fields| fields.is_empty())) {
         changed |= moment.execute("DELETE FROM demographic WHERE destination = ?1", [name])? > 0;
     }
-    for (patient, destination, kept) in all(&moment)? {
+    let mut damaged: Vec<[Value; 2]> = Vec::new();
+    each(&moment, |row, kept| {
+        if kept.is_none() {
+            damaged.push([row.get(0)?, row.get(1)?]);
+        }
+        Ok(())
+    })?;
+    let whole = all(&moment)?;
+    let gone = "DELETE FROM demographic WHERE patient IS ?1 AND destination IS ?2";
+    for key in damaged {
+        changed |= moment.execute(gone, key)? > 0;
+    }
+    for (patient, destination, kept) in whole {
         let Some(fields) = asked.get(&*destination) else { continue };
         let cut = Introduced { person: kept.person.clone().cut(fields), ..kept.clone() };
         if cut != kept {
@@ -228,6 +250,36 @@ mod tests {
         assert_eq!(named(&journal, "lab"), None);
         let other = PatientId::new("Patient/other");
         assert!(journal.consents().gate("lab").unwrap().person(&other).is_none(), "in nobody else's name");
+        assert_eq!(pages_with_name(folder.path()).0, 0, "nobody could take it back any more");
+        journal.close().await;
+    }
+
+    /// A taking back may be among what is lost.
+    #[tokio::test]
+    async fn a_salvage_that_lost_a_part_of_the_table_names_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let lab = [creditor("lab", &[Field::PatientName, Field::Sex])];
+        let journal = opened(folder.path(), &lab);
+        introduce(&journal, "lab").await;
+        journal.close().await;
+        drop(journal);
+        let (file, vault) = (folder.path().join(open::FILE), vault(folder.path()));
+        let page = {
+            let pages = Pages::of(&Machine, &file, vault.key()).unwrap();
+            let has = |page: Vec<u8>| page.windows(NAME.len()).any(|w| w == NAME.as_bytes());
+            pages.numbers().find(|n| pages.get(*n).is_some_and(has)).unwrap()
+        };
+        let mut octets = std::fs::read(&file).unwrap();
+        let at = (page as usize - 1) * super::super::page::PAGE;
+        octets[at + 100..at + 200].fill(0x5A);
+        std::fs::write(&file, octets).unwrap();
+        let settings = JournalSettings { reserve_mib: 1, ..JournalSettings::default() };
+        let clock = Clock::manual(Stamp::at_ms(1));
+        let (journal, before) = Journal::open(&vault, &settings, &lab, clock).unwrap();
+        assert!(before.salvaged.is_some());
+        assert_eq!((named(&journal, "lab"), journal.reader().introduced().unwrap().len()), (None, 0));
+        introduce(&journal, "lab").await;
+        assert!(named(&journal, "lab").is_some());
         journal.close().await;
     }
 }
