@@ -38,9 +38,10 @@ pub(super) type People = HashMap<PatientId, Arc<Demographics>>;
 /// All that is kept and whole. A damaged row is told of, without whose it is.
 pub(super) fn all(conn: &Connection) -> rusqlite::Result<All> {
     let (mut found, mut damaged) = (All::new(), 0_u32);
-    each(conn, |row, kept| match kept {
-        Some((patient, destination, kept)) => Ok(found.push((patient, destination, kept))),
-        None => Ok(damaged += u32::from(row.get_ref(0).is_ok())),
+    each(conn, |_, kept| {
+        damaged += u32::from(kept.is_none());
+        found.extend(kept);
+        Ok(())
     })?;
     if damaged > 0 {
         tracing::error!(
