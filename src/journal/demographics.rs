@@ -166,7 +166,7 @@ mod tests {
 
     fn opened(folder: &Path, creditors: &[Creditor]) -> Journal {
         let settings = JournalSettings { reserve_mib: 1, ..JournalSettings::default() };
-        Journal::open(&vault(folder), &settings, creditors, Clock::manual(Stamp::at_ms(1))).unwrap().0
+        Journal::open(vault(folder), &settings, creditors, Clock::manual(Stamp::at_ms(1))).unwrap().0
     }
 
     fn patient() -> PatientId {
