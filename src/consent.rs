@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Stamp;
+use crate::minimum::Field;
 use crate::reading::PatientId;
 use crate::vital::{Category, Vital};
 
@@ -55,17 +56,23 @@ pub struct Terms {
     pub rule: Rule,
     /// What is.
     pub sensitive: Sensitive,
+    /// Match fields without which nothing goes; empty: the pseudonym is enough.
+    pub person: Arc<[Field]>,
 }
 
 impl Terms {
     /// Everything goes.
     pub fn open() -> Self {
-        Self { rule: Rule::Enrolment, sensitive: Sensitive::default() }
+        Self { rule: Rule::Enrolment, sensitive: Sensitive::default(), person: Arc::default() }
     }
 
     /// Whether nothing is ever held back.
     pub fn is_open(&self) -> bool {
-        self.rule == Rule::Enrolment && self.sensitive.0.is_empty()
+        !self.asks_consent() && self.person.is_empty()
+    }
+
+    fn asks_consent(&self) -> bool {
+        self.rule == Rule::Recorded || !self.sensitive.0.is_empty()
     }
 
     /// Whether a destination may be asked about a patient: all are enrolled there, or something of theirs may go.
@@ -78,7 +85,7 @@ impl Terms {
     /// ours needs one for everything.
     pub fn needs<'a>(&'a self, vital: Option<&str>) -> Option<&'a str> {
         let Some(known) = vital.and_then(Vital::parse) else {
-            return (!self.is_open()).then_some(GENERAL);
+            return self.asks_consent().then_some(GENERAL);
         };
         match (self.sensitive.category(known.id), self.rule) {
             (Some(sensitive), _) => Some(sensitive),
@@ -238,8 +245,8 @@ mod tests {
     #[test]
     fn what_needs_a_consent() {
         let sensitive = Sensitive::new([(vital("glucose-plasma"), "glucose".into())]);
-        let recorded = Terms { rule: Rule::Recorded, sensitive: sensitive.clone() };
-        let enrolment = Terms { rule: Rule::Enrolment, sensitive };
+        let recorded = Terms { rule: Rule::Recorded, sensitive: sensitive.clone(), person: Arc::default() };
+        let enrolment = Terms { rule: Rule::Enrolment, sensitive, person: Arc::default() };
         assert_eq!(recorded.needs(Some("heart-rate")), Some("vital-signs"));
         assert_eq!(recorded.needs(Some("glucose-plasma")), Some("glucose"));
         assert_eq!(enrolment.needs(Some("heart-rate")), None);
@@ -247,5 +254,8 @@ mod tests {
         // What is not known is held to be general at the least.
         assert_eq!((recorded.needs(None), recorded.needs(Some("x"))), (Some(GENERAL), Some(GENERAL)));
         assert!(Terms::open().is_open() && !enrolment.is_open() && !recorded.is_open());
+        // Match fields are no consent: who lacks them is held back for another reason.
+        let person = Terms { person: [Field::Sex].into(), ..Terms::open() };
+        assert_eq!((person.is_open(), person.needs(None)), (false, None));
     }
 }

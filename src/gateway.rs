@@ -21,6 +21,7 @@ mod radio;
 mod reconcile;
 mod records;
 mod recover;
+mod registry;
 pub mod replay;
 mod start;
 mod strangers;

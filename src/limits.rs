@@ -259,6 +259,14 @@ pub const HL7_STALE_MAX: u32 = 3;
 pub const HL7_READINGS_PER_MESSAGE_MAX: usize = 100;
 /// After so many refusals (AR) in a row it is the receiver that is down, and no message is suspected.
 pub const HL7_REFUSALS_MAX: u32 = 3;
+/// Characters of a patient's identifier at a receiver. HL7 v2.6 has room for 15 in CX.1, which national numbers exceed.
+pub const MATCH_IDENTIFIER_CHARS_MAX: usize = 64;
+/// Characters of a family name: FN.1 of HL7 v2.6. A longer one is refused, as one that was cut would match somebody else.
+pub const MATCH_FAMILY_CHARS_MAX: usize = 50;
+/// Characters of a given name, and of further ones: XPN.2 and XPN.3 of HL7 v2.6.
+pub const MATCH_GIVEN_CHARS_MAX: usize = 30;
+/// Octets of a file of match fields.
+pub const MATCH_FILE_BYTES_MAX: u64 = 4_096;
 /// Thin traffic to an HL7 receiver waits this long for company: its outcomes are recorded together.
 pub const HL7_LINGER: Duration = Duration::from_millis(50);
 /// The journal is asked again after this when it cannot answer now.

@@ -30,14 +30,41 @@ pub enum Field {
     Gateway,
     /// Who corrected a reading, and in which words.
     Corrector,
+    /// An identifier that the receiver's own authority gave the patient.
+    PatientIdentifier,
+    /// The patient's name.
+    PatientName,
+    /// The patient's birth date.
+    BirthDate,
+    /// The patient's sex.
+    Sex,
 }
 
 impl Field {
-    /// All there are.
+    /// Those of a reading: a destination that says nothing gets all of them.
     pub const ALL: [Self; 6] = [Self::Device, Self::DeviceTime, Self::Slot, Self::Site, Self::Gateway, Self::Corrector];
+
+    /// Those of a person, by which a receiver matches: a destination gets the ones that it names, and never by default.
+    pub const OF_A_PERSON: [Self; 4] = [Self::PatientIdentifier, Self::PatientName, Self::BirthDate, Self::Sex];
+
+    /// As the configuration writes it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Device => "device",
+            Self::DeviceTime => "device-time",
+            Self::Slot => "slot",
+            Self::Site => "site",
+            Self::Gateway => "gateway",
+            Self::Corrector => "corrector",
+            Self::PatientIdentifier => "patient-identifier",
+            Self::PatientName => "patient-name",
+            Self::BirthDate => "birth-date",
+            Self::Sex => "sex",
+        }
+    }
 }
 
-/// The fields of a destination; without a word of the configuration all of them.
+/// The fields of a destination; without a word of the configuration all of a reading, and none of a person.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fields(Option<Arc<[Field]>>);
 
@@ -50,7 +77,12 @@ impl From<Option<&[Field]>> for Fields {
 impl Fields {
     /// Whether it gets this one.
     pub fn has(&self, field: Field) -> bool {
-        self.0.as_ref().is_none_or(|fields| fields.contains(&field))
+        self.0.as_ref().map_or(!Field::OF_A_PERSON.contains(&field), |fields| fields.contains(&field))
+    }
+
+    /// By which fields it matches a person; empty: by the pseudonym alone.
+    pub fn of_a_person(&self) -> Arc<[Field]> {
+        Field::OF_A_PERSON.into_iter().filter(|field| self.has(*field)).collect()
     }
 
     /// The gateway's name, as the destination gets it.

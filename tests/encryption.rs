@@ -29,7 +29,7 @@ async fn owing(broker: &Broker) -> Gateway {
     let mut gateway = Gateway::new(&format!("[journal]\nreserve_mib = 1\n{source}{WHO}"));
     gateway.start();
     let device = Device::connect(broker.device_port);
-    let reading = r#"{"id":1,"time":"2026-11-22T10:00:00Z","heart_rate":71}"#;
+    let reading = support::dated(r#"{"id":1,"time":"2026-11-22T10:00:00Z","heart_rate":71}"#);
     device.publish("vitals/canary-cuff", [reading]).await;
     within("the reading", async {
         while gateway.json(&["readings"]).as_array().unwrap().is_empty() {

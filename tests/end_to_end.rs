@@ -81,7 +81,8 @@ async fn what_cannot_be_decoded_is_kept_with_its_reason_and_blocks_nobody() {
     let device = Device::connect(broker.device_port);
     let bad = ["", "{", "{\"id\":1,\"heart_rate\":\"72\"}", "\u{0}\u{ff}", &"x".repeat(100_000)];
     device.publish("vitals/watch-0", bad).await;
-    device.publish("vitals/unknown-device", [r#"{"id":1,"time":"2026-11-22T10:00:00Z","heart_rate":70}"#]).await;
+    let unknown = support::dated(r#"{"id":1,"time":"2026-11-22T10:00:00Z","heart_rate":70}"#);
+    device.publish("vitals/unknown-device", [unknown]).await;
     publish(&device, 0..1).await;
     until("delivery of the good one", || endpoint.counts().observations == 1).await;
     let unassigned = gateway.json(&["readings"]);

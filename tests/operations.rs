@@ -195,7 +195,8 @@ async fn a_device_added_while_it_runs_takes_effect_at_once_and_survives_a_restar
     ));
     gateway.start();
     let device = Device::connect(broker.device_port);
-    let message = |n: u32| format!("{{\"id\":{n},\"time\":\"2026-11-22T10:00:0{n}Z\",\"heart_rate\":7{n}}}");
+    let message =
+        |n: u32| support::dated(&format!("{{\"id\":{n},\"time\":\"2026-11-22T10:00:0{n}Z\",\"heart_rate\":7{n}}}"));
     device.publish("vitals/watch-9", [message(1)]).await;
     until("the unassigned reading", || gateway.json(&["readings"]).as_array().unwrap().len() == 1).await;
 
@@ -297,8 +298,9 @@ async fn no_patient_data_in_logs_status_or_counters() {
     gateway.start();
     let device = Device::connect(broker.device_port);
     // 31.4159 kg: a weight that nothing else is.
-    let weight = "{\"id\":1,\"time\":\"2026-11-22T10:00:00Z\",\"weight\":31.4159,\"weight_unit\":\"kg\"}";
-    device.publish("vitals/watch-1", [weight, "{\"id\":2,\"weight\":\"31.4159\"}", "31.4159"]).await;
+    let weight =
+        support::dated("{\"id\":1,\"time\":\"2026-11-22T10:00:00Z\",\"weight\":31.4159,\"weight_unit\":\"kg\"}");
+    device.publish("vitals/watch-1", [&*weight, "{\"id\":2,\"weight\":\"31.4159\"}", "31.4159"]).await;
     within("the refusal", async { until("it", || refusing.received() > 0).await }).await;
     until("the log of it", || gateway.log().contains("centre")).await;
     let shown: Vec<_> = ["/healthz", "/readyz", "/metrics"].iter().map(|p| status(&gateway, p)).collect();

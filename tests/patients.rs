@@ -107,7 +107,7 @@ async fn who_is_matched_joins_and_nothing_else_of_the_person_stays() {
     let (_, err, code) = gateway.cli(&hand);
     assert_eq!(code, Some(0), "{err}");
     let device = Device::connect(broker.device_port);
-    let payload = r#"{"id":1,"time":"2026-11-22T10:00:00Z","heart_rate":181}"#.to_owned();
+    let payload = support::dated(r#"{"id":1,"time":"2026-11-22T10:00:00Z","heart_rate":181}"#);
     device.publish("vitals/watch-0", [payload]).await;
     until("delivery", &gateway, || (centre.counts().observations > 0).then_some(())).await;
     let sent: Value = serde_json::from_str(&centre.bodies("Observation")[0]).unwrap();

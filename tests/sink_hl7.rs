@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use support::certificates::{self, ALWAYS, Identity, authority};
@@ -14,6 +15,7 @@ use tokio_rustls::TlsAcceptor;
 use wardline::clock::{Clock, Stamp};
 use wardline::config::{DestinationSettings, Hl7Settings};
 use wardline::custody::{Item, Outcome};
+use wardline::demographics::Demographics;
 use wardline::sink::{Destination, Sink};
 
 fn settings(url: &str, more: &str) -> Hl7Settings {
@@ -328,4 +330,35 @@ async fn what_breaks_under_tls_after_the_message_went_out_is_ambiguous() {
         });
         assert_eq!(classes(&sink.deliver(&heart_rates(0..1), &[]).await), [(code.to_owned(), "destination")]);
     }
+}
+
+/// The sender itself looks again right before each message: what was taken back meanwhile is in none.
+#[tokio::test]
+async fn who_cannot_be_named_is_not_sent_to_who_matches_by_name() {
+    let receiver = Receiver::start(|_, _| Reply::Ack("AA")).await;
+    let fields = "fields = [\"birth-date\", \"sex\"]\nalerts = true";
+    let mut sink = with(&format!("mllp://127.0.0.1:{}", receiver.port), fields);
+    let waits = [("WL-H005".to_owned(), "item")];
+    assert_eq!(classes(&sink.deliver(&heart_rates(0..1), &[]).await), waits, "nobody was asked");
+    let part = Demographics { sex: Some("F".into()), ..Demographics::default() };
+    let whole = Demographics { birth_date: Some("1950-03-07".parse().unwrap()), ..part.clone() };
+    sink.asks(Arc::new(move |_| Some(Arc::new(part.clone()))));
+    assert_eq!(classes(&sink.deliver(&heart_rates(0..1), &[]).await), waits, "a part is not enough");
+    let alarm = alert_item(alert("a1", "raised", &[&heart_rate(1)]), 0);
+    assert_eq!(classes(&sink.deliver(std::slice::from_ref(&alarm), &[]).await), waits);
+    assert_eq!(receiver.connections(), 0);
+    // Given for two messages, and taken back.
+    let left = std::sync::atomic::AtomicUsize::new(2);
+    sink.asks(Arc::new(move |_| {
+        let once = left.fetch_update(std::sync::atomic::Ordering::SeqCst, std::sync::atomic::Ordering::SeqCst, |n| {
+            n.checked_sub(1)
+        });
+        once.ok().map(|_| Arc::new(whole.clone()))
+    }));
+    let outcomes = sink.deliver(&heart_rates(0..4), &[]).await;
+    let expected = ["delivered", "delivered", "item", "item"];
+    assert_eq!(classes(&outcomes).iter().map(|c| c.1).collect::<Vec<_>>(), expected);
+    let messages = receiver.messages();
+    assert_eq!(messages.len(), 2);
+    assert!(messages.iter().all(|m| field(m, "PID", 7) == "19500307" && field(m, "PID", 8) == "F"), "{messages:?}");
 }

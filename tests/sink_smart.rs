@@ -10,10 +10,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
+use support::certificates::{self, ALWAYS, Identity, authority};
 use support::readings::heart_rates;
 use support::scripted::{Reply, Request, Scripted};
 use wardline::clock::{Clock, Stamp};
-use wardline::config::FhirSettings;
+use wardline::config::{AuthSettings, FhirSettings};
 use wardline::custody::{Outcome, Why};
 use wardline::sink::Destination;
 use wardline::sink::fhir::FhirSink;
@@ -254,4 +255,115 @@ async fn a_key_that_is_gone_or_open_is_said() {
     file::make(&folder.path().join("key.pem"), Alg::Rs384).unwrap();
     clock.set(Stamp::at_ms(NOW_MS + Duration::from_secs(3).as_millis() as i64));
     assert!(matches!(one(&sink).await, Outcome::Delivered(_)), "put back, it works without a restart");
+}
+
+/// What is logged meanwhile, by this thread.
+struct Log(Arc<std::sync::Mutex<Vec<u8>>>, #[allow(dead_code)] tracing::subscriber::DefaultGuard);
+
+impl Log {
+    fn kept() -> Self {
+        let lines: Arc<std::sync::Mutex<Vec<u8>>> = Arc::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || Line(writer.clone())).finish();
+        Self(lines, tracing::subscriber::set_default(subscriber))
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+struct Line(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Line {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn fewer_scopes_than_asked_for_are_said_once_and_readings_go() {
+    let log = Log::kept();
+    // The third token has another scope again.
+    let scopes = ["system/Observation.cu", "system/Observation.cu", "system/Observation.cu system/Device.cu"];
+    let given = move |n: usize, _: &Request| {
+        let scope = scopes.get(n).copied().unwrap_or("system/Observation.cu");
+        let body =
+            json!({"access_token": format!("hush-{n}"), "token_type": "bearer", "expires_in": 300, "scope": scope});
+        Reply::Answer(200, vec![], body.to_string())
+    };
+    let server = both(given, |_| taken()).await;
+    let (folder, clock) = (tempfile::tempdir().unwrap(), clock());
+    let mut wanted = settings(&server.url, folder.path(), &at(&server));
+    let Some(AuthSettings::Smart(smart)) = &mut wanted.auth else { panic!() };
+    smart.scopes.extend(["system/Device.cu".into(), "system/Patient.rs".into()]);
+    let sink = sink(&wanted, &clock);
+    let said = |log: &Log| log.text().matches("WL-A112").count();
+    for n in 0..3 {
+        clock.set(Stamp::at_ms(NOW_MS + n * 400_000));
+        assert!(matches!(one(&sink).await, Outcome::Delivered(_)));
+        assert_eq!(said(&log), if n < 2 { 1 } else { 2 }, "once for each change: {}", log.text());
+    }
+    assert_eq!(asked(&server, "/fhir/auth"), 3);
+    let text = log.text();
+    let first = text.lines().find(|l| l.contains("WL-A112")).unwrap();
+    for words in [
+        "WARN",
+        "destination=centre",
+        "granted system/Observation.cu, missing system/Device.cu system/Patient.rs",
+        "Have the centre allow the scopes",
+    ] {
+        assert!(first.contains(words), "{words}: {first}");
+    }
+    assert!(!text.contains("hush") && !text.contains("eyJ"), "{text}");
+}
+
+/// The token server's certificate is held to the same files as the destination's: no assertion leaves before it is verified.
+#[tokio::test]
+async fn a_token_server_whose_tls_is_wrong_gets_no_assertion_and_no_reading_leaves() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ours, theirs) = (authority("Ours"), authority("Theirs"));
+    let ca_file = folder.path().join("ca.pem");
+    let served = |identity: Identity| identity.server();
+    let good = || Identity::new(Some(&ours), &["127.0.0.1"], ALWAYS);
+    let revoked = good();
+    let crl_file = folder.path().join("crl.pem");
+    std::fs::write(&crl_file, certificates::revoked(&ours, &[&revoked])).unwrap();
+    for (config, reason) in [
+        (served(Identity::new(Some(&theirs), &["127.0.0.1"], ALWAYS)), "UnknownIssuer"),
+        (served(Identity::new(None, &["127.0.0.1"], ALWAYS)), "UnknownIssuer"),
+        (served(Identity::new(Some(&ours), &["127.0.0.2"], ALWAYS)), "not valid for"),
+        (served(Identity::new(Some(&ours), &["127.0.0.1"], (2020, 2024))), "expired"),
+        (served(Identity::new(Some(&ours), &["127.0.0.1"], (2098, 2099))), "not valid yet"),
+        (served(revoked), "evoked"),
+    ] {
+        std::fs::write(&ca_file, ours.pem()).unwrap();
+        let tokens = Scripted::serve(Some((config, "127.0.0.1")), |_| token("hush", 300)).await;
+        let fhir = Scripted::start(|_| taken()).await;
+        let mut settings = settings(&fhir.url, folder.path(), &format!("token_url='{}'\n", tokens.url));
+        (settings.ca_file, settings.crl_file) = (Some(ca_file.clone()), Some(crl_file.clone()));
+        let outcome = one(&sink(&settings, &clock())).await;
+        let why = waits(&outcome);
+        assert!(why.code == "WL-A104" && why.text.contains(reason), "{reason}: {why:?}");
+        assert_eq!((tokens.received(), fhir.received()), (0, 0), "{reason}");
+    }
+    // Put right in the file, it works without a restart; the assertion goes over TLS only.
+    std::fs::write(&ca_file, theirs.pem()).unwrap();
+    let tokens = Scripted::serve(Some((good().server(), "127.0.0.1")), |_| token("hush", 300)).await;
+    let fhir = Scripted::start(|_| taken()).await;
+    let mut settings = settings(&fhir.url, folder.path(), &format!("token_url='{}'\n", tokens.url));
+    settings.ca_file = Some(ca_file.clone());
+    let clock = clock();
+    let sink = sink(&settings, &clock);
+    assert_eq!(waits(&one(&sink).await).code, "WL-A104");
+    std::fs::write(&ca_file, ours.pem()).unwrap();
+    clock.set(Stamp::at_ms(NOW_MS + 600_000));
+    let outcome = one(&sink).await;
+    assert!(matches!(outcome, Outcome::Delivered(_)), "{outcome:?}");
+    assert_eq!((tokens.requests().len(), fhir.requests().len()), (1, 1));
+    assert_eq!(fhir.requests()[0].header("authorization"), "Bearer hush");
 }

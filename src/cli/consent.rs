@@ -11,6 +11,7 @@ use super::text::{self, Table};
 use crate::consent::{ALL, GENERAL, Rule};
 use crate::control::consents::{Listed, Order, Recorded};
 use crate::control::view::Withheld;
+use crate::demographics::LACKING;
 use crate::reading::PatientId;
 
 /// Arguments of `wardline consent`.
@@ -234,6 +235,11 @@ pub(super) fn lacking(destination: &str, all: &[Withheld], now: crate::clock::St
         let wait = if w.readings + w.alerts == 1 { "waits" } else { "wait" };
         let oldest = text::ago(w.oldest_ms, now);
         out.push_str(&match &w.patient {
+            Some(patient) if w.category == LACKING => format!(
+                "{what} {wait} for the match fields of {} at destination {destination} (WL-H005), the oldest since {oldest}: \
+                 `wardline patient identify`.\n",
+                patient.reveal()
+            ),
             Some(patient) => format!(
                 "{what} {wait} for the consent of {} to destination {destination} ({}), the oldest since {oldest}.\n",
                 patient.reveal(),

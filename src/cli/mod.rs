@@ -20,6 +20,7 @@ mod explain;
 mod export;
 mod factory_reset;
 mod generate;
+mod identify;
 mod inbox;
 mod key;
 mod lab;

@@ -1,4 +1,4 @@
-//! `wardline patient`: who is a patient of this box; matching a new one at the centre.
+//! `wardline patient`: who is a patient of this box; matching a new one at the centre; match fields (`identify.rs`).
 #![allow(clippy::print_stdout)]
 
 use std::io::{BufRead, IsTerminal, Read};
@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use serde_json::value::RawValue;
 
+use super::identify::{self, Forget, Identify};
 use super::remote::Remote;
 use super::text::{self, Table};
 use crate::control::patients::{Match, Person};
@@ -27,6 +28,12 @@ enum Command {
     Check(List),
     /// Find one patient at the centre by identifier and birth date; who is found joins this box.
     Match(Find),
+    /// Give the match fields that a destination asks for; they are kept encrypted and go there only.
+    Identify(Identify),
+    /// Which destinations ask for match fields, and of whom they are given.
+    Identified(List),
+    /// Take match fields back: they are gone from the box.
+    Forget(Forget),
 }
 
 #[derive(clap::Args)]
@@ -56,10 +63,13 @@ struct Find {
     remote: Remote,
 }
 
-/// Runs it. Exit code 1: somebody does not stand at the centre as they were matched.
+/// Runs it. Exit code 1: somebody does not stand at the centre as they were matched, or match fields are lacking.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let (remote, raw): (_, Box<RawValue>) = match &args.command {
         Command::Match(find) => return self::find(find),
+        Command::Identify(args) => return identify::identify(args),
+        Command::Forget(args) => return identify::forget(args),
+        Command::Identified(list) => return identify::list(&list.remote),
         Command::List(list) => (&list.remote, list.remote.ask(async |client| client.get("/v1/patients", &[]).await)?),
         Command::Check(list) => {
             let body = serde_json::json!({});

@@ -10,6 +10,7 @@ use super::{
     AuthSettings, BluetoothSettings, BundleKind, Config, DestinationSettings, DeviceForm, DeviceSettings, FhirSettings,
     Finding, Hl7Settings, LogSettings, MqttSettings, NatsSettings, SmartSettings, SourceSettings, preset,
 };
+use crate::minimum::{Field, Fields};
 use crate::{limits, tls};
 
 /// A Unix socket's path must fit into the kernel's `sun_path` with its closing zero.
@@ -168,6 +169,7 @@ impl Config {
         }
         self.check_people(&mut f);
         f.0.extend(self.check_consent());
+        f.0.extend(self.check_match_fields());
         f.0
     }
 
@@ -461,8 +463,29 @@ fn check_hl7(f: &mut Findings, hl7: &Hl7Settings) {
     if !matches!(&*hl7.processing_id, "P" | "T" | "D") {
         f.add("WL-C013", key("processing_id"), "it is P, T or D", "P is production.");
     }
+    let matched = Fields::from(hl7.fields.as_deref()).has(Field::PatientIdentifier);
+    let authority = hl7.match_authority.as_deref().map(|a| a.trim_matches(['^', ' ']));
+    match authority {
+        None if matched => {
+            let reason = "nobody is named who gave the identifier that patients are matched by";
+            f.add("WL-C013", key("match_authority"), reason, "Ask the receiver's owner what PID-3.4 must be.");
+        }
+        Some(_) if !matched => {
+            let reason = "`fields` does not have `patient-identifier`";
+            f.add("WL-C013", key("match_authority"), reason, "Name the field, or leave the authority out.");
+        }
+        Some(name)
+            if name.is_empty() || !printable(name) || name == hl7.assigning_authority.trim_matches(['^', ' ']) =>
+        {
+            // Two identifiers of one authority would be two people.
+            let reason = "it needs a name of its own, beside `assigning_authority`";
+            f.add("WL-C013", key("match_authority"), reason, "Ask the receiver's owner what PID-3.4 must be.");
+        }
+        _ => {}
+    }
     let texts = [
         ("identifier_type", &hl7.identifier_type),
+        ("match_identifier_type", &hl7.match_identifier_type),
         ("receiving_application", &hl7.receiving_application),
         ("receiving_facility", &hl7.receiving_facility),
         ("sending_facility", &hl7.sending_facility),

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::{Config, DestinationSettings, Finding};
 use crate::consent::{ALL, GENERAL, GENERALS, Rule, Sensitive, Terms};
+use crate::demographics::LACKING;
 use crate::vital::Vital;
 
 /// What needs a consent of its own.
@@ -32,7 +33,34 @@ impl Config {
     /// What this destination needs before it gets anything.
     pub fn terms(&self, destination: &DestinationSettings) -> Terms {
         // What says nothing was refused at the start; if not, the stricter word counts.
-        Terms { rule: destination.consent().unwrap_or(Rule::Recorded), sensitive: self.sensitive() }
+        let person = destination.fields().of_a_person();
+        Terms { rule: destination.consent().unwrap_or(Rule::Recorded), sensitive: self.sensitive(), person }
+    }
+
+    /// Match fields: for what can send them, and from a box whose disk tells nobody.
+    pub(super) fn check_match_fields(&self) -> Vec<Finding> {
+        let mut found = Vec::new();
+        for destination in self.destinations.iter().filter(|d| !d.fields().of_a_person().is_empty()) {
+            let mut add = |code, reason: &str, remedy| {
+                let key = format!("destination {}, fields", destination.name());
+                found.push(Finding { code, key, reason: reason.into(), remedy });
+            };
+            if !matches!(destination, DestinationSettings::Hl7(_)) {
+                add(
+                    "WL-C032",
+                    "only a receiver of HL7 v2 gets fields of a person",
+                    "Leave `patient-identifier`, `patient-name`, `birth-date` and `sex` out: this destination knows patients by their reference.",
+                );
+            }
+            if self.journal.unencrypted {
+                add(
+                    "WL-C033",
+                    "fields of a person are kept in an encrypted journal only",
+                    "Give the journal a key (`wardline key new`), or leave these fields out.",
+                );
+            }
+        }
+        found
     }
 
     /// Where a consent can be for, and whose.
@@ -66,7 +94,7 @@ impl Config {
             if name.is_empty() || name.len() > 64 || !name.chars().all(fits) {
                 add(key.clone(), "a category has 1 to 64 of a-z 0-9 -".into(), "Give it another name.");
             }
-            if GENERALS.contains(&name.as_str()) || [GENERAL, ALL].contains(&name.as_str()) {
+            if GENERALS.contains(&name.as_str()) || [GENERAL, ALL, LACKING].contains(&name.as_str()) {
                 let reason = "this is the name of what is not sensitive";
                 add(key.clone(), reason.into(), "Give it a name of its own.");
             }

@@ -52,12 +52,18 @@ pub struct Hl7Settings {
     /// Whose readings may go there: no default, `Config::check` asks for it.
     #[serde(default)]
     pub consent: Option<Rule>,
-    /// What it gets beside the core; default: everything.
+    /// What it gets beside the core; default: everything of a reading. What is of a person it gets only if it is named here.
     #[serde(default)]
     pub fields: Option<Vec<Field>>,
     /// PID-3.5.
     #[serde(default = "identifier_type")]
     pub identifier_type: String,
+    /// PID-3.4 of the identifier among the match fields: needed where `fields` has `patient-identifier`.
+    #[serde(default)]
+    pub match_authority: Option<String>,
+    /// PID-3.5 of it.
+    #[serde(default = "match_identifier_type")]
+    pub match_identifier_type: String,
     /// MSH-5.
     #[serde(default)]
     pub receiving_application: String,
@@ -119,6 +125,9 @@ pub struct Hl7Settings {
 
 fn identifier_type() -> String {
     "PI".into()
+}
+fn match_identifier_type() -> String {
+    "MR".into()
 }
 fn processing_id() -> String {
     "P".into()

@@ -21,6 +21,7 @@ pub mod access;
 pub mod charts;
 pub mod client;
 pub mod consents;
+pub mod demographics;
 mod health;
 pub mod inbox;
 pub mod patients;
@@ -66,6 +67,8 @@ pub struct Desk {
     pub thresholds: Arc<dyn thresholds::Thresholds>,
     /// Who consented to what.
     pub consents: Arc<dyn consents::Consents>,
+    /// Whom destinations find by more than the pseudonym.
+    pub register: Arc<dyn demographics::Register>,
     /// What is known of the destinations.
     pub probes: Arc<dyn probe::Probes>,
     /// One for each source.

@@ -45,6 +45,7 @@ pub fn router(desk: Arc<Desk>) -> Router {
         .merge(super::consents::routes())
         .merge(super::inbox::routes())
         .merge(super::patients::routes())
+        .merge(super::demographics::routes())
         .merge(super::probe::routes())
         .merge(super::radio::routes())
         .merge(super::thresholds::routes())

@@ -116,6 +116,7 @@ fn desk(clock: Clock) -> Arc<Desk> {
         people: Arc::new(super::patients::Nobody),
         thresholds: Arc::new(super::thresholds::Unordered),
         consents: Arc::new(super::consents::Empty),
+        register: Arc::new(super::demographics::Nameless),
         probes: Arc::new(super::probe::Unknown),
         sources: vec![link("ward", view::LinkState::Up)],
         destinations: vec![link("centre", view::LinkState::Down)],

@@ -19,7 +19,7 @@ use super::pipeline::{Inbox, Pipeline, Technical};
 use super::probe::{self, Surveys};
 use super::quota::Quota;
 use super::recover::{Start, recover};
-use super::{Extra, Failed, Tasks, care, charts, consents, records, watch};
+use super::{Extra, Failed, Tasks, care, charts, consents, records, registry, watch};
 use crate::alarm::AlertEvent;
 use crate::alert::Engine;
 use crate::alert::notify::Signal;
@@ -264,7 +264,8 @@ impl Parts {
             Ok(())
         });
         let fields = config.destinations.iter().map(|d| d.fields()).collect::<Vec<_>>();
-        for ((name, sink), fields) in sinks.into_iter().zip(fields) {
+        for ((name, mut sink), fields) in sinks.into_iter().zip(fields) {
+            sink.asks(registry::who(&journal, &name));
             let outbox = Debts::new(&journal, &name, outbox::evidence_of(&journal), &clock).with(fields);
             let way = Way { name, sink, outbox, dice: Dice::default() };
             links.destination(way, &clock, inflow, (outflow, outflow_stop));
@@ -285,6 +286,7 @@ impl Parts {
             clock: clock.clone(),
             patients: roster.clone(),
             thresholds: Arc::new(care::Counter(care)),
+            register: Arc::new(registry::Registrar::new(&config, &clock, &journal, &roster)),
             people: Arc::new(Reception { surveys: surveys.clone(), roster }),
             records,
             inbox: Arc::new(Counter(office)),

@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use super::Message;
 use super::codes::unit;
-use super::envelope::{Kind, Sender, alert_control_id};
+use super::envelope::{Kind, Sender, Subject, alert_control_id};
 use super::oru::own_code;
 use super::write::{Segment, components, composite, date_time, text};
 use crate::alarm::{AlertEvent, Condition, Happened, Priority};
+use crate::demographics::Demographics;
 use crate::reading::Reading;
 use crate::vital::Role;
 
@@ -37,8 +38,14 @@ pub struct Facets {
     pub kind: String,
 }
 
-/// The event with the readings at hand, its evidence among them.
-pub fn write(event: &AlertEvent, readings: &[Arc<Reading>], sender: &Sender, facets: &Facets, now_ms: i64) -> Message {
+/// The event with the readings at hand, its evidence among them; `person` as in a message with readings.
+pub fn write(
+    event: &AlertEvent,
+    readings: &[Arc<Reading>],
+    (sender, facets): (&Sender, &Facets),
+    person: Option<&Demographics>,
+    now_ms: i64,
+) -> Message {
     let alert = &event.alert;
     let order = sender.entity(&alert.id.0);
     let mut body = String::with_capacity(1_200);
@@ -81,7 +88,8 @@ pub fn write(event: &AlertEvent, readings: &[Arc<Reading>], sender: &Sender, fac
     for (n, (code, value)) in rest.into_iter().zip([phase, state, taken, priority, kind]).enumerate() {
         rows.row(n + 3, "ST", code, |s| s.set(5, value));
     }
-    sender.message(&KIND, alert_control_id(event), now_ms, alert.patient.as_ref(), &body)
+    let subject = alert.patient.as_ref().map(|patient| Subject { patient, person });
+    sender.message(&KIND, alert_control_id(event), now_ms, subject, &body)
 }
 
 struct Rows<'a> {

@@ -1,13 +1,14 @@
 //! What every message has: its header, its patient, who sends it, and the id that its acknowledgement names.
 //!
 //! Promises: the control id depends on what is sent only, so a resend is known by it. Must never: put more about the
-//! patient into a message than the pseudonym that the centre gave.
+//! patient into a message than the pseudonym that the centre gave, and the match fields that its site opted into.
 
 use ring::digest::{Context, SHA256};
 
 use super::write::{Segment, components, composite, date_time, text};
 use super::{Message, Unmappable};
 use crate::alarm::{AlertEvent, Happened};
+use crate::demographics::Demographics;
 use crate::reading::{DeviceId, PatientId, Reading};
 
 /// Which of two codings stands first.
@@ -42,6 +43,10 @@ pub struct Sender {
     pub authority: String,
     /// PID-3.5.
     pub identifier_type: String,
+    /// PID-3.4 of the identifier among the match fields.
+    pub match_authority: String,
+    /// PID-3.5 of it.
+    pub match_identifier_type: String,
     /// Which code stands first in OBX-3.
     pub codes: Order,
     /// Which unit stands first in OBX-6.
@@ -78,10 +83,10 @@ impl Sender {
         kind: &Kind,
         control_id: String,
         now_ms: i64,
-        patient: Option<&PatientId>,
+        subject: Option<Subject<'_>>,
         body: &str,
     ) -> Message {
-        let pid = patient.map(|p| self.patient(p)).unwrap_or_default();
+        let pid = subject.map(|s| self.patient(s)).unwrap_or_default();
         let profile = if kind.alert { &self.alert_profile } else { &self.profile };
         let header = |characters: &str| {
             let mut out = String::with_capacity(body.len() + 512);
@@ -112,19 +117,45 @@ impl Sender {
         Message { control_id, text: out }
     }
 
-    fn patient(&self, patient: &PatientId) -> String {
+    fn patient(&self, Subject { patient, person }: Subject<'_>) -> String {
         let reference = patient.reveal();
-        let id = reference.rsplit('/').next().unwrap_or(reference);
-        // A name of several parts stands within one component here.
-        let authority = composite(&self.authority).replace('^', "&");
+        let pseudonym = reference.rsplit('/').next().unwrap_or(reference);
+        let own = person.and_then(|p| p.identifier.as_deref());
+        // Receivers that look at one identifier look at the first.
+        let identifiers = own
+            .map(|id| identifier(id, &self.match_authority, &self.match_identifier_type))
+            .into_iter()
+            .chain([identifier(pseudonym, &self.authority, &self.identifier_type)]);
+        let name = person.and_then(|p| {
+            let part = |text: &Option<String>| text.clone().unwrap_or_default();
+            let family = p.family.as_deref()?;
+            Some(components(&[family, &part(&p.given), &part(&p.further), "", "", "", "L"]))
+        });
+        let born = person.and_then(|p| p.birth_date).map(|d| d.strftime("%Y%m%d").to_string());
         let mut out = String::new();
         Segment::new("PID")
-            .set(3, [text(id).as_str(), "", "", &authority, &text(&self.identifier_type)].join("^"))
+            .set(3, identifiers.collect::<Vec<_>>().join("~"))
             // No name: a pseudonym (table 0200).
-            .set(5, "^^^^^^S")
+            .set(5, name.unwrap_or_else(|| "^^^^^^S".into()))
+            .set(7, born.unwrap_or_default())
+            .set(8, person.and_then(|p| p.sex.as_deref()).map(text).unwrap_or_default())
             .end(&mut out);
         out
     }
+}
+
+/// Whom a message is about.
+#[derive(Clone, Copy)]
+pub(super) struct Subject<'a> {
+    pub patient: &'a PatientId,
+    /// Match fields, where the receiver asks for them.
+    pub person: Option<&'a Demographics>,
+}
+
+/// A CX: a name of several parts stands within one component there.
+fn identifier(id: &str, authority: &str, kind: &str) -> String {
+    let authority = composite(authority).replace('^', "&");
+    [text(id).as_str(), "", "", &authority, &text(kind)].join("^")
 }
 
 /// MSH-9, and which profile it is of.

@@ -5,12 +5,13 @@
 //! Must never: give a value that the device called invalid, or leave a doubtful value without its flag.
 
 use super::codes::{code, specialisation, unit};
-use super::envelope::{Kind, Order, Sender, control_id};
+use super::envelope::{Kind, Order, Sender, Subject, control_id};
 use super::labels::Labels;
 use super::write::{Segment, components, date_time, formatted};
 use super::{Message, Unmappable};
 use crate::amendment;
 use crate::decimal::Decimal;
+use crate::demographics::Demographics;
 use crate::reading::{Absence, Part, Reading, TimeMethod, Value};
 use crate::unit::{Dimension, Unit};
 use crate::vital::{Component, Loinc, Mdc, Role};
@@ -20,8 +21,13 @@ const KIND: Kind = Kind { name: "ORU^R01^ORU_R01", alert: false };
 const SINGLE: &str = "1.0.0.1";
 const PANEL: &str = "1.0.1";
 
-/// A message with these readings, all of the first one's patient.
-pub fn write(readings: &[&Reading], sender: &Sender, now_ms: i64) -> Result<Message, Unmappable> {
+/// A message with these readings, all of the first one's patient, whom the receiver finds by `person` if it asks for that.
+pub fn write(
+    readings: &[&Reading],
+    sender: &Sender,
+    person: Option<&Demographics>,
+    now_ms: i64,
+) -> Result<Message, Unmappable> {
     let id = control_id(readings)?;
     let patient = readings.first().and_then(|r| r.patient.as_ref()).ok_or(Unmappable::Unassigned)?;
     let mut body = String::with_capacity(readings.len().saturating_mul(700));
@@ -31,7 +37,7 @@ pub fn write(readings: &[&Reading], sender: &Sender, now_ms: i64) -> Result<Mess
         }
         order(reading, n + 1, sender, &mut body)?;
     }
-    Ok(sender.message(&KIND, id, now_ms, Some(patient), &body))
+    Ok(sender.message(&KIND, id, now_ms, Some(Subject { patient, person }), &body))
 }
 
 /// OBR with its OBX and NTE segments.

@@ -11,7 +11,9 @@ use crate::alarm::{Acknowledged, AlertEvent, Condition, Happened, Priority};
 use crate::amendment;
 use crate::clock::Stamp;
 use crate::decimal::Decimal;
+use crate::demographics::Demographics;
 use crate::fhir::fixtures::{RECEIVED_MS, alert, nth, reading};
+use crate::minimum::Field;
 use crate::reading::{Absence, DeviceId, Part, PatientId, Quality, Reading, TimeMethod, Value};
 use crate::unit::Unit;
 use crate::vital::{Role, Site, VITALS, Vital};
@@ -28,6 +30,8 @@ fn sender() -> Sender {
         alert_profile: "IHE_PCD_ACM_001^IHE PCD^1.3.6.1.4.1.19376.1.6.4.4^ISO".into(),
         authority: "CLINIC^1.2.3.4^ISO".into(),
         identifier_type: "PI".into(),
+        match_authority: "HOSPITAL^1.2.3^ISO".into(),
+        match_identifier_type: "MR".into(),
         codes: Order::Mdc,
         units: Order::Mdc,
         status: "R",
@@ -51,7 +55,7 @@ const NOW_MS: i64 = RECEIVED_MS + 1_000;
 
 #[track_caller]
 fn message(reading: &Reading) -> Message {
-    write_readings(&[reading], &sender(), NOW_MS).unwrap()
+    write_readings(&[reading], &sender(), None, NOW_MS).unwrap()
 }
 
 #[track_caller]
@@ -137,7 +141,7 @@ fn every_vital_has_its_message() {
     for row in VITALS {
         let mut r = reading(row.id);
         r.device = DeviceId("ble:C0:26:DF:00:11:22".into());
-        match write_readings(&[&r], &sender(), NOW_MS) {
+        match write_readings(&[&r], &sender(), None, NOW_MS) {
             Ok(message) => golden(row.id, &message.text),
             Err(why) => assert!(no_codes(row.id) && why == Unmappable::Uncoded, "{}: {why}", row.id),
         }
@@ -187,9 +191,9 @@ fn every_case_has_its_message() {
     golden("absent-positive-infinity", &text(&absent(Absence::PositiveInfinity)));
     let together = [nth("heart-rate", 1), nth("spo2", 2), nth("blood-pressure", 3)];
     let all: Vec<&Reading> = together.iter().collect();
-    golden("case-three-together", &write_readings(&all, &sender(), NOW_MS).unwrap().text);
+    golden("case-three-together", &write_readings(&all, &sender(), None, NOW_MS).unwrap().text);
     let other = Sender { codes: Order::Other, units: Order::Other, status: "F", ..sender() };
-    golden("case-loinc-and-ucum-first", &write_readings(&all[..2], &other, NOW_MS).unwrap().text);
+    golden("case-loinc-and-ucum-first", &write_readings(&all[..2], &other, None, NOW_MS).unwrap().text);
 }
 
 #[test]
@@ -214,7 +218,8 @@ fn a_correction_takes_back_the_order_and_stands_under_one_of_its_own() {
 fn every_event_of_an_alert_has_its_message() {
     let evidence = of("heart-rate", "150", "/min");
     let mut event = alert(&[&evidence]);
-    let shown = |event: &AlertEvent| write_alert(event, &[Arc::new(evidence.clone())], &sender(), &facets(), NOW_MS);
+    let shown =
+        |event: &AlertEvent| write_alert(event, &[Arc::new(evidence.clone())], (&sender(), &facets()), None, NOW_MS);
     golden("alert-raised", &shown(&event).text);
     event.happened = Happened::Acknowledged;
     event.alert.acknowledged = Some(Acknowledged { by: "N. Nurse".into(), at: Stamp::at_ms(NOW_MS) });
@@ -234,16 +239,16 @@ fn evidence_of_another_patient_is_no_source() {
     let mut theirs = of("heart-rate", "151", "/min");
     let event = alert(&[&theirs]);
     theirs.patient = Some(PatientId::new("Patient/other"));
-    let text = write_alert(&event, &[Arc::new(theirs.clone())], &sender(), &facets(), NOW_MS).text;
+    let text = write_alert(&event, &[Arc::new(theirs.clone())], (&sender(), &facets()), None, NOW_MS).text;
     assert!(!text.contains("|151|") && !text.contains("other"), "{text}");
     theirs.patient = None;
-    assert!(!write_alert(&event, &[Arc::new(theirs)], &sender(), &facets(), NOW_MS).text.contains("|151|"));
+    assert!(!write_alert(&event, &[Arc::new(theirs)], (&sender(), &facets()), None, NOW_MS).text.contains("|151|"));
 }
 
 #[test]
 fn the_control_id_is_that_of_what_is_sent_and_fits_every_version() {
     let (a, b) = (nth("spo2", 1), nth("spo2", 2));
-    let id = |readings: &[&Reading], now| write_readings(readings, &sender(), now).unwrap().control_id;
+    let id = |readings: &[&Reading], now| write_readings(readings, &sender(), None, now).unwrap().control_id;
     assert_eq!(id(&[&a], 0), id(&[&a], NOW_MS), "a resend has the same");
     assert_eq!(id(&[&a], 0), "VAENWH54FY5IBNOUNHTI", "frozen: a new one would double what is sent again");
     let mut moved = a.clone();
@@ -262,7 +267,7 @@ fn who_has_neither_patient_nor_time_nor_code_is_not_sent() {
     let why = |change: fn(&mut Reading)| {
         let mut r = reading("spo2");
         change(&mut r);
-        write_readings(&[&r], &sender(), NOW_MS).unwrap_err()
+        write_readings(&[&r], &sender(), None, NOW_MS).unwrap_err()
     };
     assert_eq!(why(|r| r.patient = None), Unmappable::Unassigned);
     assert_eq!(why(|r| r.taken.at_ms = None), Unmappable::Undated);
@@ -270,7 +275,7 @@ fn who_has_neither_patient_nor_time_nor_code_is_not_sent() {
     assert_eq!(why(|r| r.vital = Vital::parse("impedance").unwrap()), Unmappable::Uncoded);
     let mut other = nth("spo2", 2);
     other.patient = Some(PatientId::new("Patient/other"));
-    let together = write_readings(&[&reading("spo2"), &other], &sender(), NOW_MS);
+    let together = write_readings(&[&reading("spo2"), &other], &sender(), None, NOW_MS);
     assert_eq!(together, Err(Unmappable::Unassigned), "two patients share no message");
 }
 
@@ -285,11 +290,53 @@ fn what_people_and_devices_write_stays_data() {
     assert_eq!(text.matches('\r').count(), 5, "MSH, PID, OBR and two OBX: {text}");
     let mut event = alert(&[]);
     event.alert.text = "Größe 五\n".repeat(500);
-    let message = write_alert(&event, &[], &sender(), &facets(), NOW_MS);
+    let message = write_alert(&event, &[], (&sender(), &facets()), None, NOW_MS);
     assert_eq!(field(&message.text, "MSH", 1, 18), "UNICODE UTF-8");
     assert_eq!(message.text.matches("Größe 五\\X0A\\").count(), 500, "nothing of it is cut off");
     assert!(message.text.split('\r').all(|s| s.is_empty() || s.len() > 3));
     assert_eq!(field(&text, "MSH", 1, 18), "", "ASCII needs no character set");
+}
+
+fn person() -> Demographics {
+    Demographics {
+        identifier: Some("47|11".into()),
+        family: Some("O'Neill^Ørsted & ~Søn".into()),
+        given: Some("Zoë\\五".into()),
+        further: Some("Ada".into()),
+        birth_date: Some("1950-03-07".parse().unwrap()),
+        sex: Some("F".into()),
+    }
+}
+
+#[test]
+fn a_receiver_that_matches_by_more_than_the_pseudonym_gets_what_it_asks_for() {
+    let text =
+        |person: &Demographics| write_readings(&[&reading("spo2")], &sender(), Some(person), NOW_MS).unwrap().text;
+    let whole = text(&person());
+    golden("case-match-fields", &whole);
+    assert_eq!(
+        field(&whole, "PID", 1, 3),
+        "47\\F\\11^^^HOSPITAL&1.2.3&ISO^MR~8f2c^^^CLINIC&1.2.3.4&ISO^PI",
+        "the receiver's own identifier first"
+    );
+    let name = field(&whole, "PID", 1, 5);
+    let parts: Vec<String> = name.split('^').map(plain).collect();
+    assert_eq!(parts, ["O'Neill^Ørsted & ~Søn", "Zoë\\五", "Ada", "", "", "", "L"]);
+    assert_eq!((&*field(&whole, "PID", 1, 7), &*field(&whole, "PID", 1, 8)), ("19500307", "F"));
+    assert_eq!(field(&whole, "MSH", 1, 18), "UNICODE UTF-8");
+    // A part of it, and the rest as without.
+    let only = text(&person().cut(&[Field::BirthDate]));
+    assert!(only.contains("PID|||8f2c^^^CLINIC&1.2.3.4&ISO^PI||^^^^^^S||19500307\r"), "{only}");
+    // The same message, whoever it names: a resend is known.
+    let ids = [Some(person()), None].map(|p| write_readings(&[&reading("spo2")], &sender(), p.as_ref(), 0).unwrap());
+    assert_eq!(ids[0].control_id, ids[1].control_id);
+    let event = alert(&[&reading("heart-rate")]);
+    let alarm = write_alert(&event, &[], (&sender(), &facets()), Some(&person()), NOW_MS).text;
+    assert_eq!(field(&alarm, "PID", 1, 7), "19500307");
+    let mut nobodys = event;
+    nobodys.alert.patient = None;
+    let alarm = write_alert(&nobodys, &[], (&sender(), &facets()), Some(&person()), NOW_MS).text;
+    assert!(!alarm.contains("PID") && !alarm.contains("Neill"), "{alarm}");
 }
 
 #[test]
@@ -324,7 +371,7 @@ proptest! {
         if exact {
             (r.taken.method, r.taken.uncertainty_ms) = (TimeMethod::DeviceInstant, 0);
         }
-        let text = write_readings(&[&r], &sender(), at).unwrap().text;
+        let text = write_readings(&[&r], &sender(), None, at).unwrap().text;
         let parsed = Parsed::parse(text.trim_end()).unwrap();
         prop_assert_eq!(parsed.segment_count("OBX"), 2);
         prop_assert_eq!(field(&text, "OBX", 2, 5), value.to_string());

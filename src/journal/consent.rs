@@ -1,4 +1,5 @@
-//! Consents: in their table, in the writer's memory, and for whoever is about to send.
+//! Consents: in their table, in the writer's memory, and for whoever is about to send. Beside them the match fields, without
+//! which a destination that asks for them gets nothing.
 //!
 //! Promises: one row holds all that was said of one patient and destination, so that a withdrawal cannot be lost without
 //! the consent before it. Must never: believe a damaged history, or permit what nobody recorded.
@@ -9,12 +10,14 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::demographics::{self, People};
 use super::seal;
 use super::writer::Writer;
 use crate::alarm::{AlertEvent, Condition};
 use crate::clock::Stamp;
 use crate::consent::{Consent, History, Said, Terms};
 use crate::custody::{Creditor, Item, Payload};
+use crate::demographics::{Demographics, LACKING};
 use crate::limits;
 use crate::reading::{Absence, PatientId, Reading, Value};
 use crate::vital::Role;
@@ -28,33 +31,57 @@ pub struct Consents(HashMap<Arc<str>, Gate>);
 pub struct Gate {
     terms: Terms,
     histories: HashMap<PatientId, History>,
+    people: People,
 }
 
 impl Gate {
+    fn new(terms: &Terms) -> Self {
+        Self { terms: terms.clone(), histories: HashMap::new(), people: People::new() }
+    }
+
     /// Whether nothing is ever held back.
     pub fn is_open(&self) -> bool {
         self.terms.is_open()
     }
 
-    /// The category whose consent a reading of this vital sign lacks. `None`: it may go.
+    /// The category whose consent a reading of this vital sign lacks, or that match fields are lacking. `None`: it may go.
     pub fn lacks(&self, patient: &PatientId, vital: Option<&str>, now: Stamp) -> Option<&str> {
+        self.lacks_consent(patient, vital, now).or_else(|| self.lacks_person(patient))
+    }
+
+    /// That the destination would have to guess whose it is.
+    pub(super) fn lacks_person(&self, patient: &PatientId) -> Option<&'static str> {
+        let asked = &self.terms.person;
+        let named = asked.is_empty() || self.people.get(patient).is_some_and(|p| asked.iter().all(|f| p.has(*f)));
+        (!named).then_some(LACKING)
+    }
+
+    /// What the destination finds this patient by, where it asks for that.
+    pub fn person(&self, patient: &PatientId) -> Option<Arc<Demographics>> {
+        self.people.get(patient).filter(|_| self.lacks_person(patient).is_none()).cloned()
+    }
+
+    fn lacks_consent(&self, patient: &PatientId, vital: Option<&str>, now: Stamp) -> Option<&str> {
         let category = self.terms.needs(vital)?;
         let permits = self.histories.get(patient).is_some_and(|history| history.permits(category, now));
         (!permits).then_some(category)
     }
 
-    /// Whether a reading may go: one that is nobody's may not.
+    /// Whether the patient consents to it: one that is nobody's may not go.
     pub fn permits(&self, reading: &Reading, now: Stamp) -> bool {
-        reading.patient.as_ref().is_some_and(|p| self.lacks(p, Some(reading.vital.id), now).is_none())
+        reading.patient.as_ref().is_some_and(|p| self.lacks_consent(p, Some(reading.vital.id), now).is_none())
     }
 
     /// The item as it may go. `None`: it may not. What takes a reading back may always go, and without consent shows no value:
-    /// an error must not stay uncorrected where it is.
+    /// an error must not stay uncorrected where it is. Without match fields it waits: in another chart it would do harm.
     pub fn admit(&self, item: Item, now: Stamp) -> Option<Item> {
         if self.is_open() {
             return Some(item);
         }
         match &item.what {
+            Payload::Reading(reading) if reading.patient.as_ref().is_none_or(|p| self.lacks_person(p).is_some()) => {
+                None
+            }
             Payload::Reading(reading) if self.permits(reading, now) => Some(item),
             Payload::Reading(reading) if reading.is_withdrawal() => {
                 Some(Item { what: Payload::Reading(Arc::new(bare(reading))), ..item })
@@ -64,13 +91,14 @@ impl Gate {
         }
     }
 
-    /// An alert about a person shows a value. One of a device that is nobody's has nobody who could consent.
+    /// An alert about a person shows a value, or that a measurement of theirs is expected. One of a device that is nobody's has
+    /// nobody who could consent, and names nobody.
     pub(super) fn lacks_alert(&self, event: &AlertEvent, now: Stamp) -> Option<&str> {
         let alert = &event.alert;
         let vital = alert.vital.map(|v| v.id);
         match &alert.patient {
-            _ if alert.condition == Condition::Technical => None,
             Some(patient) => self.lacks(patient, vital, now),
+            None if alert.condition == Condition::Technical => None,
             None => self.terms.needs(vital),
         }
     }
@@ -103,7 +131,7 @@ impl Gate {
 impl Consents {
     /// What is in the table, for these destinations.
     pub(super) fn load(conn: &Connection, creditors: &[Creditor]) -> rusqlite::Result<Self> {
-        let gate = |c: &Creditor| (c.name.clone(), Gate { terms: c.terms.clone(), histories: HashMap::new() });
+        let gate = |c: &Creditor| (c.name.clone(), Gate::new(&c.terms));
         let mut all = Self(creditors.iter().map(gate).collect());
         all.read(conn)?;
         Ok(all)
@@ -116,11 +144,9 @@ impl Consents {
         Ok(all)
     }
 
-    /// The same destinations, with no consent at all.
+    /// The same destinations, with no consent and nobody's name.
     pub(super) fn without(&self) -> Self {
-        let gate = |(name, gate): (&Arc<str>, &Gate)| {
-            (name.clone(), Gate { terms: gate.terms.clone(), histories: HashMap::new() })
-        };
+        let gate = |(name, gate): (&Arc<str>, &Gate)| (name.clone(), Gate::new(&gate.terms));
         Self(self.0.iter().map(gate).collect())
     }
 
@@ -128,6 +154,11 @@ impl Consents {
         for Consent { patient, destination, history } in recorded(conn)? {
             if let Some(gate) = self.0.get_mut(&destination) {
                 gate.histories.insert(patient, history);
+            }
+        }
+        for (patient, destination, kept) in demographics::all(conn)? {
+            if let Some(gate) = self.0.get_mut(&destination) {
+                gate.people.insert(patient, Arc::new(kept.person.cut(&gate.terms.person)));
             }
         }
         Ok(())

@@ -10,6 +10,7 @@ mod charts;
 mod consent;
 mod counts;
 mod days;
+mod demographics;
 #[doc(hidden)]
 pub mod disk;
 mod driven;
@@ -73,6 +74,7 @@ pub use amend::Correction;
 pub use consent::{Consents, Gate};
 pub use counts::{Counts, Custody, Owed};
 pub use days::{Day, DayCounts};
+pub use demographics::Introduced;
 #[doc(hidden)]
 pub use driven::Driven;
 pub use known::Horizon;
@@ -280,6 +282,10 @@ impl Journal {
         let recovered = recover::past(&opened.conn, random())?;
         let alerts_to = creditors.iter().zip(&tally.accounts).filter(|(c, _)| c.alerts).map(|(_, a)| a.id).collect();
         let (tell, changed) = watch::channel(0);
+        if demographics::keep_only_asked(&opened.conn, creditors)? {
+            // Also out of the WAL.
+            wal::begin_anew(&opened.conn)?;
+        }
         let (tell_consents, consents) = watch::channel(Arc::new(Consents::load(&opened.conn, creditors)?));
         let space = space::Space::new(disk, vault.folder.clone(), settings.reserve_mib << 20);
         let setup = Setup {

@@ -10,6 +10,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::amend::Correction;
 use super::chain::{self, Entry};
 use super::consent;
+use super::demographics::{self, Introduced};
 use super::inbox::{Cause, Kind, normalised};
 use super::outbox::{self, Recent};
 use super::people;
@@ -117,6 +118,22 @@ pub enum Act {
         /// What was said.
         said: Said,
     },
+    /// What a destination finds a patient by was given.
+    Introduce {
+        /// Whom.
+        patient: PatientId,
+        /// Where: the destination's name.
+        destination: String,
+        /// As what.
+        is: Box<Introduced>,
+    },
+    /// It was taken back. Answers how many readings are on their way at this moment.
+    Forget {
+        /// Whom.
+        patient: PatientId,
+        /// Where: the destination's name.
+        destination: String,
+    },
     /// A destination does not hold these readings, which it took: owed again.
     Missing {
         /// The destination's name.
@@ -185,6 +202,11 @@ impl Writer<'_> {
             Act::Care { orders, events, gone } => people::order(conn, orders, events, gone)?,
             Act::Consent { patient, destination, said } => {
                 consent::record(conn, patient, destination, said)?;
+                return self.on_the_way(destination, patient);
+            }
+            Act::Introduce { patient, destination, is } => demographics::put(conn, patient, destination, is)?,
+            Act::Forget { patient, destination } => {
+                demographics::forget(conn, patient, destination)?;
                 return self.on_the_way(destination, patient);
             }
             Act::Recounted { destination, found } => recount::record(conn, destination, found, at_ms)?,
@@ -291,7 +313,8 @@ impl Act {
         let n = match self {
             Self::Open(causes) => causes.len(),
             Self::Clear(ids) => ids.len(),
-            Self::Change { .. } | Self::Probed { .. } | Self::Recounted { .. } | Self::Consent { .. } => 1,
+            Self::Change { .. } | Self::Probed { .. } | Self::Recounted { .. } => 1,
+            Self::Consent { .. } | Self::Introduce { .. } | Self::Forget { .. } => 1,
             Self::Missing { rows, .. } => rows.len(),
             Self::Replay { rows, .. } | Self::Assign { rows, .. } => rows.len(),
             Self::Redo { arrivals, .. } => arrivals.len(),

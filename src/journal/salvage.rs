@@ -17,7 +17,7 @@ use super::handover::{self, Origin};
 use super::open::{self, OpenError};
 use super::page::Pages;
 use super::vault::Vault;
-use super::{consent, outbox, row, schema, seal, wal};
+use super::{consent, demographics, outbox, row, schema, seal, wal};
 use crate::clock::Clock;
 use crate::custody::Creditor;
 use crate::limits;
@@ -108,6 +108,10 @@ pub(super) fn salvage(
         if mended || torn.contains("consent") {
             // A withdrawal may be lost whose consent is not.
             consent::suspend(&target, clock.now().wall_ms, "gateway: the journal was damaged")?;
+        }
+        if mended || torn.contains("demographic") {
+            // So may what took match fields back.
+            demographics::forget_all(&target)?;
         }
         settle_accounts(&target, creditors, torn.contains("alert_delivery"))?;
         let counts = count(&target)?;

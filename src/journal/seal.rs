@@ -63,6 +63,12 @@ pub(super) fn of_consent(patient: &str, destination: &str, history: &str) -> i64
     texts.into_iter().fold(Seal::new(1), |seal, text| seal.and(ValueRef::Text(text.as_bytes()))).number()
 }
 
+/// Of what a destination finds a patient by.
+pub(super) fn of_demographic(patient: &str, destination: &str, body: &str) -> i64 {
+    let texts = [patient, destination, body];
+    texts.into_iter().fold(Seal::new(2), |seal, text| seal.and(ValueRef::Text(text.as_bytes()))).number()
+}
+
 /// Of a destination: who it is, and what it is not owed.
 fn of_destination(id: i64, name: &str, absent_from: Option<i64>) -> i64 {
     let absent_from = absent_from.map_or(ValueRef::Null, ValueRef::Integer);

@@ -77,9 +77,8 @@ fn of_readings(
     heaps: &mut Heaps,
 ) -> rusqlite::Result<()> {
     let settled = outbox::load(conn, id)?;
-    let sql = "SELECT patient, vital, count(*), min(committed_ms) FROM reading
-               WHERE id > ?1 AND id < ?2 AND patient IS NOT NULL
-               AND amendment ->> 'kind' IS NOT 'withdrawal' GROUP BY 1, 2";
+    let sql = "SELECT patient, vital, count(*), min(committed_ms), amendment ->> 'kind' IS 'withdrawal' FROM reading
+               WHERE id > ?1 AND id < ?2 AND patient IS NOT NULL GROUP BY 1, 2, 5";
     let mut owed = conn.prepare(sql)?;
     let mut at = -1;
     while at < end - 1 {
@@ -87,7 +86,10 @@ fn of_readings(
         let mut rows = owed.query([above, below.min(end)])?;
         while let Some(row) = rows.next()? {
             let (patient, vital) = (PatientId::new(row.get_ref(0)?.as_str()?), row.get_ref(1)?.as_str()?);
-            if let Some(category) = gate.lacks(&patient, Some(vital), now) {
+            // What takes a reading back needs no consent.
+            let takes_back: bool = row.get(4)?;
+            let lacks = if takes_back { gate.lacks_person(&patient) } else { gate.lacks(&patient, Some(vital), now) };
+            if let Some(category) = lacks {
                 let heap = heap(heaps, name, Some(patient), category);
                 heap.0 += row.get::<_, i64>(2)?.unsigned_abs();
                 heap.2 = heap.2.min(row.get(3)?);

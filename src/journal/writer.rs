@@ -435,9 +435,13 @@ impl<'c> Writer<'c> {
                 Write::SaveDevice(_, reply) => drop(reply.send(Ok(()))),
                 Write::Redress(act, reply) => {
                     news = true;
-                    if matches!(*act, Act::Consent { .. }) {
+                    if matches!(*act, Act::Consent { .. } | Act::Introduce { .. } | Act::Forget { .. }) {
                         // Before the answer: from it on nothing goes that may not.
                         self.consents_changed();
+                    }
+                    if matches!(*act, Act::Forget { .. }) {
+                        // Also out of the WAL, where the page still stands as it was.
+                        self.checkpoint_anew("TRUNCATE");
                     }
                     let items = kept.next().unwrap_or_default().iter().map(|k| u64::from(k.new)).sum();
                     let _ = reply.send(Ok(items));
@@ -513,10 +517,14 @@ impl<'c> Writer<'c> {
         if pages < limits::JOURNAL_WAL_PAGES_LONG {
             return self.checkpoint("PASSIVE");
         }
-        // Readers that follow each other closely never leave the moment in which the WAL can begin anew: wait for the one
-        // that is there; those after it read what is written back.
+        self.checkpoint_anew("RESTART");
+    }
+
+    /// Readers that follow each other closely never leave the moment in which the WAL can begin anew: waits for the one
+    /// that is there; those after it read what is written back.
+    fn checkpoint_anew(&mut self, how: &str) {
         let waits = self.conn.busy_timeout(limits::JOURNAL_RESTART_WAIT);
-        self.checkpoint("RESTART");
+        self.checkpoint(how);
         if let Err(e) = waits.and_then(|()| self.conn.busy_timeout(limits::JOURNAL_BUSY_MAX)) {
             self.break_down(&e);
         }

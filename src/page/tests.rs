@@ -177,6 +177,7 @@ fn desk(rows: Vec<view::Row>, alerts: Vec<Alert>, centre: view::LinkState) -> Ar
         people: Arc::new(control::patients::Nobody),
         thresholds: Arc::new(control::thresholds::Unordered),
         consents: Arc::new(control::consents::Empty),
+        register: Arc::new(control::demographics::Nameless),
         probes: Arc::new(control::probe::Unknown),
         sources: vec![link("ward", "sim", view::LinkState::Up)],
         destinations: vec![link("centre", "fhir", centre), link("archive", "ndjson", view::LinkState::Up)],

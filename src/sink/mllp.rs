@@ -2,7 +2,8 @@
 //!
 //! Promises: an item is delivered by the acknowledgement that names its own message; what is ambiguous is sent again under
 //! the same control id; a refusal that may be the receiver's own is tried again while it refuses everything.
-//! Must never: take an acknowledgement of another message, or send a byte before the certificate is verified.
+//! Must never: take an acknowledgement of another message, send a byte before the certificate is verified, or leave the
+//! receiver to guess whose a reading is.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,12 +16,15 @@ use tokio::time::timeout;
 use super::answer::patience;
 use super::why::Trouble;
 use super::{Destination, SinkError};
+use crate::alarm::AlertEvent;
 use crate::clock::Clock;
 use crate::config::{FirstCode, FirstUnit, GatewayId, Hl7Settings, ResultStatus};
 use crate::custody::{Item, Outcome, Payload, Receipt};
+use crate::demographics::Demographics;
 use crate::hl7v2::{self, Ack, Facets, Message, Order, Sender, Unmappable, Verdict, wrap};
 use crate::limits;
-use crate::reading::Reading;
+use crate::minimum::{Field, Fields};
+use crate::reading::{PatientId, Reading};
 
 mod line;
 
@@ -32,6 +36,9 @@ pub struct MllpSink {
     timeout: Duration,
     sender: Sender,
     facets: Facets,
+    /// It matches a patient by these beside the pseudonym.
+    asked: Arc<[Field]>,
+    who: Who,
     alerts_too: bool,
     per_message: usize,
     keep: bool,
@@ -43,6 +50,9 @@ pub struct MllpSink {
     /// How often a connection that was kept turned out to be closed.
     stale: AtomicU32,
 }
+
+/// Match fields of a patient as they are given at this moment, cut to what this destination asks for.
+pub type Who = Arc<dyn Fn(&PatientId) -> Option<Arc<Demographics>> + Send + Sync>;
 
 /// A connection, while it is good, and what was sent over it lately.
 #[derive(Default)]
@@ -60,6 +70,8 @@ impl MllpSink {
             timeout: Duration::from_secs(settings.timeout_s.max(1)),
             sender: sender(settings, gateway),
             facets: Facets { event, source, phase, state, inactivation, priority, kind },
+            asked: Fields::from(settings.fields.as_deref()).of_a_person(),
+            who: Arc::new(|_| None),
             alerts_too: settings.alerts,
             per_message: settings.readings_per_message.clamp(1, limits::HL7_READINGS_PER_MESSAGE_MAX),
             keep: settings.keep_connection,
@@ -71,12 +83,28 @@ impl MllpSink {
         })
     }
 
+    /// Asked for match fields before each message: until then nobody's are known.
+    pub fn asks(&mut self, who: Who) {
+        self.who = who;
+    }
+
+    /// What the receiver finds this patient by. `Err`: it would have to guess.
+    fn person(&self, patient: Option<&PatientId>) -> Result<Option<Arc<Demographics>>, Trouble> {
+        let Some(patient) = patient.filter(|_| !self.asked.is_empty()) else { return Ok(None) };
+        let person = (self.who)(patient).filter(|person| self.asked.iter().all(|field| person.has(*field)));
+        person.map(Some).ok_or(Trouble::Hl7Nameless)
+    }
+
     /// Outcomes of readings that may travel together, one for each.
     async fn together(&self, group: &[(&Item, &Arc<Reading>)]) -> Vec<Outcome> {
         let now = self.clock.now().wall_ms;
         let readings: Vec<&Reading> = group.iter().map(|(_, reading)| &***reading).collect();
-        let Some((first, _)) = group.first() else { return Vec::new() };
-        let outcome = match hl7v2::write_readings(&readings, &self.sender, now) {
+        let Some((first, reading)) = group.first() else { return Vec::new() };
+        let person = match self.person(reading.patient.as_ref()) {
+            Ok(person) => person,
+            Err(trouble) => return vec![trouble.item(limits::ITEM_RETRY.1); group.len()],
+        };
+        let outcome = match hl7v2::write_readings(&readings, &self.sender, person.as_deref(), now) {
             Ok(message) => self.send(&self.readings, first, &message).await,
             Err(why) => unmappable(why),
         };
@@ -94,6 +122,16 @@ impl MllpSink {
             });
         }
         outcomes
+    }
+
+    async fn alert(&self, item: &Item, event: &AlertEvent, evidence: &[Arc<Reading>]) -> Outcome {
+        let person = match self.person(event.alert.patient.as_ref()) {
+            Ok(person) => person,
+            Err(trouble) => return trouble.item(limits::ITEM_RETRY.1),
+        };
+        let (to, now) = ((&self.sender, &self.facets), self.clock.now().wall_ms);
+        let message = hl7v2::write_alert(event, evidence, to, person.as_deref(), now);
+        self.send(&self.alerts, item, &message).await
     }
 
     /// Sends one message and says what its acknowledgement means.
@@ -199,11 +237,7 @@ impl Destination for MllpSink {
             }
             let Some(item) = rest.first() else { break };
             outcomes.push(match &item.what {
-                Payload::Alert(event) => {
-                    let now = self.clock.now().wall_ms;
-                    let message = hl7v2::write_alert(event, evidence, &self.sender, &self.facets, now);
-                    self.send(&self.alerts, item, &message).await
-                }
+                Payload::Alert(event) => self.alert(item, event, evidence).await,
                 Payload::Reading(_) => Trouble::Hl7Unclear("nothing is known of this item").item(limits::ITEM_RETRY.0),
             });
         }
@@ -265,6 +299,8 @@ fn sender(settings: &Hl7Settings, gateway: &GatewayId) -> Sender {
         alert_profile: settings.alert_profile.clone(),
         authority: settings.assigning_authority.clone(),
         identifier_type: settings.identifier_type.clone(),
+        match_authority: settings.match_authority.clone().unwrap_or_default(),
+        match_identifier_type: settings.match_identifier_type.clone(),
         codes: if settings.first_code == FirstCode::Mdc { Order::Mdc } else { Order::Other },
         units: if settings.first_unit == FirstUnit::Mdc { Order::Mdc } else { Order::Other },
         status: if settings.result_status == ResultStatus::R { "R" } else { "F" },

@@ -80,6 +80,13 @@ impl Sink {
         })
     }
 
+    /// Asks for match fields before each message, if it is a destination that can have them.
+    pub fn asks(&mut self, who: mllp::Who) {
+        if let Self::Hl7(hl7) = self {
+            hl7.asks(who);
+        }
+    }
+
     /// What kind it is, in a word.
     pub fn kind(&self) -> &'static str {
         match self {

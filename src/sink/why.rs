@@ -72,6 +72,9 @@ pub enum Trouble {
     /// Correct the profile.
     #[error("{0}")]
     Hl7Unmappable(crate::hl7v2::Unmappable),
+    /// Give the patient's match fields.
+    #[error("what the receiver finds this patient by is not given")]
+    Hl7Nameless,
     /// There is no credential: nothing was sent, or it is not allowed.
     #[error("{0}")]
     Auth(AuthTrouble),
@@ -107,6 +110,7 @@ impl Explain for Trouble {
             Self::Hl7Refused(_) => "WL-H002",
             Self::Hl7Unclear(_) => "WL-H003",
             Self::Hl7Unmappable(_) => "WL-H004",
+            Self::Hl7Nameless => "WL-H005",
             Self::Bus(e) => e.code(),
         }
     }
@@ -134,6 +138,7 @@ impl Explain for Trouble {
             Self::Hl7Refused(_) => {
                 "Ask the receiver's owner whether it is down, and whether it takes this kind of message."
             }
+            Self::Hl7Nameless => "Give the patient's match fields: `wardline patient identify`.",
             Self::Hl7Unclear(_) => "Check that `url` is an MLLP receiver that answers in the application's name.",
             Self::Bus(e) => e.remedy(),
             Self::Auth(e) => e.remedy(),

@@ -10,7 +10,7 @@ use super::support::broker::{Broker, Door};
 use super::support::device::Device;
 use super::support::gateway::{Gateway, http_over_unix};
 use super::support::obligations::{Book, Verdict};
-use super::support::within;
+use super::support::{day, within};
 use super::{PATIENCE, asked, settings, until_within};
 
 /// The heart rates of Observations at an endpoint, of one patient.
@@ -40,7 +40,8 @@ async fn times(book: &mut Book, device: &Device, endpoint: &Endpoint, numbers: s
 /// Frame `n` of the flood.
 fn hostile(n: u64, replayed: &(String, String)) -> (String, String) {
     let loud = || "vitals/loud".to_owned();
-    let time = jiff::Timestamp::from_second(1_793_491_200 + i64::try_from(n).unwrap()).unwrap();
+    let midnight: jiff::Timestamp = format!("{}T00:00:00Z", day()).parse().unwrap();
+    let time = midnight + jiff::SignedDuration::from_secs(i64::try_from(n).unwrap());
     match n % 8 {
         0 => (loud(), "{".repeat(usize::try_from(n % 3_000).unwrap())),
         1 => (loud(), format!("{{\"id\":{n},\"time\":\"{time}\",\"heart_rate\":\"NaN\"}}")),

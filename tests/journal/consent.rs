@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -20,7 +21,7 @@ const GLUCOSE: &str = "glucose-capillary-whole-blood";
 
 fn terms(rule: Rule) -> Terms {
     let glucose = Vital::parse(GLUCOSE).unwrap();
-    Terms { rule, sensitive: Sensitive::new([(glucose, "sugar".into())]) }
+    Terms { rule, sensitive: Sensitive::new([(glucose, "sugar".into())]), person: Arc::default() }
 }
 
 fn recorded(names: &[&str]) -> Vec<Creditor> {
@@ -200,8 +201,13 @@ async fn an_alert_about_a_person_waits_and_one_about_the_box_does_not() {
         condition: wardline::alarm::Condition::Technical,
         ..alert("t1", vec![])
     };
+    // That a measurement which was ordered does not come tells of a person as well.
+    let stays_out = wardline::alarm::Alert {
+        patient: Some(PatientId::new("Patient/b")),
+        ..wardline::alarm::Alert { id: wardline::alarm::AlertId("t2".into()), ..of_box.clone() }
+    };
     let nobodys = wardline::alarm::Alert { patient: None, ..alert("n1", vec![]) };
-    let events = vec![raised(of_a.clone()), raised(of_box.clone()), raised(nobodys), resolved(of_a)];
+    let events = vec![raised(of_a.clone()), raised(of_box.clone()), raised(nobodys), raised(stays_out), resolved(of_a)];
     journal.commit(Group { arrivals: vec![], events }.into()).await.unwrap();
     let ids = |items: &[Item]| -> Vec<String> {
         let id = |i: &Item| match &i.what {
@@ -214,7 +220,7 @@ async fn an_alert_about_a_person_waits_and_one_about_the_box_does_not() {
     assert_eq!(ids(&items), ["t1-Raised"]);
     settle(&journal, items.iter().map(delivered).collect()).await;
     let waits = withheld(&journal, folder.path());
-    assert_eq!(waits.iter().map(|w| w.3).sum::<u64>(), 3, "{waits:?}");
+    assert_eq!(waits.iter().map(|w| w.3).sum::<u64>(), 4, "{waits:?}");
     // They wait through a restart, whatever the accounts say.
     journal.close().await;
     drop(journal);

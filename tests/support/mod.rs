@@ -46,6 +46,11 @@ pub fn day() -> &'static str {
     })
 }
 
+/// A payload that says 2026-11-22, as of a [`day`] of last week.
+pub fn dated(payload: &str) -> String {
+    payload.replace("2026-11-22", day())
+}
+
 /// A port that nobody listens on.
 pub fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()

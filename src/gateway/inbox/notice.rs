@@ -12,6 +12,7 @@ use super::super::consents::Waiting;
 use super::super::pipeline::Technical;
 use super::{Office, State, cause, ms};
 use crate::alarm::Priority;
+use crate::demographics::LACKING;
 use crate::journal::inbox::Cause;
 use crate::journal::{Act, Withheld};
 use crate::limits;
@@ -94,24 +95,28 @@ fn look(office: &Office, waiting: &Waiting) -> Option<Found> {
     Some(found)
 }
 
-/// Destinations that do not get something as a consent is lacking. Of nobody in particular: it goes to all destinations.
+/// Destinations that do not get something as a consent is lacking, or match fields. Of nobody in particular: it goes to all destinations.
 fn lacking(withheld: &[Withheld]) -> Notices {
     let mut notices = Notices::new();
     for w in withheld {
         let to = &w.destination;
         let mut say =
             |what: &str, priority, text: String| drop(notices.insert(format!("{what}:{to}").into(), (priority, text)));
+        let (names, lacking, code, see) = match w.category == LACKING {
+            true => (["match-alert", "match"], "match fields are", "WL-H005", "wardline patient identified"),
+            false => (["consent-alert", "consent"], "a consent is", "WL-O050", "wardline consent list"),
+        };
+        let [of_alerts, of_readings] = names;
         if w.alerts > 0 {
             let text = format!(
-                "An alert about a person is not sent to {to}: a consent is lacking (WL-O050). Look at `wardline alerts` on the \
-                 box, and at `wardline consent list`"
+                "An alert about a person is not sent to {to}: {lacking} lacking ({code}). Look at `wardline alerts` on the \
+                 box, and at `{see}`"
             );
-            say("consent-alert", Priority::High, text);
+            say(of_alerts, Priority::High, text);
         }
         if w.readings > 0 {
-            let text =
-                format!("Readings wait for a consent and are not sent to {to} (WL-O050): see `wardline consent list`");
-            say("consent", Priority::Medium, text);
+            let text = format!("Readings wait and are not sent to {to}: {lacking} lacking ({code}): see `{see}`");
+            say(of_readings, Priority::Medium, text);
         }
     }
     notices
