@@ -25,6 +25,7 @@ pub mod replay;
 mod start;
 mod strangers;
 mod watch;
+mod worklist;
 
 use std::sync::Arc;
 

@@ -42,6 +42,7 @@ fn settings(url: &str) -> FhirSettings {
         uncoded: Default::default(),
         mapping_file: None,
         care_plan: None,
+        follow_tasks: None,
         alert_owner: Some("Group/care".into()),
     }
 }
