@@ -71,7 +71,9 @@ struct Pulse<'a>(&'a Device, u64);
 impl Pulse<'_> {
     async fn beat(&mut self, person: usize, value: u32) {
         self.1 += 1;
-        self.0.publish(&format!("vitals/watch-{person}"), [format!("{{\"id\":{},\"heart_rate\":{value}}}", self.1)]).await;
+        self.0
+            .publish(&format!("vitals/watch-{person}"), [format!("{{\"id\":{},\"heart_rate\":{value}}}", self.1)])
+            .await;
     }
 }
 
@@ -110,7 +112,10 @@ impl Centre {
                     }
                     json!({"response": {"status": "201 Created", "location": url}})
                 });
-                Reply::json(200, &json!({"resourceType": "Bundle", "type": "x-response", "entry": entries.collect::<Vec<_>>()}))
+                Reply::json(
+                    200,
+                    &json!({"resourceType": "Bundle", "type": "x-response", "entry": entries.collect::<Vec<_>>()}),
+                )
             }
         }
     }
@@ -195,9 +200,9 @@ async fn play(broker: &Broker, people: usize) -> (Gateway, Centre, Scripted, Dev
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_takes_the_task_at_the_centre_has_the_alert_here() {
-    let Some(broker) = Broker::start(&Door::Open, "") else { return };
     let Some(server) = FhirServer::start(Kind::Helios).await else { return };
     for (way, n) in ["update", "conditional-create"].into_iter().zip(0..) {
+        let Some(broker) = Broker::start(&Door::Open, "") else { return };
         server.put(&json!({"resourceType": "Patient", "id": format!("canary-{n}"), "active": true})).await;
         let mut gateway =
             gateway(&broker, &server.url, &format!("idempotency = \"{way}\"\nfollow_tasks = {{ every_s = 1 }}"));
@@ -265,7 +270,10 @@ async fn each_word_of_the_centre_is_understood_once() {
     until("that one was refused", || condition(&gateway, "tasks-declined:centre").is_some()).await;
     let said = condition(&gateway, "tasks-declined:centre").unwrap();
     let short = &alerts[2]["id"].as_str().unwrap()[..8];
-    assert!(said.contains("WL-G014") && said.contains("1 alerts") && said.contains(&format!("{short} rejected")), "{said}");
+    assert!(
+        said.contains("WL-G014") && said.contains("1 alerts") && said.contains(&format!("{short} rejected")),
+        "{said}"
+    );
     until("our word about the fifth", || centre.task(&alerts[4])["status"] == "accepted").await;
     assert_eq!(centre.task(&alerts[4])["note"][0]["authorString"], "Joy");
     centre.change(&alerts[4], |t| t["owner"] = json!({"display": "Dr Cy"}));
@@ -324,7 +332,8 @@ async fn what_the_centre_says_wrongly_changes_nothing_and_is_said() {
     ];
     for (n, change) in unclear.into_iter().enumerate() {
         centre.says(Some(searchset(&[bad(change)])));
-        until(&format!("that it is not understood ({n})"), || condition(&gateway, "tasks-unclear:centre").is_some()).await;
+        until(&format!("that it is not understood ({n})"), || condition(&gateway, "tasks-unclear:centre").is_some())
+            .await;
         assert!(condition(&gateway, "tasks-unclear").unwrap().contains("WL-G013"));
         assert_eq!((by(&gateway, 0), by(&gateway, 1)), (None, None), "{n}");
         centre.says(None);

@@ -260,3 +260,87 @@ fn word(alert: &Alert, heard: &[Task], destination: &str) -> Word {
     }
     word
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alarm::{Acknowledged, Condition};
+    use crate::clock::Stamp;
+    use crate::fhir::inbound::task::task;
+
+    fn alert(id: &str, by: Option<&str>) -> Alert {
+        let at = Stamp::at_ms(1);
+        Alert {
+            id: AlertId(id.into()),
+            rule: "r".into(),
+            condition: Condition::Limit,
+            priority: Priority::High,
+            patient: None,
+            device: None,
+            vital: None,
+            text: String::new(),
+            evidence: vec![],
+            raised: at,
+            received: at,
+            acknowledged: by.map(|by| Acknowledged { by: by.into(), at }),
+            resolved: None,
+        }
+    }
+
+    fn tasks(statuses: &[&str]) -> Vec<Task> {
+        let one = |status: &&str| {
+            let body = serde_json::json!({"resourceType": "Task", "id": "t", "status": status, "owner": {"display": "Ada"},
+                "identifier": [{"system": "urn:wardline:alert", "value": "00"}]});
+            task(body.to_string().as_bytes()).unwrap()
+        };
+        statuses.iter().map(one).collect()
+    }
+
+    #[test]
+    fn the_centre_takes_only_what_nobody_has() {
+        let word = |by: Option<&str>, statuses: &[&str]| word(&alert("00", by), &tasks(statuses), "centre");
+        let taken = || Word::Taken("Ada (centre)".into());
+        for status in ["received", "accepted", "in-progress", "completed"] {
+            assert_eq!(word(None, &[status]), taken(), "{status}");
+            assert_eq!(word(Some("Joy"), &[status]), Word::Nothing, "{status}");
+            assert_eq!(word(Some("Ada (centre)"), &[status]), Word::Nothing, "{status}");
+        }
+        for status in ["draft", "requested", "ready", "on-hold"] {
+            assert_eq!(word(None, &[status]), Word::Nothing, "{status}");
+            assert_eq!(word(Some("Joy"), &[status]), Word::Nothing, "{status}");
+        }
+        assert_eq!(word(None, &["entered-in-error"]), Word::Void);
+        assert_eq!(word(None, &[]), Word::Nothing);
+    }
+
+    #[test]
+    fn a_refusal_is_no_acknowledgement() {
+        let word = |by: Option<&str>, statuses: &[&str]| word(&alert("00", by), &tasks(statuses), "centre");
+        for status in ["rejected", "cancelled", "failed"] {
+            let Word::Declined(how) = word(None, &[status]) else { panic!("{status}") };
+            assert_eq!(how, status);
+            assert!(matches!(word(Some("Ada (centre)"), &[status]), Word::Declined(_)), "{status}");
+            // A person here, or at another centre, has it.
+            assert_eq!(word(Some("Joy"), &[status]), Word::Nothing, "{status}");
+            assert_eq!(word(Some("Ada (other)"), &[status]), Word::Nothing, "{status}");
+        }
+        assert_eq!(word(Some("Ada (centre)"), &["requested"]), Word::Declined("given back"));
+        assert_eq!(word(None, &["rejected", "requested"]), Word::Declined("rejected"));
+        assert_eq!(word(None, &["rejected", "accepted"]), Word::Taken("Ada (centre)".into()));
+    }
+
+    #[test]
+    fn each_alert_has_its_turn() {
+        let mut open: Vec<Alert> = (0..450).map(|n| alert(&format!("{n:04}"), None)).collect();
+        open[7].rule = format!("{DECLINED}centre").into();
+        let (mut last, mut asked) = (None, std::collections::BTreeSet::new());
+        for _ in 0..3 {
+            let part = turn(&open, last.as_ref());
+            assert_eq!(part.len(), limits::TASKS_ROUND_MAX);
+            asked.extend(part.iter().map(|a| a.id.clone()));
+            last = part.last().map(|a| a.id.clone());
+        }
+        assert_eq!(asked.len(), 449, "all but the condition's own");
+        assert!(turn(&open[..3], last.as_ref()).len() == 3 && turn(&[], None).is_empty());
+    }
+}
