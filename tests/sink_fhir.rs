@@ -585,6 +585,11 @@ async fn a_stated_rate_is_kept_and_alerts_do_not_wait_for_it() {
 async fn followed(way: Idempotency, happened: &str, task: Reply) -> (Vec<String>, usize) {
     let server = Scripted::start(move |request| match request.method.as_str() {
         "GET" => task.clone(),
+        "PUT" => {
+            let place = request.path.replacen("/fhir/", "", 1).replacen('?', "/1?", 1);
+            let place = place.split('?').next().unwrap().to_owned();
+            Reply::Answer(201, vec![("location", place)], request.json().to_string())
+        }
         _ => good(request),
     })
     .await;

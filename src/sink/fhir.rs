@@ -155,6 +155,11 @@ impl FhirSink {
         self.habits.kind() == Kind::Collection
     }
 
+    /// A request of an alert is counted, and not waited for.
+    pub(super) fn count(&self) {
+        self.bucket.take(Instant::now());
+    }
+
     /// Waits until one request more is allowed.
     pub(super) async fn turn(&self) {
         let wait = self.bucket.take(Instant::now());
@@ -305,8 +310,7 @@ impl FhirSink {
     }
 
     async fn alert(&self, item: &Item, event: &AlertEvent, evidence: &[Arc<Reading>]) -> Outcome {
-        // Counted, and not waited for.
-        self.bucket.take(Instant::now());
+        self.count();
         let (owner, scope) = (self.owner.as_deref(), self.scope_of(item));
         let resources = AlertResources { event, scope: &scope, owner, write: self.write, readings: evidence };
         if self.follows { self.followed(item, &resources).await } else { self.sent(item, &resources).await }

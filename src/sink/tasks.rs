@@ -28,6 +28,16 @@ enum Seen {
     Closed(&'static str),
 }
 
+/// What became of it.
+enum Wrote {
+    /// It was sent.
+    New(Outcome),
+    /// It says so already.
+    Same(Outcome),
+    /// It is not ours to write.
+    Left,
+}
+
 impl FhirSink {
     /// Delivered if the Task or the DetectedIssue is there; evidence goes along as far as it is taken.
     pub(super) async fn parts(&self, resources: &AlertResources<'_>) -> Outcome {
@@ -91,7 +101,11 @@ impl FhirSink {
             // An alert matters more than what was done with it.
             Seen::Hidden(_) if raised => self.sent(item, resources).await,
             seen => match self.beside(item, resources, seen).await {
-                Ok((issue, task)) => either_of(issue, task),
+                Ok((issue, Wrote::New(task))) => either_of(issue, task),
+                // The DetectedIssue has to say it.
+                Ok((issue @ Outcome::Reject(_), Wrote::Same(task))) => either_of(issue, task),
+                Ok((Outcome::Retry { why, after, .. }, _)) => Outcome::Retry { why, after, destination: true },
+                Ok((issue, _)) => issue,
                 Err((trouble, after)) => trouble.destination(after),
             },
         }
@@ -103,7 +117,7 @@ impl FhirSink {
         item: &Item,
         resources: &AlertResources<'_>,
         seen: Seen,
-    ) -> Result<(Outcome, Outcome), Unwell> {
+    ) -> Result<(Outcome, Wrote), Unwell> {
         let issue = self.issue(resources).await?;
         let task = match seen {
             Seen::One(task, body) => self.write_over(resources.event, task, body).await?,
@@ -113,41 +127,41 @@ impl FhirSink {
                 let focus = focus(&issue);
                 let mut new = resources.task(focus.as_deref());
                 new.target = Target::of_alert("Task", &resources.event.alert.id);
-                match self.one(new).await? {
+                Wrote::New(match self.one(new).await? {
                     Outcome::Delivered(receipt) if receipt.known && item.attempts < limits::SUSPECT_ATTEMPTS => {
                         Trouble::Conflict.destination(None)
                     }
                     outcome => outcome,
-                }
+                })
             }
         };
         Ok((issue, task))
     }
 
     /// Writes what there is to say over the version that was read; read again if somebody else wrote meanwhile.
-    async fn write_over(&self, event: &AlertEvent, mut task: Task, mut body: Vec<u8>) -> Result<Outcome, Unwell> {
+    async fn write_over(&self, event: &AlertEvent, mut task: Task, mut body: Vec<u8>) -> Result<Wrote, Unwell> {
         for _ in 0..limits::TASK_TRIES {
             let new = match updated_task(&body, event) {
                 Ok(Some(new)) => new,
-                Ok(None) => return Ok(known(&task.id)),
+                Ok(None) => return Ok(Wrote::Same(known(&task.id))),
                 Err(why) => return Ok(left(event, why)),
             };
             let url = format!("Task/{}", task.id);
-            self.turn().await;
+            self.count();
             let mut answer = self.put_over(&url, task.version.as_deref(), &new).await.map_err(|t| (t, None))?;
             if !matches!(answer.status, 409 | 412) {
                 answer.location = answer.location.or_else(|| Some(url.clone()));
                 return match whole(&answer) {
                     Whole::Destination(trouble) => Err((trouble, answer.retry_after)),
                     Whole::MediaType => Err((Trouble::NotHere(415), None)),
-                    Whole::TooLarge => Ok(Trouble::TooLarge.reject()),
+                    Whole::TooLarge => Ok(Wrote::New(Trouble::TooLarge.reject())),
                     Whole::Taken | Whole::Refused => {
                         let outcome = answer::single(&answer).map_err(|trouble| (trouble, None))?;
-                        Ok(answer::shown(answer::ours(outcome, &url), &answer.body, &url))
+                        Ok(Wrote::New(answer::shown(answer::ours(outcome, &url), &answer.body, &url)))
                     }
                 };
             }
-            self.turn().await;
+            self.count();
             let answer = self.look(&url).await.map_err(|t| (t, None))?;
             match one_of(&answer, &answer.body, event) {
                 Some(Ok(found)) => (task, body) = (found, answer.body),
@@ -155,7 +169,7 @@ impl FhirSink {
                 None => break,
             }
         }
-        Ok(Trouble::Conflict.destination(None))
+        Ok(Wrote::New(Trouble::Conflict.destination(None)))
     }
 
     async fn put_over(&self, url: &str, version: Option<&str>, body: &[u8]) -> Result<Answer, Trouble> {
@@ -176,6 +190,7 @@ impl FhirSink {
             true => format!("Task/{}", alert_id(&event.alert.id)),
             false => task::whole_of(&event.alert.id),
         };
+        self.count();
         let answer = match self.look(&path).await {
             Ok(answer) => answer,
             // It may still let us write; if not, that says why.
@@ -240,10 +255,10 @@ fn known(id: &str) -> Outcome {
 }
 
 /// The DetectedIssue alone has to do.
-fn left(event: &AlertEvent, why: &'static str) -> Outcome {
+fn left(event: &AlertEvent, why: &'static str) -> Wrote {
     let alert = &event.alert.id;
     tracing::warn!(%alert, why, "The Task of an alert is left as it is at the centre (WL-G013).");
-    Trouble::Unclear(why).reject()
+    Wrote::Left
 }
 
 fn either_of(issue: Outcome, task: Outcome) -> Outcome {
