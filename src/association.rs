@@ -67,7 +67,7 @@ pub enum Unassigned {
     HandOver,
     /// Its time is not known, and several people had the device.
     TimeUnknown,
-    /// The weight is not like the holder's, and like another person's of this household.
+    /// The weight is not like the holder's: like another person's here, or like nobody's who could have it so soon.
     UnlikeHolder,
     /// A person took it out of the chart that it was in.
     TakenBack,
@@ -83,11 +83,7 @@ impl Unassigned {
         (Self::AfterReturn, "after-return", "taken after the device was given back"),
         (Self::HandOver, "hand-over", "the device changed hands within the uncertainty of the reading's time"),
         (Self::TimeUnknown, "time-unknown", "when it was taken is not known, and several people had the device"),
-        (
-            Self::UnlikeHolder,
-            "unlike-holder",
-            "the weight is like another person's here, and not like that of who holds the device",
-        ),
+        (Self::UnlikeHolder, "unlike-holder", "the weight is not like that of who holds the device"),
         (Self::TakenBack, "taken-back", "a person took it out of the chart that it was in"),
     ];
 

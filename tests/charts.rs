@@ -325,3 +325,28 @@ async fn a_history_that_is_damaged_gives_nobody_the_past() {
     assert!(held[0]["from_ms"].is_i64(), "{held}");
     assert_eq!(gateway.stop(), Some(0), "{}", gateway.log());
 }
+
+/// A cuff that is known at two boxes, of two rooms or of home and clinic: each reading once at the centre, whoever sends it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_boxes_that_hear_one_device_leave_each_reading_once() {
+    let Some(broker) = Broker::start(&Door::Open, "") else { return };
+    let kept = || Endpoint::start(Settings { keep: true, ..Settings::default() }).unwrap();
+    let (created, updated) = (kept(), kept());
+    let destinations =
+        fhir("created", &created.url(), "conditional-create") + &fhir("updated", &updated.url(), "update");
+    let mut boxes = [(); 2].map(|()| Gateway::new(&settings(&broker, &destinations)));
+    for (n, gateway) in boxes.iter_mut().enumerate() {
+        gateway.reword(|text| text.replacen("\"test-box\"", &format!("\"box-{n}\""), 1));
+        gateway.start();
+    }
+    let device = Device::connect(broker.device_port);
+    publish(&device, "watch-0", 0..10).await;
+    for gateway in &boxes {
+        let took = || gateway.json(&["readings"]).as_array().unwrap().len() == 10 && settled(gateway);
+        until("delivery", gateway, || took().then_some(())).await;
+    }
+    let once = BTreeMap::from([chart("Patient/p0", "final", 60..70)]);
+    assert_eq!((charts(&created), charts(&updated)), (once.clone(), once));
+    assert_eq!((created.counts().duplicates, updated.counts().duplicates), (0, 0));
+    boxes.iter_mut().for_each(|gateway| assert_eq!(gateway.stop(), Some(0)));
+}

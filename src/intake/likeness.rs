@@ -1,6 +1,7 @@
 //! Whose weight could it be: a doubt about a slot, and a suggestion to a person. Never a binding.
 //!
-//! Promises: a weight that fits another person here, and not the holder, is held back for a person to say.
+//! Promises: a weight that fits another person here and not the holder, or that nobody can have become so soon, is held
+//! back for a person to say. A change that a body can make is not: it is what alerts are for.
 //! Must never: give a reading to anybody.
 
 use std::collections::HashMap;
@@ -13,6 +14,9 @@ use crate::vital::Role;
 const LIKE: f64 = 0.03;
 /// And not somebody's if it is so far from it.
 const UNLIKE: f64 = 0.08;
+/// No body changes by so much in [`SOON_MS`]: a guest, a child, a bag.
+const IMPOSSIBLE: f64 = 0.2;
+const SOON_MS: u64 = 30 * 86_400_000;
 /// The last one counts for so long.
 const REMEMBERED_MS: u64 = 60 * 86_400_000;
 
@@ -37,25 +41,27 @@ impl Likeness {
         }
     }
 
-    /// It does not fit this person, and fits another one.
+    /// It does not fit this person, and fits another one or nobody.
     pub fn contradicts(&self, patient: &PatientId, reading: &Reading) -> bool {
         let Some(now) = weight(reading) else { return false };
-        let Some(own) = self.off(patient, now) else { return false };
-        own > UNLIKE && self.0.keys().any(|p| p != patient && self.off(p, now).is_some_and(|off| off < LIKE))
+        let Some((own, since)) = self.off(patient, now) else { return false };
+        let fits = |p: &PatientId| self.off(p, now).is_some_and(|(off, _)| off < LIKE);
+        (own > IMPOSSIBLE && since <= SOON_MS) || own > UNLIKE && self.0.keys().any(|p| p != patient && fits(p))
     }
 
     /// The one person whom it fits.
     pub fn suggest(&self, reading: &Reading) -> Option<PatientId> {
         let now = weight(reading)?;
-        let mut near = self.0.keys().filter(|p| self.off(p, now).is_some_and(|off| off < UNLIKE));
+        let mut near = self.0.keys().filter(|p| self.off(p, now).is_some_and(|(off, _)| off < UNLIKE));
         let only = near.next().filter(|_| near.next().is_none())?;
-        self.off(only, now).filter(|off| *off < LIKE).map(|_| only.clone())
+        self.off(only, now).filter(|(off, _)| *off < LIKE).map(|_| only.clone())
     }
 
-    /// How far it is from the last one of this person, as a share of that.
-    fn off(&self, patient: &PatientId, (kg, at): (f64, i64)) -> Option<f64> {
+    /// How far it is from the last one of this person, as a share of that; and how long that is ago.
+    fn off(&self, patient: &PatientId, (kg, at): (f64, i64)) -> Option<(f64, u64)> {
         let (last, before) = self.0.get(patient)?;
-        (at.abs_diff(*before) <= REMEMBERED_MS).then(|| (kg - last).abs() / last)
+        let since = at.abs_diff(*before);
+        (since <= REMEMBERED_MS).then(|| ((kg - last).abs() / last, since))
     }
 }
 
@@ -111,7 +117,11 @@ mod tests {
         known.note(&weighs(Some("b"), "75.0", -1));
         assert!(known.contradicts(&a, &weighs(None, "61.2", 1)));
         assert!(!known.contradicts(&b, &weighs(None, "61.2", 1)));
-        assert!(!known.contradicts(&a, &weighs(None, "70.0", 1)), "it fits nobody: a bag, a guest, or a change");
+        assert!(!known.contradicts(&a, &weighs(None, "70.0", 1)), "it fits nobody, and may be a change");
+        assert!(!known.contradicts(&a, &weighs(None, "66.0", 1)), "a fifth less at most");
+        assert!(known.contradicts(&a, &weighs(None, "65.8", 1)), "a child, a guest, a bag");
+        assert!(known.contradicts(&a, &weighs(None, "99.0", 30)));
+        assert!(!known.contradicts(&a, &weighs(None, "99.0", 31)), "so much may have changed since");
         assert!(known.contradicts(&a, &weighs(None, "61.2", 20)));
         assert_eq!(known.suggest(&weighs(None, "61.2", 1)), Some(b.clone()));
         assert_eq!(known.suggest(&weighs(None, "70.0", 1)), None);

@@ -52,8 +52,11 @@ impl Rig {
              [[patient]]\nreference = \"Patient/p1\"\n",
             endpoint.url()
         );
-        for p in peripherals.iter().filter(|p| !strangers.contains(&p.address.as_str())) {
-            text += &format!("[[device]]\nid = \"ble:{}\"\npatient = \"Patient/p1\"\n", p.address);
+        // One patient each: the scales of the lab are stood on by people of different weight.
+        for (i, p) in peripherals.iter().filter(|p| !strangers.contains(&p.address.as_str())).enumerate() {
+            let patient = format!("Patient/p{}", i + 1);
+            text += &if i > 0 { format!("[[patient]]\nreference = \"{patient}\"\n") } else { String::new() };
+            text += &format!("[[device]]\nid = \"ble:{}\"\npatient = \"{patient}\"\n", p.address);
         }
         let mut gateway = Gateway::new(&text);
         gateway.environment("DBUS_SYSTEM_BUS_ADDRESS", &bus.address);

@@ -12,7 +12,10 @@ const inbound = new Server({ bindAddress: '127.0.0.1' }).createInbound({ port: N
   for (const s of segments) {
     if (s[0] === 'OBR') order = s[3].split('^')[0]
     if (s[0] === 'OBX' && (s[2] === 'NM' || s[2] === 'SN')) {
-      rows.push({ order, code: s[3].split('^')[0], value: s[5], unit: s[6].split('^')[0], time: s[14] })
+      const unit = s[6].split('^')
+      rows.push({
+        order, code: s[3].split('^')[0], value: s[5], unit: unit[0], ucum: unit[5] === 'UCUM' ? unit[3] : unit[2] === 'UCUM' ? unit[0] : '', status: s[11], time: s[14]
+      })
     }
   }
   const message = req.getMessage()

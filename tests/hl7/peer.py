@@ -18,6 +18,12 @@ def tell(what):
     print(json.dumps(what), flush=True)
 
 
+def ucum(unit):
+    """Of the two codes of a unit (CWE.1 to 3, 4 to 6) the one of UCUM."""
+    unit += [""] * (6 - len(unit))
+    return next((unit[i] for i in (0, 3) if unit[i + 2] == "UCUM"), "")
+
+
 def seen(text):
     """What the `hl7` package reads."""
     message = hl7.parse(text)
@@ -29,7 +35,8 @@ def seen(text):
         if name == "OBX" and str(segment[2]) in ("NM", "SN"):
             rows.append({
                 "order": order, "code": str(segment[3]).split("^")[0], "value": str(segment[5]),
-                "unit": str(segment[6]).split("^")[0], "time": str(segment[14]),
+                "unit": str(segment[6]).split("^")[0],
+                "ucum": ucum(str(segment[6]).split("^")), "status": str(segment[11]), "time": str(segment[14]),
                 "device": message.unescape(str(segment[18]).split("^")[0]),
             })
     patient = message.unescape(str(message.segment("PID")[3]).split("^")[0])
