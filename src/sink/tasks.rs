@@ -125,9 +125,14 @@ impl FhirSink {
             // A search may be behind: created only if there is none.
             Seen::None => {
                 let focus = focus(&issue);
-                let mut new = resources.task(focus.as_deref());
-                new.target = Target::of_alert("Task", &resources.event.alert.id);
-                Wrote::New(match self.one(new).await? {
+                let new = |r: &AlertResources<'_>| {
+                    let mut new = r.task(focus.as_deref());
+                    if r.write == Write::ConditionalCreate {
+                        new.target = Target::of_alert("Task", &r.event.alert.id);
+                    }
+                    new
+                };
+                Wrote::New(match self.either(resources, new).await? {
                     Outcome::Delivered(receipt) if receipt.known && item.attempts < limits::SUSPECT_ATTEMPTS => {
                         Trouble::Conflict.destination(None)
                     }
