@@ -26,6 +26,7 @@ pub mod replay;
 mod start;
 mod strangers;
 mod watch;
+mod worklist;
 
 use std::sync::Arc;
 

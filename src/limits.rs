@@ -188,6 +188,22 @@ pub const CARE_PARTS_MAX: usize = 20;
 pub const CARE_EVERY_MAX: Duration = Duration::from_secs(366 * 86_400);
 /// All questions of one round about orders, to one destination.
 pub const CARE_ROUND_MAX: Duration = Duration::from_secs(600);
+/// Alerts asked about in one request: an identifier has some 60 octets, and a URL of 2,000 is taken everywhere.
+pub const TASKS_ASKED_MAX: usize = 20;
+/// Alerts asked about in one round, to one destination; the others' turn is in the next ones.
+pub const TASKS_ROUND_MAX: usize = 200;
+/// Tasks on a page. One for each alert that was asked about, and room for doubles.
+pub const TASKS_SHOWN_MAX: usize = 100;
+/// Pages read of one answer about Tasks.
+pub const TASK_PAGES_MAX: usize = 4;
+/// All questions of one round about Tasks, to one destination.
+pub const TASKS_PATIENCE: Duration = Duration::from_secs(60);
+/// A name that the centre gives to the owner of a Task; with the destination's name it fits `TEXT_CHARS_MAX`.
+pub const TASK_OWNER_CHARS_MAX: usize = 64;
+/// Times that a Task is read again because somebody else wrote it meanwhile.
+pub const TASK_TRIES: usize = 3;
+/// A centre that could not be asked about Tasks so often in a row is said to be away.
+pub const TASKS_FAILED_MAX: u32 = 3;
 /// Readings corrected by one order.
 pub const CORRECTED_AT_ONCE_MAX: usize = 10_000;
 /// A request body on the control socket.

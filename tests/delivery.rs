@@ -55,6 +55,7 @@ fn sink(url: &str, idempotency: Idempotency) -> FhirSink {
         mapping_file: None,
         alert_owner: None,
         care_plan: None,
+        follow_tasks: None,
     };
     FhirSink::new(&settings, &"box-1".into()).unwrap()
 }

@@ -26,6 +26,7 @@ async fn play(kind: Kind) {
     every_form_is_taken_and_kept_exactly(&server, kind).await;
     an_invalid_one_is_rejected_alone(&server, kind).await;
     an_alert_lives_at_the_server(&server, kind).await;
+    the_centres_owner_stays(&server, kind).await;
 }
 
 #[tokio::test]
@@ -38,8 +39,8 @@ async fn sekmet() {
     play(Kind::Sekmet).await;
 }
 
-fn sink(server: &FhirServer, idempotency: Idempotency) -> FhirSink {
-    let settings = FhirSettings {
+fn settings(server: &FhirServer, idempotency: Idempotency) -> FhirSettings {
+    FhirSettings {
         consent: None,
         fields: None,
         name: "centre".into(),
@@ -65,8 +66,12 @@ fn sink(server: &FhirServer, idempotency: Idempotency) -> FhirSink {
         mapping_file: None,
         alert_owner: None,
         care_plan: None,
-    };
-    FhirSink::new(&settings, &"box-1".into()).unwrap()
+        follow_tasks: None,
+    }
+}
+
+fn sink(server: &FhirServer, idempotency: Idempotency) -> FhirSink {
+    FhirSink::new(&settings(server, idempotency), &"box-1".into()).unwrap()
 }
 
 fn all_delivered(outcomes: &[Outcome]) -> bool {
@@ -195,5 +200,38 @@ async fn an_alert_lives_at_the_server(server: &FhirServer, kind: Kind) {
         }
         let evidence: Vec<Item> = evidence.iter().map(|r| item((**r).clone())).collect();
         assert_eq!(count(server, &evidence).await, (2, 2), "{kind:?} {way:?}");
+    }
+}
+
+/// With `follow_tasks` the owner and the note of the centre outlive what we write; without it they do not: the scene sees it.
+async fn the_centres_owner_stays(server: &FhirServer, kind: Kind) {
+    for (way, n) in WAYS.into_iter().zip(0..) {
+        for follows in [true, false] {
+            let follow_tasks = follows.then_some(wardline::config::FollowTasksSettings { every_s: 60 });
+            let sink = FhirSink::new(&FhirSettings { follow_tasks, ..settings(server, way) }, &"box-1".into()).unwrap();
+            let id = format!("{:032x}", 0x100 + 2 * n + u64::from(follows));
+            let evidence = [Arc::new(heart_rate(7_000 + n))];
+            let tasks = format!("Task?identifier=urn:wardline:alert|{id}");
+            let mut seen = Vec::new();
+            for happened in ["raised", "raised", "acknowledged", "acknowledged", "resolved", "resolved"] {
+                let event = alert(&id, happened, &[&evidence[0]]);
+                let outcomes = sink.deliver(&[alert_item(event, 0)], &evidence).await;
+                assert!(all_delivered(&outcomes), "{kind:?} {way:?} {happened}: {outcomes:?}");
+                let mut found = server.search(&tasks).await;
+                assert_eq!(found.len(), 1, "{kind:?} {way:?} {happened}");
+                let mut task = found.remove(0);
+                seen.push((task["status"].as_str().unwrap().to_owned(), task["owner"]["display"] == "Dr Ada"));
+                if happened == "raised" && seen.len() == 1 {
+                    (task["status"], task["owner"]) = (json!("received"), json!({"display": "Dr Ada"}));
+                    server.put(&task).await;
+                }
+            }
+            let (last, owned) = seen.last().unwrap();
+            assert_eq!((last.as_str(), *owned), ("completed", follows), "{kind:?} {way:?}: {seen:?}");
+            if follows {
+                let states: Vec<&str> = seen.iter().map(|(status, _)| status.as_str()).collect();
+                assert_eq!(states[1..5], ["received", "received", "received", "completed"], "{kind:?} {way:?}");
+            }
+        }
     }
 }

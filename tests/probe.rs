@@ -44,6 +44,7 @@ fn prober(url: &str, idempotency: Idempotency) -> Prober {
         mapping_file: None,
         alert_owner: None,
         care_plan: None,
+        follow_tasks: None,
     };
     Prober::new(&settings, &"box-1".into(), &Clock::system()).unwrap()
 }

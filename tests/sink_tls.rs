@@ -58,6 +58,7 @@ fn settings(url: &str, ca_file: PathBuf) -> FhirSettings {
         mapping_file: None,
         alert_owner: None,
         care_plan: None,
+        follow_tasks: None,
     }
 }
 

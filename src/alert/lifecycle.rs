@@ -65,6 +65,10 @@ impl Register {
         self.open.values()
     }
 
+    pub(super) fn is_taken(&self, id: &AlertId) -> bool {
+        self.open.get(id).is_some_and(|alert| alert.acknowledged.is_some())
+    }
+
     pub(super) fn about(&self, about: &About) -> Option<&Alert> {
         self.open.get(self.about.get(about)?)
     }

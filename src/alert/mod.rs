@@ -179,6 +179,11 @@ impl Engine {
         Ok(happened.events)
     }
 
+    /// Whether somebody has an open alert.
+    pub fn is_taken(&self, id: &AlertId) -> bool {
+        self.register.is_taken(id)
+    }
+
     /// Alerts that are not resolved.
     pub fn open(&self) -> impl ExactSizeIterator<Item = &Alert> {
         self.register.all()

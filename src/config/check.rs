@@ -409,11 +409,15 @@ pub(super) fn check_destination(f: &mut Findings, destination: &DestinationSetti
             if let Some(care) = &fhir.care_plan {
                 f.range(&key("care_plan.every_min"), care.every_min, 1, 1_440);
             }
+            if let Some(follow) = &fhir.follow_tasks {
+                f.range(&key("follow_tasks.every_s"), follow.every_s, 1, 3_600);
+            }
             f.both(key, &fhir.client_certificate_file, &fhir.client_key_file);
             if let Some(AuthSettings::Smart(smart)) = &fhir.auth {
                 check_smart(f, key, fhir, smart);
             }
             check_claims(f, key, fhir);
+            check_follow(f, key, fhir);
         }
         DestinationSettings::Hl7(hl7) => check_hl7(f, hl7),
         DestinationSettings::Nats(nats) => check_nats(f, nats),
@@ -440,6 +444,13 @@ fn check_claims(f: &mut Findings, key: impl Fn(&str) -> String, fhir: &FhirSetti
     if fhir.bundle == BundleKind::Collection && fhir.devices == DeviceForm::Resource {
         let reason = "a receiver of collections takes no resource of its own";
         f.add("WL-C013", key("devices"), reason, "Use `devices = \"contained\"`.");
+    }
+}
+
+fn check_follow(f: &mut Findings, key: impl Fn(&str) -> String, fhir: &FhirSettings) {
+    if fhir.bundle == BundleKind::Collection && fhir.follow_tasks.is_some() {
+        let reason = "alerts do not go to a receiver of collections: it has no Tasks";
+        f.add("WL-C013", key("follow_tasks"), reason, "Remove `follow_tasks`.");
     }
 }
 

@@ -208,6 +208,19 @@ fn every_min() -> u64 {
     15
 }
 
+/// What people at the centre do with the Task of an alert is asked for and shown here.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FollowTasksSettings {
+    /// How often the centre is asked, seconds.
+    #[serde(default = "every_s")]
+    pub every_s: u64,
+}
+
+fn every_s() -> u64 {
+    60
+}
+
 /// A FHIR R4 server.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -284,6 +297,9 @@ pub struct FhirSettings {
     /// Goals and orders of this server are followed; absent: they are not.
     #[serde(default)]
     pub care_plan: Option<CarePlanSettings>,
+    /// What is done with the Tasks of alerts there comes back, and is not overwritten; absent: neither.
+    #[serde(default)]
+    pub follow_tasks: Option<FollowTasksSettings>,
 }
 
 fn bundle_max() -> usize {

@@ -26,8 +26,8 @@ mod tls;
 pub use check::{check_device, url_trouble};
 pub use consent::ConsentSettings;
 pub use destination::{
-    Apply, AuthSettings, BundleKind, CarePlanSettings, DestinationSettings, DeviceForm, FhirSettings, Idempotency,
-    NatsSettings, NdjsonSettings, SmartSettings, Uncoded, UsCore, WebhookSettings,
+    Apply, AuthSettings, BundleKind, CarePlanSettings, DestinationSettings, DeviceForm, FhirSettings,
+    FollowTasksSettings, Idempotency, NatsSettings, NdjsonSettings, SmartSettings, Uncoded, UsCore, WebhookSettings,
 };
 pub use hl7::{FirstCode, FirstUnit, Hl7Settings, ResultStatus};
 pub use load::{ConfigError, Finding};

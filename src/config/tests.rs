@@ -126,6 +126,10 @@ fn zones_numbers_levels_and_references() {
     bad("patient = \"Patient/8f2c\"", "patient = \"Patient/canary\"", "WL-C012", "device mqtt:cuff-17");
     bad("patient = \"Patient/8f2c\"", "slots = { x = \"Patient/8f2c\" }", "WL-C013", "device mqtt:cuff-17");
     bad("[[device]]", "[[patient]]\nreference = \"8f2c canary\"\n[[device]]", "WL-C003", "patient number 2");
+    let follows = |more: &str| format!("name = \"centre\"\nfollow_tasks = {{ {more} }}");
+    bad("name = \"centre\"", &follows("every_s = 0"), "WL-C010", "destination centre, follow_tasks.every_s");
+    let documents = format!("{}\nbundle = \"collection\"", follows(""));
+    bad("name = \"centre\"", &documents, "WL-C013", "destination centre, follow_tasks");
     bad("user = \"box-1\"\n", "", "WL-C013", "source ward, password_file");
     bad("user =", "topics = [\"a/b#\"]\nuser =", "WL-C013", "source ward, topics");
     let deep = format!("{GOOD}[control]\nsocket = \"/{}/c.sock\"\n", "x".repeat(108));

@@ -9,7 +9,9 @@ use std::io::Write as _;
 use serde::Serialize;
 
 use super::observation;
+use super::types::system;
 use super::{Identity, Scope, Unmappable};
+use crate::alarm::AlertId;
 use crate::reading::Reading;
 
 /// How a server is kept from storing a resource twice.
@@ -48,6 +50,10 @@ pub struct Target {
 impl Target {
     pub(super) fn create(kind: &str, system: &str, value: &str) -> Self {
         Self { method: "POST", url: kind.into(), if_none_exist: Some(format!("identifier={system}|{value}")) }
+    }
+    /// A part of an alert, if there is none yet.
+    pub fn of_alert(kind: &str, alert: &AlertId) -> Self {
+        Self::create(kind, system::ALERT, &alert.0)
     }
     /// A document, to the address itself.
     pub fn document() -> Self {

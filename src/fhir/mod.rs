@@ -18,6 +18,7 @@ mod provenance;
 mod quality;
 mod scope;
 mod task;
+mod task_update;
 mod types;
 
 pub use alert::{AlertResources, Pointer};
@@ -30,6 +31,7 @@ pub use identity::{Clue, Identity, alert_id};
 pub use observation::write as write_observation;
 pub use provenance::{Origin, Why, provenance};
 pub use scope::{Devices, Scope, UsCore};
+pub use task_update::updated as updated_task;
 
 /// Why a reading has no Observation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::detected_issue::title;
 use super::device::author;
 use super::scope::Scope;
+use super::task_update::{CLEARED, TAKEN_HERE};
 use super::types::{Annotation, Identifier, One, Reference, date_time, system, text};
 use crate::alarm::{AlertEvent, Priority};
 
@@ -53,7 +54,7 @@ pub(super) fn json(
             (Some(_), None) => "accepted",
             (Some(_), Some(_)) => "completed",
         },
-        business_status: alert.resolved.map(|_| text("Condition cleared")),
+        business_status: alert.resolved.map(|_| text(CLEARED)),
         intent: "order",
         priority: match alert.priority {
             Priority::High => "stat",
@@ -70,7 +71,7 @@ pub(super) fn json(
         owner: owner.map(Reference::to),
         note: alert.acknowledged.as_ref().map(|ack| {
             let time = Some(date_time(ack.at.wall_ms, false));
-            [Annotation { author: Some(&ack.by), time, text: "Acknowledged at the gateway." }]
+            [Annotation { author: Some(&ack.by), time, text: TAKEN_HERE }]
         }),
     };
     // Nothing in these types fails to serialise.

@@ -21,8 +21,8 @@ const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// One order with the place for its answer.
 pub(super) enum Order {
-    /// A person takes an alert.
-    Acknowledge { id: AlertId, by: String, answer: oneshot::Sender<Result<(), AlertError>> },
+    /// A person takes an alert. `hand_over`: also one that somebody else has.
+    Acknowledge { id: AlertId, by: String, hand_over: bool, answer: oneshot::Sender<Result<(), AlertError>> },
     /// A device joins, or gets another holder.
     AddDevice { device: DeviceSettings, by: String, answer: oneshot::Sender<Result<(), JournalError>> },
     /// A person said whose readings are: what they tell of people is known from now on, or is not true.
@@ -64,7 +64,7 @@ impl Orders for Window {
             AlertError::NotOpen => Fault::Missing("open alert"),
             AlertError::Name => Fault::Refused(e.to_string()),
         };
-        self.ask(Order::Acknowledge { id, by, answer }, wait, refuse).boxed()
+        self.ask(Order::Acknowledge { id, by, hand_over: true, answer }, wait, refuse).boxed()
     }
 
     fn add_device(&self, device: DeviceSettings, by: String) -> BoxFuture<'_, Result<(), Fault>> {

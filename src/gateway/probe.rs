@@ -15,7 +15,9 @@ use tokio::sync::mpsc;
 use super::pipeline::Technical;
 use crate::alarm::Priority;
 use crate::clock::Clock;
-use crate::config::{BundleKind, CarePlanSettings, Config, DestinationSettings, FhirSettings, Idempotency};
+use crate::config::{
+    BundleKind, CarePlanSettings, Config, DestinationSettings, FhirSettings, FollowTasksSettings, Idempotency,
+};
 use crate::control::Fault;
 use crate::control::probe::{Conflict, Probes, Reconciled, Shown};
 use crate::custody::Why;
@@ -224,9 +226,19 @@ impl Surveys {
     pub(super) fn followed(&self) -> impl Iterator<Item = (&Arc<str>, &CarePlanSettings)> {
         self.all.iter().filter_map(|(name, survey)| Some((name, survey.care_plan()?)))
     }
+
+    /// Destinations whose Tasks are followed.
+    pub(super) fn worked(&self) -> impl Iterator<Item = (&Arc<str>, &Survey, &FollowTasksSettings)> {
+        self.all.iter().filter_map(|(name, survey)| Some((name, survey, survey.follow_tasks()?)))
+    }
 }
 
 impl Survey {
+    /// How its Tasks are followed.
+    pub(super) fn follow_tasks(&self) -> Option<&FollowTasksSettings> {
+        self.settings.follow_tasks.as_ref()
+    }
+
     /// How its orders are followed.
     pub(super) fn care_plan(&self) -> Option<&CarePlanSettings> {
         self.settings.care_plan.as_ref()

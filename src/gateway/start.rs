@@ -19,6 +19,7 @@ use super::pipeline::{Inbox, Pipeline, Technical};
 use super::probe::{self, Surveys};
 use super::quota::Quota;
 use super::recover::{Start, recover};
+use super::worklist::Worklist;
 use super::{Extra, Failed, Tasks, care, charts, consents, records, registry, watch};
 use crate::alarm::AlertEvent;
 use crate::alert::Engine;
@@ -261,6 +262,11 @@ impl Parts {
         let follows = care.clone();
         inflow.spawn(async move {
             follows.run().await;
+            Ok(())
+        });
+        let worklist = Worklist::new(surveys.clone(), signal.watch(), orders.clone());
+        inflow.spawn(async move {
+            worklist.run().await;
             Ok(())
         });
         let fields = config.destinations.iter().map(|d| d.fields()).collect::<Vec<_>>();

@@ -24,7 +24,7 @@ use crate::alarm::AlertEvent;
 use crate::clock::Clock;
 use crate::config::{AuthSettings, BundleKind, FhirSettings, GatewayId, Idempotency};
 use crate::custody::{Item, ItemId, Outcome, Payload, Receipt};
-use crate::fhir::{AlertResources, Bundle, Identity, Kind, Pointer, Scope, Single, Target, Unmappable, Write, single};
+use crate::fhir::{AlertResources, Bundle, Kind, Scope, Single, Target, Unmappable, Write, single};
 use crate::limits;
 use crate::reading::Reading;
 use crate::secret;
@@ -46,6 +46,8 @@ pub struct FhirSink {
     pub(super) write: Write,
     pub(super) places: Mutex<Places>,
     owner: Option<String>,
+    /// The Task of an alert is the centre's as well.
+    follows: bool,
     packing: AtomicU8,
     habits: Arc<Habits>,
     bucket: Bucket,
@@ -100,6 +102,7 @@ impl FhirSink {
                 Idempotency::Update => Write::Update,
             },
             owner: settings.alert_owner.clone(),
+            follows: settings.follow_tasks.is_some(),
             packing: AtomicU8::new(if settings.gzip { PACKED_UNPROVEN } else { PLAIN }),
             habits: Arc::new(Habits {
                 bundle_max: AtomicUsize::new(settings.bundle_max.max(1)),
@@ -150,6 +153,11 @@ impl FhirSink {
     /// The receiver takes Bundles as they are, and has no resources of its own.
     pub(super) fn sends_documents(&self) -> bool {
         self.habits.kind() == Kind::Collection
+    }
+
+    /// A request of an alert is counted, and not waited for.
+    pub(super) fn count(&self) {
+        self.bucket.take(Instant::now());
     }
 
     /// Waits until one request more is allowed.
@@ -301,13 +309,16 @@ impl FhirSink {
         }
     }
 
-    /// The transaction; or, when it is refused or fails again, its parts, each on its own.
     async fn alert(&self, item: &Item, event: &AlertEvent, evidence: &[Arc<Reading>]) -> Outcome {
-        // Counted, and not waited for.
-        self.bucket.take(Instant::now());
+        self.count();
         let (owner, scope) = (self.owner.as_deref(), self.scope_of(item));
         let resources = AlertResources { event, scope: &scope, owner, write: self.write, readings: evidence };
-        let Ok((body, entries)) = resources.transaction() else { return self.parts(&resources).await };
+        if self.follows { self.followed(item, &resources).await } else { self.sent(item, &resources).await }
+    }
+
+    /// The transaction; or, when it is refused or fails again, its parts, each on its own.
+    pub(super) async fn sent(&self, item: &Item, resources: &AlertResources<'_>) -> Outcome {
+        let Ok((body, entries)) = resources.transaction() else { return self.parts(resources).await };
         let answer = match self.send("POST", self.peer.url.as_str(), None, body).await {
             Ok(answer) => answer,
             Err(trouble) => return trouble.destination(None),
@@ -318,60 +329,14 @@ impl FhirSink {
                 Ok(answers) if answers.iter().rev().take(2).all(is_delivered) => {
                     answers.into_iter().next_back().unwrap_or_else(|| Trouble::Unclear("it is empty").destination(None))
                 }
-                _ => self.parts(&resources).await,
+                _ => self.parts(resources).await,
             },
             Whole::Destination(t @ Trouble::ServerError(_)) if item.attempts == 0 => t.destination(answer.retry_after),
             Whole::Destination(Trouble::ServerError(_) | Trouble::NotHere(_)) | Whole::Refused | Whole::TooLarge => {
-                self.parts(&resources).await
+                self.parts(resources).await
             }
             Whole::MediaType => Trouble::NotHere(415).destination(None),
             Whole::Destination(trouble) => trouble.destination(answer.retry_after),
-        }
-    }
-
-    /// Delivered if the Task or the DetectedIssue is there; evidence goes along as far as it is taken.
-    async fn parts(&self, resources: &AlertResources<'_>) -> Outcome {
-        match self.try_parts(resources).await {
-            Ok((_, done @ Outcome::Delivered(_)) | (done @ Outcome::Delivered(_), _)) => done,
-            // No alert waits as long as a reading that fails alone.
-            Ok((_, Outcome::Retry { why, after, .. })) => Outcome::Retry { why, after, destination: true },
-            Ok((_, task)) => task,
-            Err((trouble, after)) => trouble.destination(after),
-        }
-    }
-
-    /// What became of the DetectedIssue and of the Task.
-    async fn try_parts(&self, resources: &AlertResources<'_>) -> Result<(Outcome, Outcome), Unwell> {
-        let mut implicated = Vec::new();
-        for reading in resources.evidence() {
-            let Ok(resource) = single(reading, resources.scope, self.write) else { continue };
-            let Outcome::Delivered(receipt) = self.one(resource).await? else { continue };
-            // A server that does not say where it is still knows its identifier.
-            implicated.extend(match versionless(&receipt) {
-                Some(url) => Some(Pointer::Url(url)),
-                None => Identity::of(reading).ok().map(Pointer::Observation),
-            });
-        }
-        let issue = self.either(resources, |r| r.detected_issue(&implicated)).await?;
-        let focus = match &issue {
-            Outcome::Delivered(receipt) => versionless(receipt),
-            _ => None,
-        };
-        let task = self.either(resources, |r| r.task(focus.as_deref())).await?;
-        Ok((issue, task))
-    }
-
-    /// In the configured way; where the server has no search for that, in the other.
-    async fn either(
-        &self,
-        resources: &AlertResources<'_>,
-        part: impl Fn(&AlertResources<'_>) -> Single,
-    ) -> Result<Outcome, Unwell> {
-        match self.one(part(resources)).await? {
-            Outcome::Reject(_) if self.write == Write::ConditionalCreate => {
-                self.one(part(&AlertResources { write: Write::Update, ..*resources })).await
-            }
-            outcome => Ok(outcome),
         }
     }
 
@@ -424,7 +389,7 @@ impl FhirSink {
     }
 
     /// With the token, where the gateway gets one. A token that is refused is renewed once.
-    async fn admitted(&self, request: impl Fn() -> reqwest::RequestBuilder) -> Result<Answer, Trouble> {
+    pub(super) async fn admitted(&self, request: impl Fn() -> reqwest::RequestBuilder) -> Result<Answer, Trouble> {
         let Some(smart) = &self.smart else { return exchange(request()).await };
         let bearer = smart.bearer().await.map_err(Trouble::Auth)?;
         let mut answer = exchange(request().header(AUTHORIZATION, bearer.header())).await?;
@@ -451,7 +416,7 @@ impl FhirSink {
         }
     }
 
-    fn request(
+    pub(super) fn request(
         &self,
         method: &str,
         url: &str,

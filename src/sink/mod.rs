@@ -18,6 +18,7 @@ mod pace;
 mod places;
 pub mod probe;
 pub mod smart;
+mod tasks;
 pub mod webhook;
 mod why;
 

@@ -7,6 +7,7 @@ pub mod care;
 pub mod patient;
 mod recount;
 pub mod shelf;
+mod tasks;
 
 use std::sync::Arc;
 

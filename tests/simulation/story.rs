@@ -227,6 +227,7 @@ impl Story {
             mapping_file: None,
             alert_owner: None,
             care_plan: None,
+            follow_tasks: None,
         };
         FhirSink::new(&settings, &"box".into()).unwrap().over(Arc::new(Way(self.world.clone())))
     }

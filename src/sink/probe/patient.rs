@@ -155,7 +155,7 @@ impl Prober {
 }
 
 /// Whether a FHIR server speaks.
-pub(super) fn is_outcome(body: &[u8]) -> bool {
+pub(in crate::sink) fn is_outcome(body: &[u8]) -> bool {
     let said: Option<Record> = serde_json::from_slice(body).ok();
     said.is_some_and(|r| r.kind == "OperationOutcome")
 }
