@@ -190,6 +190,11 @@ async fn who_is_matched_by_name_is_named_to_that_receiver_and_to_nobody_else() {
         "{shown}"
     );
     assert_eq!(gateway.json_of(&["patient", "identified"], 1).as_array().unwrap().len(), 2, "of the laboratory only");
+    let shown = gateway.cli(&["patient", "identified"]).0;
+    assert!(
+        shown.contains("Patient/p1 at lab lacks patient-identifier, patient-name, birth-date, sex (WL-H005)"),
+        "{shown}"
+    );
 
     let identify = |who: &str, to: &str, text: &str| {
         gateway.cli_told(&["patient", "identify", who, "--to", to, "--by", "Ada"], text)
