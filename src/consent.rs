@@ -75,6 +75,12 @@ impl Terms {
         self.rule == Rule::Recorded || !self.sensitive.0.is_empty()
     }
 
+    /// Whether a destination may be asked about a patient: all are enrolled there, or something of theirs may go.
+    pub fn may_ask(&self, history: Option<&History>, now: Stamp) -> bool {
+        let mut categories = GENERALS.into_iter().chain(self.sensitive.names());
+        self.rule == Rule::Enrolment || history.is_some_and(|history| categories.any(|c| history.permits(c, now)))
+    }
+
     /// The category in which a vital sign needs a recorded consent. `None`: it needs none. A word that is no vital sign of
     /// ours needs one for everything.
     pub fn needs<'a>(&'a self, vital: Option<&str>) -> Option<&'a str> {

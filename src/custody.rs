@@ -119,6 +119,8 @@ impl Why {
     /// full, or wants another credential, and no item is suspected for it.
     pub fn may_be_the_items(&self) -> bool {
         let destinations = ["WL-F001", "WL-F002", "WL-F003", "WL-F004", "WL-F006", "WL-F007", "WL-F008", "WL-F015"];
-        !destinations.contains(&&*self.code) && !self.code.starts_with("WL-N")
+        // Those of a bus, and of whoever gives us tokens.
+        let others = ["WL-N", "WL-A1"];
+        !destinations.contains(&&*self.code) && !others.iter().any(|o| self.code.starts_with(o))
     }
 }

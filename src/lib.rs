@@ -21,6 +21,7 @@ pub mod probed;
 pub mod reading;
 pub mod roster;
 pub mod secret;
+pub mod socket;
 pub mod tls;
 pub mod unit;
 pub mod vital;

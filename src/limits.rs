@@ -544,7 +544,7 @@ pub const RELAY_BACK: Duration = Duration::from_secs(1);
 pub const RELAY_AGAIN: Duration = Duration::from_secs(60);
 /// Messages whose tries a relay remembers.
 pub const RELAY_TRIES_MAX: usize = 20_000;
-/// Gateways whose name a relay holds with what is under way.
+/// Leases and outcomes that wait for a way of a relay; the delivery loop asks for one at a time.
 pub const RELAY_ORDERS_MAX: usize = 64;
 /// A relay waits so long for the bus to take an outcome, then asks again.
 pub const RELAY_SETTLE_WAIT: Duration = Duration::from_secs(8);

@@ -15,7 +15,7 @@ use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::sign::CertifiedKey;
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use crate::secret::{self, SecretError};
 
@@ -59,6 +59,53 @@ pub enum TlsError {
     /// The TLS library refuses its own settings.
     #[error("{0}")]
     Library(String),
+}
+
+/// What failed between us and the other end, as far as it says whether anything of ours was taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// Its certificate is not accepted: nothing was sent.
+    Certificate(String),
+    /// No connection came about: nothing was taken.
+    Unopened(&'static str),
+    /// It broke in use: what was sent may have been taken.
+    Broken,
+}
+
+impl Failure {
+    /// `in_use`: our side of the handshake was over. Under TLS 1.3 the other end refuses our certificate only then.
+    pub fn of(error: &rustls::Error, in_use: bool) -> Self {
+        match error {
+            rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+                Self::Certificate("signed by nobody we trust (UnknownIssuer)".into())
+            }
+            rustls::Error::InvalidCertificate(reason) => Self::Certificate(reason.to_string()),
+            rustls::Error::AlertReceived(alert) if !in_use || is_about_us(*alert) => {
+                Self::Unopened("TLS failed: it refuses us")
+            }
+            _ if in_use => Self::Broken,
+            rustls::Error::PeerIncompatible(_) => Self::Unopened("TLS failed: it offers only unsafe versions"),
+            _ => Self::Unopened("TLS failed: it does not speak it"),
+        }
+    }
+}
+
+/// An alert about our certificate, or that we have none (RFC 8446, section 6.2): nothing is read before that.
+fn is_about_us(alert: AlertDescription) -> bool {
+    use AlertDescription as A;
+    matches!(
+        alert,
+        A::AccessDenied
+            | A::BadCertificate
+            | A::CertificateExpired
+            | A::CertificateRequired
+            | A::CertificateRevoked
+            | A::CertificateUnknown
+            | A::DecryptError
+            | A::HandshakeFailure
+            | A::UnknownCA
+            | A::UnsupportedCertificate
+    )
 }
 
 /// Settings that look at their files again at each handshake.
@@ -220,5 +267,24 @@ impl ResolvesClientCert for Live {
 impl fmt::Debug for Live {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Live").field("files", &self.files).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_not_taken_is_said_not_to_be() {
+        let of = |error: &rustls::Error| (Failure::of(error, false), Failure::of(error, true));
+        let expired = of(&rustls::Error::InvalidCertificate(CertificateError::Expired));
+        assert!(matches!(expired, (Failure::Certificate(_), Failure::Certificate(_))), "{expired:?}");
+        let refused = Failure::Unopened("TLS failed: it refuses us");
+        for alert in [AlertDescription::UnknownCA, AlertDescription::CertificateRequired] {
+            assert_eq!(of(&rustls::Error::AlertReceived(alert)), (refused.clone(), refused.clone()));
+        }
+        assert_eq!(of(&rustls::Error::AlertReceived(AlertDescription::InternalError)), (refused, Failure::Broken));
+        let noise = Failure::Unopened("TLS failed: it does not speak it");
+        assert_eq!(of(&rustls::Error::DecryptError), (noise, Failure::Broken));
     }
 }

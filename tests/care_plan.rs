@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::disallowed_methods)]
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use wardline::clock::Clock;
@@ -14,11 +14,12 @@ use wardline::sink::probe::Prober;
 
 mod support;
 
-use support::PATIENCE;
 use support::broker::{Broker, Door};
+use support::centre::{delete, put};
 use support::device::Device;
 use support::fhir_server::{FhirServer, Kind};
-use support::gateway::Gateway;
+use support::gateway::{Gateway, until};
+use support::scripted::{Reply, Scripted};
 
 const RULES: &str = "[[rule]]\nid = \"heart-rate-high\"\ntitle = \"high\"\nvital = \"heart-rate\"\nabove = 110\nunit = \"/min\"\n\
     priority = \"medium\"\n[[rule]]\nid = \"heart-rate-very-high\"\ntitle = \"very high\"\nvital = \"heart-rate\"\n\
@@ -51,23 +52,6 @@ fn goal(id: &str, patient: &str, status: &str, detail: &Value) -> Value {
 
 fn below(value: i64) -> Value {
     json!({"value": value, "comparator": "<", "unit": "/min", "system": "http://unitsofmeasure.org", "code": "/min"})
-}
-
-fn client() -> reqwest::Client {
-    let nowhere = wardline::tls::Files::default();
-    wardline::sink::http::Peer::new("http://127.0.0.1:1", nowhere, PATIENCE).unwrap().client
-}
-
-async fn put(url: &str, resource: &Value) {
-    let (kind, id) = (resource["resourceType"].as_str().unwrap(), resource["id"].as_str().unwrap());
-    let request = client().put(format!("{url}/{kind}/{id}"));
-    let request = request.header("content-type", "application/fhir+json").body(resource.to_string());
-    assert!(request.send().await.unwrap().status().is_success());
-}
-
-async fn delete(url: &str, path: &str) {
-    let client = client();
-    assert!(client.delete(format!("{url}/{path}")).send().await.unwrap().status().is_success());
 }
 
 /// The orders as (state, words), newest first.
@@ -108,15 +92,11 @@ async fn pulse(gateway: &Gateway, device: &Device, n: &mut u64, value: u32, expe
     *n += 1;
     let payload = format!("{{\"id\":{n},\"heart_rate\":{value}}}");
     device.publish("vitals/watch-0", [payload]).await;
-    let since = Instant::now();
-    loop {
+    let came = || {
         let read = gateway.json(&["readings"]);
-        if read[0]["reading"]["sequence"] == json!(*n) || read.as_array().unwrap().len() as u64 >= *n {
-            break;
-        }
-        assert!(since.elapsed() < PATIENCE, "{read}\n{}", gateway.log());
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+        read[0]["reading"]["sequence"] == json!(*n) || read.as_array().unwrap().len() as u64 >= *n
+    };
+    until("the reading", gateway, || came().then_some(())).await;
     let alerts = gateway.json(&["alerts"]);
     let mut of_pulse =
         alerts.as_array().unwrap().iter().filter(|a| a["rule"] == "heart-rate-high" && a["condition"] == "limit");
@@ -197,7 +177,17 @@ async fn what_the_policy_applies_is_in_force_at_once_and_ends_when_it_is_deleted
     assert_eq!(orders(&gateway), [of("in-force", "100"), of("in-force", "null"), of("refused WL-G007", "null")]);
     let (text, _, _) = gateway.cli(&["thresholds"]);
     assert!(text.contains("body-weight expected every 1 d") && text.contains("what was before stays"), "{text}");
-    // The centre is away: nothing changes.
+    // An order that cannot be read any more is said, and keeps no other patient from being asked about.
+    let mut broken = goal("g1", "canary-0", "active", &below(100));
+    broken["subject"] = json!(7);
+    put(&centre.url(), &broken).await;
+    put(&centre.url(), &goal("g2", "canary-1", "active", &below(90))).await;
+    let asked = gateway.json_of(&["thresholds", "ask"], 1);
+    assert!(asked[0]["why"].as_str().is_some_and(|why| why.contains("not understood")), "{asked}");
+    let now = listed(&gateway);
+    assert!(now.contains(&of("in-force", "100")) && now.contains(&of("in-force", "90")), "{now:?}");
+    delete(&centre.url(), "Goal/g2").await;
+    // What is deleted or taken back is over.
     delete(&centre.url(), "Goal/g1").await;
     let mut cancelled = order;
     cancelled["status"] = json!("revoked");
@@ -205,12 +195,74 @@ async fn what_the_policy_applies_is_in_force_at_once_and_ends_when_it_is_deleted
     assert_eq!(orders(&gateway), [of("refused WL-G007", "null")]);
     put(&centre.url(), &goal("g1", "canary-0", "active", &below(100))).await;
     assert!(orders(&gateway).contains(&of("in-force", "100")), "said again, it counts again");
+    // The centre is away: nothing changes.
     centre.stopper().cancel();
     drop(centre);
     let asked = gateway.json_of(&["thresholds", "ask"], 1);
     assert!(asked[0]["why"].is_string(), "{asked}");
     assert!(listed(&gateway).contains(&of("in-force", "100")));
     assert!(!gateway.log().contains("canary"), "a patient is in the log");
+}
+
+/// The question names the patient: without a consent for that destination it is not asked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_is_asked_about_who_has_not_consented() {
+    let centre = endpoint();
+    put(&centre.url(), &goal("g1", "canary-0", "active", &below(100))).await;
+    let mut gateway = gateway(None, &centre.url(), "automatic");
+    gateway.reword(|text| text.replace("consent = \"enrolment\"", "consent = \"recorded\""));
+    gateway.start();
+    let asked = |gateway: &Gateway| gateway.json(&["thresholds", "ask"])[0]["patients"].clone();
+    assert_eq!((asked(&gateway), listed(&gateway)), (json!(0), vec![]));
+    gateway.json(&["consent", "grant", "Patient/canary-0", "--to", "centre", "--by", "Ada"]);
+    assert_eq!((asked(&gateway), listed(&gateway)), (json!(1), vec![of("in-force", "100")]));
+    // What is in force stays: the withdrawal is about what goes there.
+    gateway.json(&["consent", "withdraw", "Patient/canary-0", "--to", "centre", "--by", "Ada"]);
+    assert_eq!((asked(&gateway), listed(&gateway)), (json!(0), vec![of("in-force", "100")]));
+    // Nobody would hear its end any more: it is over.
+    assert_eq!(gateway.stop(), Some(0), "{}", gateway.log());
+    gateway.reword(|text| text.replace("care_plan = ", "# "));
+    gateway.start();
+    assert_eq!(listed(&gateway), []);
+    assert_eq!(gateway.json(&["thresholds", "history"])[0]["by"], "configuration");
+}
+
+fn prober(url: &str) -> Prober {
+    let settings: FhirSettings =
+        toml::from_str(&format!("name='centre'\nurl='{url}'\nidempotency='update'\ntimeout_s=20")).unwrap();
+    Prober::new(&settings, &"box-1".into(), &Clock::system()).unwrap()
+}
+
+/// A page of one goal, and where the next one is.
+fn page(n: usize, next: &str) -> Reply {
+    let entry = [json!({"resource": goal(&format!("g{n}"), "canary-0", "active", &below(100))})];
+    let link = [json!({"relation": "next", "url": next})];
+    Reply::json(200, &json!({"resourceType": "Bundle", "type": "searchset", "entry": entry, "link": link}))
+}
+
+#[tokio::test]
+async fn a_part_of_the_orders_is_not_taken_for_all_and_pages_end() {
+    let patient = PatientId::new("Patient/canary-0");
+    let ordered = async |server: &Scripted| prober(&server.url).ordered("Goal", &patient, None).await;
+    // What it does not search for at all, it does not order; a page that is lost is another thing.
+    for status in [400, 404, 501] {
+        let none = Scripted::start(move |_| Reply::status(status)).await;
+        assert_eq!(ordered(&none).await, Ok(None), "{status}");
+        let lost = Scripted::start(move |request| match request.path.contains("page=2") {
+            true => Reply::status(status),
+            false => page(1, "Goal?page=2"),
+        });
+        assert!(ordered(&lost.await).await.is_err(), "{status}");
+    }
+    let endless =
+        Scripted::start(|request| page(request.path.len(), &format!("Goal?page={}1", request.path.len()))).await;
+    assert!(ordered(&endless).await.is_err());
+    assert_eq!(endless.requests().len(), wardline::limits::CARE_PAGES_MAX);
+    let other = Scripted::start(|_| Reply::status(200)).await;
+    let elsewhere = format!("{}/Goal?page=2", other.url);
+    let hostile = Scripted::start(move |_| page(1, &elsewhere)).await;
+    assert!(ordered(&hostile).await.is_err());
+    assert_eq!(other.requests().len(), 0, "nobody else is asked");
 }
 
 /// What real servers keep and show of a Goal and an order is understood.
@@ -222,9 +274,7 @@ async fn real_servers_are_understood() {
         server.put(&json!({"resourceType": "Patient", "id": "canary-1", "active": true})).await;
         server.put(&goal("g1", "canary-0", "active", &below(100))).await;
         server.put(&goal("g2", "canary-1", "active", &below(90))).await;
-        let settings: FhirSettings =
-            toml::from_str(&format!("name='centre'\nurl='{}'\nidempotency='update'", server.url)).unwrap();
-        let prober = Prober::new(&settings, &"box-1".into(), &Clock::system()).unwrap();
+        let prober = prober(&server.url);
         let patient = PatientId::new("Patient/canary-0");
         let found = prober.ordered("Goal", &patient, None).await.unwrap().expect("a search for goals");
         eprintln!("{kind:?} shows {} goals when asked for one patient's", found.len());

@@ -3,17 +3,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::disallowed_methods)]
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use wardline::lab::endpoint::{Endpoint, Settings};
 
 mod support;
 
-use support::PATIENCE;
 use support::broker::{Broker, Door};
 use support::device::Device;
-use support::gateway::Gateway;
+use support::gateway::{Gateway, until};
 
 fn settings(broker: &Broker, destinations: &str) -> String {
     format!(
@@ -34,17 +32,6 @@ async fn publish(device: &Device, name: &str, numbers: std::ops::Range<u64>) {
         let payload = format!("{{\"id\":{n},\"time\":\"2026-11-22T10:00:{n:02}Z\",\"heart_rate\":{}}}", 60 + n);
         let payload = payload.replace("2026-11-22", support::day());
         device.publish(&format!("vitals/{name}"), [payload]).await;
-    }
-}
-
-async fn until<T>(what: &str, gateway: &Gateway, mut look: impl FnMut() -> Option<T>) -> T {
-    let since = Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(since.elapsed() < PATIENCE, "{what} did not happen\n{}", gateway.log());
-        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 

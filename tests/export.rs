@@ -4,16 +4,14 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
-use std::time::Instant;
 
 use serde_json::Value;
 
 mod support;
 
-use support::PATIENCE;
 use support::broker::{Broker, Door};
 use support::device::Device;
-use support::gateway::Gateway;
+use support::gateway::{Gateway, until};
 
 fn settings(broker: &Broker) -> String {
     format!(
@@ -48,12 +46,9 @@ fn table(text: &str) -> Vec<BTreeMap<String, String>> {
         .collect()
 }
 
-async fn until(what: &str, gateway: &Gateway, mut done: impl FnMut() -> bool) {
-    let since = Instant::now();
-    while !done() {
-        assert!(since.elapsed() < PATIENCE, "{what} did not happen\n{}", gateway.log());
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+async fn until_there(gateway: &Gateway, readings: usize) {
+    let there = || gateway.json(&["readings"]).as_array().unwrap().len() == readings;
+    until("the readings", gateway, || there().then_some(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -83,7 +78,7 @@ async fn readings_are_exported_with_their_digits_doubts_and_corrections() {
         .await;
     device.publish("vitals/watch-1", [message(1, &at(3), "\"heart_rate\":71")]).await;
     device.publish("vitals/stranger", [message(1, &at(3), "\"heart_rate\":99")]).await;
-    until("the readings", &gateway, || gateway.json(&["readings"]).as_array().unwrap().len() == 6).await;
+    until_there(&gateway, 6).await;
     let id = |n: &str| {
         let all = gateway.json(&["readings"]);
         #[allow(clippy::cmp_owned, reason = "a number against its digits")]
@@ -172,7 +167,7 @@ async fn what_lacks_a_consent_is_not_exported() {
     for watch in ["vitals/watch-0", "vitals/watch-1"] {
         device.publish(watch, ["{\"id\":1,\"heart_rate\":61}"]).await;
     }
-    until("the readings", &gateway, || gateway.json(&["readings"]).as_array().unwrap().len() == 2).await;
+    until_there(&gateway, 2).await;
     let lines = |gateway: &Gateway, name: &str| {
         let file = gateway.path(name);
         gateway.json(&["export", "--since", "1d", "--to", file.to_str().unwrap()])["lines"].as_u64().unwrap()

@@ -32,6 +32,7 @@ const LEAVES: &[&str] = &[
     "reading",
     "roster",
     "secret",
+    "socket",
     "tls",
     "unit",
     "vital",

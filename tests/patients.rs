@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::disallowed_methods)]
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use wardline::clock::Clock;
@@ -17,11 +17,11 @@ use wardline::sink::probe::patient::Criteria;
 
 mod support;
 
-use support::PATIENCE;
 use support::broker::{Broker, Door};
+use support::centre::{delete, put};
 use support::device::Device;
 use support::fhir_server::{FhirServer, Kind};
-use support::gateway::Gateway;
+use support::gateway::{Gateway, until};
 
 /// What the centre knows of the person, and nobody else may.
 const SECRETS: [&str; 4] = ["canary-4711", "1948-11-23", "Canarias", "Rosalind"];
@@ -36,24 +36,6 @@ fn person(id: &str, identifier: &str, more: &Value) -> Value {
         "identifier": [{"system": "urn:mrn", "value": identifier}]});
     person.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     person
-}
-
-fn client() -> reqwest::Client {
-    let nowhere = wardline::tls::Files::default();
-    wardline::sink::http::Peer::new("http://127.0.0.1:1", nowhere, PATIENCE).unwrap().client
-}
-
-async fn put(url: &str, resource: &Value) {
-    let (kind, id) = (resource["resourceType"].as_str().unwrap(), resource["id"].as_str().unwrap());
-    let request = client().put(format!("{url}/{kind}/{id}"));
-    let request = request.header("content-type", "application/fhir+json").body(resource.to_string());
-    let status = request.send().await.unwrap().status();
-    assert!(status.is_success(), "{status}");
-}
-
-async fn delete(url: &str, path: &str) {
-    let client = client();
-    assert!(client.delete(format!("{url}/{path}")).send().await.unwrap().status().is_success());
 }
 
 fn settings(url: &str, source: &str) -> String {
@@ -127,11 +109,7 @@ async fn who_is_matched_joins_and_nothing_else_of_the_person_stays() {
     let device = Device::connect(broker.device_port);
     let payload = support::dated(r#"{"id":1,"time":"2026-11-22T10:00:00Z","heart_rate":181}"#);
     device.publish("vitals/watch-0", [payload]).await;
-    let since = Instant::now();
-    while centre.counts().observations < 1 {
-        assert!(since.elapsed() < PATIENCE, "{}", gateway.log());
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    until("delivery", &gateway, || (centre.counts().observations > 0).then_some(())).await;
     let sent: Value = serde_json::from_str(&centre.bodies("Observation")[0]).unwrap();
     assert_eq!(sent["subject"]["reference"], "Patient/8f2c");
     // Said again, it is the same patient.
@@ -160,6 +138,7 @@ async fn everything_else_stops_with_its_reason() {
     let merged = json!({"active": false, "link": [{"other": {"reference": "Patient/8f2c"}, "type": "replaced-by"}]});
     for (id, identifier, more) in [
         ("8f2c", "canary-4711", json!({})),
+        ("second", "second", json!({})),
         ("twin-1", "twins", json!({})),
         ("twin-2", "twins", json!({})),
         ("inactive", "inactive", json!({"active": false})),
@@ -197,8 +176,19 @@ async fn everything_else_stops_with_its_reason() {
     assert!(gateway.cli_told(&wrong, "urn:mrn|canary-4711\n1948-11-23\n").1.contains("WL-O004"));
     let (_, err, code) = matched(&gateway, "canary-4711", "1948-11-23");
     assert_eq!(code, Some(0), "{err}");
+    assert_eq!(matched(&gateway, "second", "1948-11-23").2, Some(0));
     centre.stopper().cancel();
     drop(centre);
+    let (_, err, code) = gateway.cli(&["patient", "check"]);
+    assert!(
+        code == Some(1) && err.contains("not everybody could be asked for"),
+        "who was not asked about is not fine: {err}"
+    );
+    assert_eq!(
+        gateway.log().matches("A patient could not be asked for.").count(),
+        1,
+        "the next one would not be either"
+    );
     let (_, err, _) = matched(&gateway, "canary-4711", "1948-11-23");
     assert!(err.contains("WL-M009"), "{err}");
     said.push(err);

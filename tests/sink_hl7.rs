@@ -10,6 +10,8 @@ use std::time::Duration;
 use support::certificates::{self, ALWAYS, Identity, authority};
 use support::mllp::{Receiver, Reply, acknowledgement, field};
 use support::readings::{alert, alert_item, heart_rate, heart_rates, item, reading};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_rustls::TlsAcceptor;
 use wardline::clock::{Clock, Stamp};
 use wardline::config::{DestinationSettings, Hl7Settings};
 use wardline::custody::{Item, Outcome};
@@ -300,6 +302,34 @@ async fn readings_go_to_a_certified_receiver_that_knows_us_and_to_nobody_else() 
     let outcomes =
         with(&format!("mllps://localhost:{}", plain.port), &own("client")).deliver(&heart_rates(0..1), &[]).await;
     assert_eq!((class(&outcomes[0]).1, plain.messages().len()), ("destination", 0));
+}
+
+/// A receiver that read the message may have stored it, however its connection ends; only before that it has not.
+#[tokio::test]
+async fn what_breaks_under_tls_after_the_message_went_out_is_ambiguous() {
+    let folder = tempfile::tempdir().unwrap();
+    let ca = authority("Test CA");
+    certificates::put(folder.path(), "ca.pem", &ca.pem());
+    let server = Identity::new(Some(&ca), &["localhost"], ALWAYS).server();
+    let files = format!("ca_file = \"{}/ca.pem\"", folder.path().display());
+    for (after_the_message, code) in [(true, "WL-F002"), (false, "WL-F001")] {
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let sink = with(&format!("mllps://localhost:{}", listener.local_addr().unwrap().port()), &files);
+        let acceptor = TlsAcceptor::from(server.clone());
+        tokio::spawn(async move {
+            while let Ok((mut socket, _)) = listener.accept().await {
+                if after_the_message {
+                    let mut stream = acceptor.accept(socket).await.unwrap();
+                    assert!(stream.read(&mut [0; 4_096]).await.unwrap() > 0);
+                    socket = stream.into_inner().0;
+                }
+                // As a proxy between us does, that gives up.
+                let _ = socket.write_all(b"HTTP/1.1 408 Request Timeout\r\n\r\n").await;
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        });
+        assert_eq!(classes(&sink.deliver(&heart_rates(0..1), &[]).await), [(code.to_owned(), "destination")]);
+    }
 }
 
 /// The sender itself looks again right before each message: what was taken back meanwhile is in none.

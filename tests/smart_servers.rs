@@ -232,7 +232,6 @@ async fn readings_are_there_once_by_a_token_of_the_gateways_own() {
             key.display(),
             gateway.path("jwks.json").display(),
         )
-        .replace("", "")
     });
     let made = wardline(&["key", "smart", "new", key.to_str().unwrap()]);
     let again = wardline(&["key", "smart", "jwks", key.to_str().unwrap()]);
@@ -266,8 +265,9 @@ async fn readings_are_there_once_by_a_token_of_the_gateways_own() {
 
 async fn publish(device: &Device, numbers: std::ops::Range<u64>) {
     for n in numbers {
-        let payload = format!("{{\"id\":{n},\"time\":\"2026-11-22T10:00:{n:02}Z\",\"heart_rate\":{}}}", 60 + n);
-        device.publish("vitals/watch-0", [support::dated(&payload)]).await;
+        let (day, rate) = (support::day(), 60 + n);
+        let payload = format!("{{\"id\":{n},\"time\":\"{day}T10:00:{n:02}Z\",\"heart_rate\":{rate}}}");
+        device.publish("vitals/watch-0", [payload]).await;
     }
 }
 

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::disallowed_methods)]
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use wardline::clock::Clock;
@@ -16,10 +16,11 @@ use wardline::sink::probe::shelf::{Bearer, Find, Purse, Ways};
 mod support;
 
 use support::broker::{Broker, Door};
+use support::centre::put;
 use support::device::Device;
-use support::gateway::Gateway;
+use support::gateway::{Gateway, until};
 use support::scripted::{Reply, Request, Scripted};
-use support::{PATIENCE, within};
+use support::within;
 
 const RECONCILE: [&str; 3] = ["custody", "reconcile", "centre"];
 
@@ -44,17 +45,6 @@ async fn publish(device: &Device, numbers: std::ops::Range<u64>) {
     }
 }
 
-async fn until<T>(what: &str, gateway: &Gateway, mut look: impl FnMut() -> Option<T>) -> T {
-    let since = Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(since.elapsed() < PATIENCE, "{what} did not happen\n{}", gateway.log());
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
 async fn until_settled(gateway: &Gateway, readings: u64) {
     let settled = |outbox: &Value| outbox["delivered"].as_u64().unwrap() >= readings && outbox["waiting"] == 0;
     until("the receipts", gateway, || settled(&gateway.json(&["outbox"])[0]).then_some(())).await;
@@ -70,14 +60,6 @@ fn observation(n: u64, by: &str, status: &str) -> Value {
         "code": {"coding": [{"system": "http://loinc.org", "code": "8867-4"}]},
         "subject": {"reference": "Patient/p0"}, "effectiveDateTime": "2026-11-22T10:00:00Z",
         "valueQuantity": {"value": 70, "unit": "/min", "system": "http://unitsofmeasure.org", "code": "/min"}})
-}
-
-async fn put(url: &str, resource: &Value) {
-    let client = wardline::sink::http::Peer::new(url, wardline::tls::Files::default(), PATIENCE).unwrap().client;
-    let url = format!("{url}/Observation/{}", resource["id"].as_str().unwrap());
-    let request = client.put(url).header("content-type", "application/fhir+json").body(resource.to_string());
-    let answer = request.send().await.unwrap();
-    assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
 }
 
 fn keeping(manners: Manners) -> Endpoint {

@@ -165,7 +165,7 @@ fn ordered(bytes: &[u8]) {
             for one in said {
                 let (loinc, fine) = match one {
                     inbound::Said::Target(t) => (t.loinc, !t.unit.is_empty()),
-                    inbound::Said::Expect { loinc, every_s } => (loinc, every_s >= 60),
+                    inbound::Said::Expect { loinc, every_s, .. } => (loinc, every_s >= 60),
                 };
                 assert!(fine && !loinc.is_empty());
             }

@@ -50,8 +50,9 @@ impl Expectations {
         let Some(patient) = &reading.patient else { return Vec::new() };
         let counts = !reading.quality.contains(&Quality::Test) && reading.parts.iter().any(|p| p.number().is_some());
         let mut over = Vec::new();
-        for ((whose, _), expected) in &mut self.0 {
-            if counts && whose == patient && is_like(expected.vital, reading.vital) {
+        let theirs = self.0.range_mut((patient.clone(), "")..).take_while(|((whose, _), _)| whose == patient);
+        for (_, expected) in theirs {
+            if counts && is_like(expected.vital, reading.vital) {
                 let at = reading.taken.received;
                 if at.since(expected.last) > Duration::ZERO {
                     expected.last = at;

@@ -3,6 +3,8 @@
 //! Promises: what is ordered moves the least urgent rule on its side; the most urgent limits of high priority are a floor,
 //! which an order may tighten and never loosen. Must never: round a limit, or choose a rule of another unit's kind.
 
+use std::cmp::Ordering;
+
 use super::rules::{Limit, Rule, Side};
 use super::ruleset::Rules;
 use crate::alarm::Priority;
@@ -96,13 +98,17 @@ impl Rules {
         }
         for (at, other) in all().filter(on_side).filter(|(_, other)| other.priority == Priority::High) {
             let floor = self.own_of(patient, at).unwrap_or(other.limit);
-            if outward(side, value, unit, &floor).is_none_or(std::cmp::Ordering::is_gt) {
+            let beyond = outward(side, value, unit, &floor);
+            // The bound itself, which was beyond, would be inside.
+            let looser = beyond.is_none_or(Ordering::is_gt)
+                || (beyond == Some(Ordering::Equal) && floor.inclusive && !inclusive);
+            if looser {
                 return Err(TargetError::Floor(other.id.to_string()));
             }
         }
         for (at, other) in all().filter(|(_, rule)| fits(rule) && rule.limit.side != side) {
             let opposite = self.own_of(patient, at).unwrap_or(other.limit);
-            if outward(side, value, unit, &opposite).is_none_or(std::cmp::Ordering::is_le) {
+            if outward(side, value, unit, &opposite).is_none_or(Ordering::is_le) {
                 return Err(TargetError::Crossed);
             }
         }
@@ -144,7 +150,7 @@ fn side(edge: Edge) -> Side {
 }
 
 /// How far out a value lies beside another limit, seen from this side. `None`: it cannot be compared.
-fn outward(side: Side, value: Decimal, unit: Unit, other: &Limit) -> Option<std::cmp::Ordering> {
+fn outward(side: Side, value: Decimal, unit: Unit, other: &Limit) -> Option<Ordering> {
     let order = Unit::compare(value, unit, other.value, other.unit)?;
     Some(if side == Side::Upper { order } else { order.reverse() })
 }

@@ -63,14 +63,11 @@ pub(super) fn drafts(record: &Record) -> Vec<Draft> {
     shared.time(date_time::of(record, CLOCK));
     // 0 and the largest numbers stand for "not measured".
     let measured = |v: &Value| matches!(v, Value::Number(n) if (1..0xFFFE).contains(&n.mantissa()));
-    [
-        shared.one("body-weight", record.value("weight_kg"), "kg"),
-        shared.one("body-weight", record.value("weight_lb"), "[lb_av]"),
-        shared.one("impedance", record.value("impedance_ohm").filter(measured), "Ohm"),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    shared.each([
+        ("body-weight", record.value("weight_kg"), "kg"),
+        ("body-weight", record.value("weight_lb"), "[lb_av]"),
+        ("impedance", record.value("impedance_ohm").filter(measured), "Ohm"),
+    ])
 }
 
 #[cfg(test)]

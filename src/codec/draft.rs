@@ -46,6 +46,11 @@ impl Shared {
         self.panel(vital, &[(Role::Value, value?)], ucum)
     }
 
+    /// A draft for each number that is there: vital sign, value, unit.
+    pub(super) fn each<const N: usize>(&self, numbers: [(&str, Option<Value>, &str); N]) -> Vec<Draft> {
+        numbers.into_iter().filter_map(|(vital, value, ucum)| self.one(vital, value, ucum)).collect()
+    }
+
     /// A draft with several.
     pub(super) fn panel(&self, vital: &str, values: &[(Role, Value)], ucum: &str) -> Option<Draft> {
         let (vital, unit) = (Vital::parse(vital)?, Unit::parse(ucum)?);

@@ -69,14 +69,11 @@ pub(super) fn drafts(record: &Record) -> Vec<Draft> {
         let zero = |v: Value| matches!(v, Value::Number(n) if n.mantissa() == 0);
         record.value(name).map(|v| if zero(v) { Value::Absent(Absence::NotPerformed) } else { v })
     };
-    [
-        shared.one("spo2", shown("spo2"), "%"),
-        shared.one("oximeter-pulse-rate", shown("pulse_rate"), "/min"),
-        shared.one("perfusion-index", shown("perfusion_index"), "%"),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    shared.each([
+        ("spo2", shown("spo2"), "%"),
+        ("oximeter-pulse-rate", shown("pulse_rate"), "/min"),
+        ("perfusion-index", shown("perfusion_index"), "%"),
+    ])
 }
 
 #[cfg(test)]

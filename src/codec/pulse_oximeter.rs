@@ -165,14 +165,11 @@ pub(super) fn drafts(record: &Record) -> Vec<Draft> {
             other => other,
         })
     };
-    [
-        shared.one("spo2", available(record.value("spo2")), "%"),
-        shared.one("oximeter-pulse-rate", available(draft::rate(record, "pulse_rate")), "/min"),
-        shared.one("perfusion-index", available(record.value("pulse_amplitude_index")), "%"),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    shared.each([
+        ("spo2", available(record.value("spo2")), "%"),
+        ("oximeter-pulse-rate", available(draft::rate(record, "pulse_rate")), "/min"),
+        ("perfusion-index", available(record.value("pulse_amplitude_index")), "%"),
+    ])
 }
 
 /// What a 2A5E says.

@@ -98,13 +98,7 @@ pub(super) fn weight_drafts(record: &Record) -> Vec<Draft> {
 /// Fat and muscle. Water and bone have no vital of their own; energy is not said to be the basal one.
 pub(super) fn body_drafts(record: &Record) -> Vec<Draft> {
     let shared = shared(record);
-    [
-        shared.one("body-fat", record.value("body_fat"), "%"),
-        shared.one("muscle-percentage", record.value("muscle"), "%"),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    shared.each([("body-fat", record.value("body_fat"), "%"), ("muscle-percentage", record.value("muscle"), "%")])
 }
 
 #[cfg(test)]

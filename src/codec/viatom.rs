@@ -88,13 +88,7 @@ pub(super) fn drafts(record: &Record) -> Vec<Draft> {
         });
         Some(number.unwrap_or(Value::Absent(Absence::NotPerformed)))
     };
-    [
-        shared.one("spo2", measured("spo2", 100), "%"),
-        shared.one("oximeter-pulse-rate", measured("pulse_rate", 0xFFFE), "/min"),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    shared.each([("spo2", measured("spo2", 100), "%"), ("oximeter-pulse-rate", measured("pulse_rate", 0xFFFE), "/min")])
 }
 
 #[cfg(test)]

@@ -56,14 +56,11 @@ pub(super) fn drafts(record: &Record) -> Vec<Draft> {
     let weight = record.value("weight");
     let weighed = matches!(weight, Some(Value::Number(_)));
     let entered = |name: &str| record.value(name).filter(|v| weighed && *v != Value::Number(Decimal::ZERO));
-    [
-        shared.one("body-weight", weight, scale::ucum(record.text("unit"))),
-        shared.one("body-mass-index", entered("bmi"), "kg/m2"),
-        shared.one("body-height", entered("height"), scale::ucum(record.text("height_unit"))),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    shared.each([
+        ("body-weight", weight, scale::ucum(record.text("unit"))),
+        ("body-mass-index", entered("bmi"), "kg/m2"),
+        ("body-height", entered("height"), scale::ucum(record.text("height_unit"))),
+    ])
 }
 
 /// What a 2A9D says.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::{
     AuthSettings, BluetoothSettings, BundleKind, Config, DestinationSettings, DeviceForm, DeviceSettings, FhirSettings,
-    Finding, Hl7Settings, MqttSettings, NatsSettings, SmartSettings, SourceSettings, preset,
+    Finding, Hl7Settings, LogSettings, MqttSettings, NatsSettings, SmartSettings, SourceSettings, preset,
 };
 use crate::minimum::{Field, Fields};
 use crate::{limits, tls};
@@ -89,6 +89,13 @@ impl Findings {
         if length > SOCKET_PATH_MAX {
             let reason = format!("the path has {length} bytes; {SOCKET_PATH_MAX} fit");
             self.add("WL-C010", key, reason, "Choose a shorter path.");
+        }
+    }
+
+    pub(super) fn levels(&mut self, log: &LogSettings) {
+        if !levels_are_valid(&log.level) {
+            let reason = "a level is error, warn, info, debug or trace, for one module as in `info,journal=debug`";
+            self.add("WL-C011", "log.level", reason, "Choose one of them.");
         }
     }
 
@@ -183,10 +190,7 @@ impl Config {
             f.url("heartbeat.url", &heartbeat.url, ["https", "http"]);
             f.range("heartbeat.every_s", heartbeat.every_s, 1, 86_400);
         }
-        if !levels_are_valid(&self.log.level) {
-            let reason = "a level is error, warn, info, debug or trace, for one module as in `info,journal=debug`";
-            f.add("WL-C011", "log.level", reason, "Choose one of them.");
-        }
+        f.levels(&self.log);
     }
 
     fn check_people(&self, f: &mut Findings) {

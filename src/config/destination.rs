@@ -286,18 +286,6 @@ pub struct FhirSettings {
     pub care_plan: Option<CarePlanSettings>,
 }
 
-impl FhirSettings {
-    /// What TLS is made with.
-    pub fn tls(&self) -> Files {
-        Files {
-            machine_too: true,
-            authorities: self.ca_file.clone(),
-            revoked: self.crl_file.clone(),
-            identity: self.client_certificate_file.clone().zip(self.client_key_file.clone()),
-        }
-    }
-}
-
 fn bundle_max() -> usize {
     100
 }
@@ -421,18 +409,6 @@ pub struct NatsSettings {
     /// How long the stream's word is waited for, seconds.
     #[serde(default = "stream_timeout")]
     pub timeout_s: u64,
-}
-
-impl NatsSettings {
-    /// What TLS is made with.
-    pub fn tls(&self) -> Files {
-        Files {
-            machine_too: true,
-            authorities: self.ca_file.clone(),
-            revoked: self.crl_file.clone(),
-            identity: self.client_certificate_file.clone().zip(self.client_key_file.clone()),
-        }
-    }
 }
 
 fn subject_prefix() -> String {

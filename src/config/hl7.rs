@@ -6,7 +6,6 @@ use serde::Deserialize;
 
 use crate::consent::Rule;
 use crate::minimum::Field;
-use crate::tls::Files;
 
 /// Which of two codings stands first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -122,18 +121,6 @@ pub struct Hl7Settings {
     /// Its key (PEM).
     #[serde(default)]
     pub client_key_file: Option<PathBuf>,
-}
-
-impl Hl7Settings {
-    /// What TLS is made with.
-    pub fn tls(&self) -> Files {
-        Files {
-            machine_too: true,
-            authorities: self.ca_file.clone(),
-            revoked: self.crl_file.clone(),
-            identity: self.client_certificate_file.clone().zip(self.client_key_file.clone()),
-        }
-    }
 }
 
 fn identifier_type() -> String {

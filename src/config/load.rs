@@ -74,33 +74,52 @@ impl Explain for ConfigError {
     }
 }
 
+/// Reads a file, and looks at the files that it names.
+pub(super) fn load<T>(
+    file: &Path,
+    parse: fn(&str, &Path) -> Result<T, ConfigError>,
+    check_files: fn(&T) -> Vec<Finding>,
+) -> Result<T, ConfigError> {
+    let unreadable = |source| ConfigError::Unreadable { file: file.into(), source };
+    let mode = std::fs::metadata(file).map_err(unreadable)?.permissions().mode();
+    let text = std::fs::read_to_string(file).map_err(unreadable)?;
+    let config = parse(&text, file)?;
+    let mut findings = check_files(&config);
+    if mode & 0o002 != 0 {
+        findings.push(Finding {
+            code: "WL-C006",
+            key: "mode".into(),
+            reason: format!("everybody can change this file (mode {:03o})", mode & 0o777),
+            remedy: "Take the permission away: chmod o-w.",
+        });
+    }
+    if findings.is_empty() { Ok(config) } else { Err(ConfigError::Invalid { file: file.into(), findings }) }
+}
+
+/// Parses a text with its defaults, makes its paths absolute, and looks whether it holds.
+pub(super) fn parse<T: DeserializeOwned>(
+    text: &str,
+    file: &Path,
+    resolve: fn(&mut T, &Path),
+    check: fn(&T) -> Vec<Finding>,
+) -> Result<T, ConfigError> {
+    let invalid = |findings| ConfigError::Invalid { file: file.into(), findings };
+    let mut config: T =
+        named(text).unwrap_or_else(|| toml::from_str(text)).map_err(|e| invalid(vec![locate(text, &e)]))?;
+    resolve(&mut config, file.parent().unwrap_or(Path::new("")));
+    let findings = check(&config);
+    if findings.is_empty() { Ok(config) } else { Err(invalid(findings)) }
+}
+
 impl Config {
     /// Reads a file, and looks at the files that it names: there, readable, and secrets for nobody else to read.
     pub fn load(file: &Path) -> Result<Self, ConfigError> {
-        let unreadable = |source| ConfigError::Unreadable { file: file.into(), source };
-        let mode = std::fs::metadata(file).map_err(unreadable)?.permissions().mode();
-        let text = std::fs::read_to_string(file).map_err(unreadable)?;
-        let config = Self::parse(&text, file)?;
-        let mut findings = config.check_files();
-        if mode & 0o002 != 0 {
-            findings.push(Finding {
-                code: "WL-C006",
-                key: "mode".into(),
-                reason: format!("everybody can change this file (mode {:03o})", mode & 0o777),
-                remedy: "Take the permission away: chmod o-w.",
-            });
-        }
-        if findings.is_empty() { Ok(config) } else { Err(ConfigError::Invalid { file: file.into(), findings }) }
+        load(file, Self::parse, Self::check_files)
     }
 
     /// Parses a text; `file` is named in errors, and relative paths are taken from its folder. Looks at no other file.
     pub fn parse(text: &str, file: &Path) -> Result<Self, ConfigError> {
-        let invalid = |findings| ConfigError::Invalid { file: file.into(), findings };
-        let mut config: Self =
-            named(text).unwrap_or_else(|| toml::from_str(text)).map_err(|e| invalid(vec![locate(text, &e)]))?;
-        config.resolve(file.parent().unwrap_or(Path::new("")));
-        let findings = config.check();
-        if findings.is_empty() { Ok(config) } else { Err(invalid(findings)) }
+        parse(text, file, Self::resolve, Self::check)
     }
 
     /// Makes relative paths start at the folder of the configuration file.
@@ -117,8 +136,8 @@ impl Config {
         }
         for source in &mut self.sources {
             let SourceSettings::Mqtt(m) = source else { continue };
-            let tls = [&mut m.ca_file, &mut m.crl_file, &mut m.client_certificate_file, &mut m.client_key_file];
-            tls.into_iter().chain([&mut m.password_file]).flatten().for_each(join);
+            m.resolve_tls(&join);
+            m.password_file.as_mut().map(join);
         }
         for destination in &mut self.destinations {
             destination.resolve(&join);
@@ -127,36 +146,42 @@ impl Config {
 }
 
 impl DestinationSettings {
-    /// Makes relative paths absolute.
-    pub(super) fn resolve(&mut self, join: &impl Fn(&mut PathBuf)) {
+    fn resolve(&mut self, join: &impl Fn(&mut PathBuf)) {
         match self {
-            Self::Fhir(f) => {
-                let tls = [&mut f.ca_file, &mut f.crl_file, &mut f.client_certificate_file, &mut f.client_key_file];
-                tls.into_iter().chain([&mut f.token_file, &mut f.mapping_file]).flatten().for_each(join);
-                if let Some(AuthSettings::Smart(smart)) = &mut f.auth {
-                    join(&mut smart.key_file);
-                    smart.jwks_file.as_mut().map(join);
-                }
-            }
-            Self::Hl7(h) => {
-                let tls = [&mut h.ca_file, &mut h.crl_file, &mut h.client_certificate_file, &mut h.client_key_file];
-                tls.into_iter().flatten().for_each(join);
-            }
+            Self::Fhir(f) => f.resolve(join),
+            Self::Hl7(h) => h.resolve_tls(join),
             Self::Ndjson(n) => join(&mut n.folder),
             Self::Webhook(w) => {
                 join(&mut w.secret_file);
                 [&mut w.ca_file, &mut w.crl_file].into_iter().flatten().for_each(join);
             }
-            Self::Nats(n) => {
-                let tls = [&mut n.ca_file, &mut n.crl_file, &mut n.client_certificate_file, &mut n.client_key_file];
-                tls.into_iter().chain([&mut n.credentials_file]).flatten().for_each(join);
-            }
+            Self::Nats(n) => n.resolve(join),
         }
     }
 }
 
+impl FhirSettings {
+    /// Makes relative paths absolute.
+    pub(super) fn resolve(&mut self, join: &impl Fn(&mut PathBuf)) {
+        self.resolve_tls(join);
+        [&mut self.token_file, &mut self.mapping_file].into_iter().flatten().for_each(join);
+        if let Some(AuthSettings::Smart(smart)) = &mut self.auth {
+            join(&mut smart.key_file);
+            smart.jwks_file.as_mut().map(join);
+        }
+    }
+}
+
+impl NatsSettings {
+    /// Makes relative paths absolute.
+    pub(super) fn resolve(&mut self, join: &impl Fn(&mut PathBuf)) {
+        self.resolve_tls(join);
+        self.credentials_file.as_mut().map(join);
+    }
+}
+
 /// The file with the defaults of its named destinations. `None`: it has none, or is not even TOML.
-pub(super) fn named<T: DeserializeOwned>(text: &str) -> Option<Result<T, toml::de::Error>> {
+fn named<T: DeserializeOwned>(text: &str) -> Option<Result<T, toml::de::Error>> {
     let mut table: toml::Table = toml::from_str(text).ok()?;
     super::preset::apply(&mut table)?;
     // A table knows no lines; the text says where the same is wrong.
@@ -169,7 +194,7 @@ pub(super) fn named<T: DeserializeOwned>(text: &str) -> Option<Result<T, toml::d
 
 /// Line and key of a parse error. Of a source or destination the parser knows only where its table begins; parsing
 /// that table alone as what its `kind` says finds the key.
-pub(super) fn locate(text: &str, error: &toml::de::Error) -> Finding {
+fn locate(text: &str, error: &toml::de::Error) -> Finding {
     let (mut at, mut message) = (error.span().map_or(0, |s| s.start), error.message().to_owned());
     if let Some((start, exact)) = within_table(text, at) {
         at = start + exact.span().map_or(0, |s| s.start);

@@ -21,6 +21,7 @@ mod relay;
 mod source;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 pub use check::{check_device, url_trouble};
 pub use consent::ConsentSettings;

@@ -2,13 +2,12 @@
 //!
 //! A file of its own: a relay runs at the centre, not in the box. Must never: hold a secret.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use super::check::{Findings, check_destination, check_destination_files};
-use super::load::{locate, named};
+use super::load::{load, parse};
 use super::{ConfigError, DestinationSettings, FhirSettings, Finding, LogSettings, NatsSettings};
 use crate::limits;
 use crate::minimum::Fields;
@@ -59,17 +58,7 @@ impl RelayConfig {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn load(file: &Path) -> Result<Self, ConfigError> {
-        let unreadable = |source| ConfigError::Unreadable { file: file.into(), source };
-        let mode = std::fs::metadata(file).map_err(unreadable)?.permissions().mode();
-        let text = std::fs::read_to_string(file).map_err(unreadable)?;
-        let config = Self::parse(&text, file)?;
-        let mut f = Findings::default();
-        config.destinations().iter().for_each(|d| check_destination_files(&mut f, d));
-        if mode & 0o002 != 0 {
-            let reason = format!("everybody can change this file (mode {:03o})", mode & 0o777);
-            f.add("WL-C006", "mode", reason, "Take the permission away: chmod o-w.");
-        }
-        if f.0.is_empty() { Ok(config) } else { Err(ConfigError::Invalid { file: file.into(), findings: f.0 }) }
+        load(file, Self::parse, Self::check_files)
     }
 
     /// Parses a text; relative paths are taken from the folder of `file`.
@@ -77,22 +66,20 @@ impl RelayConfig {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn parse(text: &str, file: &Path) -> Result<Self, ConfigError> {
-        let invalid = |findings| ConfigError::Invalid { file: file.into(), findings };
-        let mut config: Self =
-            named(text).unwrap_or_else(|| toml::from_str(text)).map_err(|e| invalid(vec![locate(text, &e)]))?;
-        let folder = file.parent().unwrap_or(Path::new("")).to_owned();
+        parse(text, file, Self::resolve, Self::check)
+    }
+
+    fn resolve(&mut self, folder: &Path) {
         let join = |path: &mut PathBuf| *path = folder.join(&*path);
-        join(&mut config.relay.status_socket);
-        for mut one in config.destinations() {
-            one.resolve(&join);
-            match one {
-                DestinationSettings::Nats(bus) => config.bus = bus,
-                DestinationSettings::Fhir(fhir) => config.destination = fhir,
-                _ => {}
-            }
-        }
-        let findings = config.check();
-        if findings.is_empty() { Ok(config) } else { Err(invalid(findings)) }
+        join(&mut self.relay.status_socket);
+        self.bus.resolve(&join);
+        self.destination.resolve(&join);
+    }
+
+    fn check_files(&self) -> Vec<Finding> {
+        let mut f = Findings::default();
+        self.destinations().iter().for_each(|d| check_destination_files(&mut f, d));
+        f.0
     }
 
     /// Both ends, as a gateway would have them.
@@ -106,6 +93,7 @@ impl RelayConfig {
         f.word("relay.durable", &self.relay.durable);
         f.word("relay.rejected_stream", &self.relay.rejected_stream);
         f.socket("relay.status_socket", &self.relay.status_socket);
+        f.levels(&self.log);
         // A request must be over before its message may go to another relay.
         let least = limits::RELAY_HOLD_MIN.as_secs().max(2 * self.destination.timeout_s);
         f.range("relay.ack_wait_s", self.relay.ack_wait_s, least, 3_600);
@@ -145,6 +133,14 @@ mod tests {
     fn a_good_one_is_taken_and_its_paths_begin_at_its_folder() {
         let config = RelayConfig::parse(GOOD, Path::new("/etc/relay.toml")).unwrap();
         assert_eq!(config.bus.credentials_file.unwrap(), Path::new("/etc/c"));
+        let with = |key: &str| {
+            let text = format!("{GOOD}client_key_file = \"k\"\nclient_certificate_file = \"c\"\n{key} = \"f\"\n");
+            RelayConfig::parse(&text, Path::new("/etc/relay.toml")).unwrap().destination
+        };
+        let files = with("ca_file").tls();
+        assert_eq!(files.authorities.unwrap(), Path::new("/etc/f"));
+        assert_eq!(files.identity.unwrap(), ("/etc/c".into(), "/etc/k".into()));
+        assert_eq!(with("crl_file").tls().revoked.unwrap(), Path::new("/etc/f"));
         assert_eq!((config.relay.ack_wait_s, config.bus.subject_prefix.as_str()), (120, "wardline"));
     }
 
@@ -166,6 +162,7 @@ mod tests {
             ("tls://bus.example", "nats://bus.example", "WL-C005 destination bus, servers"),
             ("[relay]", "[relay]\nack_wait_s = 30", "WL-C010 relay.ack_wait_s"),
             ("[\"tls://bus.example\"]", "[]", "WL-C010 destination bus, servers"),
+            ("[bus]", "[log]\nlevel = \"loud\"\n[bus]", "WL-C011 log.level"),
             ("[bus]", "[bus]\nhurry = 1", "WL-C002 line 6, bus.hurry"),
         ] {
             assert!(findings(from, to).iter().any(|f| f.starts_with(expected)), "{expected}: {:?}", findings(from, to));

@@ -4,8 +4,6 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use crate::tls::Files;
-
 /// A source of bytes.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
@@ -110,18 +108,6 @@ pub struct MqttSettings {
     /// How long the broker keeps our session while we are away, hours.
     #[serde(default = "session_hours")]
     pub session_hours: u32,
-}
-
-impl MqttSettings {
-    /// What TLS is made with.
-    pub fn tls(&self) -> Files {
-        Files {
-            machine_too: false,
-            authorities: self.ca_file.clone(),
-            revoked: self.crl_file.clone(),
-            identity: self.client_certificate_file.clone().zip(self.client_key_file.clone()),
-        }
-    }
 }
 
 fn in_flight() -> u16 {

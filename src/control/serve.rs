@@ -1,7 +1,5 @@
-//! The sockets: bound so that nobody but root, our user and its group can ever connect to the control socket, not even
-//! for an instant; a socket left by a crash is replaced, one that still answers is not.
+//! The sockets: nobody but root, our user and its group can ever connect to the control socket, not even for an instant.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,13 +7,14 @@ use axum::extract::{ConnectInfo, Request};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::{Router, middleware};
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 
 use super::access::{Owner, Peer};
 use super::{Desk, Fault, health, routes};
 use crate::config::ControlSettings;
 use crate::fault::Explain;
+use crate::socket::{self, Unbound};
 
 /// Why a socket cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -121,23 +120,9 @@ async fn admit(owner: Owner, ConnectInfo(peer): ConnectInfo<Peer>, mut request: 
     next.run(request).await
 }
 
-/// Binds beside the final path, sets the mode, then renames: the socket is never reachable with a wider mode.
 async fn bind_unix(path: &Path, mode: u32) -> Result<UnixListener, ServeError> {
-    if UnixStream::connect(path).await.is_ok() {
-        return Err(ServeError::Taken(path.into()));
-    }
-    let at = path.with_extension(format!("new-{}", std::process::id()));
-    let bound = || -> std::io::Result<UnixListener> {
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)?;
-        }
-        let listener = UnixListener::bind(&at)?;
-        std::fs::set_permissions(&at, std::fs::Permissions::from_mode(mode))?;
-        std::fs::rename(&at, path)?;
-        Ok(listener)
-    };
-    bound().map_err(|source| {
-        let _ = std::fs::remove_file(&at);
-        ServeError::Bind { at: path.display().to_string(), source }
+    socket::bind(path, mode).await.map_err(|e| match e {
+        Unbound::Taken => ServeError::Taken(path.into()),
+        Unbound::Io(source) => ServeError::Bind { at: path.display().to_string(), source },
     })
 }

@@ -12,6 +12,7 @@ use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
 use super::inbox::{name, text};
+use super::routes::admitted;
 use super::{Desk, Fault, Role};
 use crate::careplan::{Event, Order};
 use crate::limits;
@@ -108,10 +109,7 @@ async fn accept(
     Path(id): Path<String>,
     body: Result<Json<Decision>, JsonRejection>,
 ) -> Answer<Order> {
-    if !role.administers() {
-        return Err(Fault::Forbidden);
-    }
-    let Json(Decision { by, .. }) = body.map_err(|e| Fault::Malformed(e.body_text()))?;
+    let Json(Decision { by, .. }) = admitted(role, body)?;
     desk.thresholds.accept(id, name(&by)?).await.map(Json)
 }
 
@@ -121,10 +119,7 @@ async fn refuse(
     Path(id): Path<String>,
     body: Result<Json<Decision>, JsonRejection>,
 ) -> Answer<Order> {
-    if !role.administers() {
-        return Err(Fault::Forbidden);
-    }
-    let Json(Decision { by, reason }) = body.map_err(|e| Fault::Malformed(e.body_text()))?;
+    let Json(Decision { by, reason }) = admitted(role, body)?;
     let why = text("a reason", reason.as_deref().unwrap_or_default())?;
     desk.thresholds.refuse(id, name(&by)?, why).await.map(Json)
 }

@@ -3,6 +3,7 @@
 //! Promises: who is matched is kept before anybody is told; who is gone or merged at the centre is a technical condition
 //! without a name. Must never: keep or log what a person was searched by.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
@@ -18,6 +19,7 @@ use crate::fault::Explain;
 use crate::journal::{Act, Journal};
 use crate::limits;
 use crate::roster::{Member, Roster, Standing};
+use crate::sink::Trouble;
 use crate::sink::probe::patient::{Criteria, Mismatch};
 
 /// Those of the configuration, and those who were matched before: what people said at run time stands before it.
@@ -103,16 +105,24 @@ impl Surveys {
     }
 
     /// Asks how those who were matched stand by now; those who were asked since then are left out. A destination that
-    /// cannot be asked says nothing about anybody.
-    pub(super) async fn look_after(&self, before_ms: i64) -> Result<(), Fault> {
+    /// cannot be asked says nothing about anybody; answers why one could not, if so.
+    pub(super) async fn look_after(&self, before_ms: i64) -> Result<Option<Trouble>, Fault> {
         let now_ms = self.clock.now().wall_ms;
-        let mut asked = Vec::new();
+        let (mut asked, mut away, mut unasked) = (Vec::new(), HashSet::<Arc<str>>::new(), None);
         for member in self.members().await?.into_iter().filter(|m| m.checked_ms < before_ms) {
-            let Some((_, survey)) = self.one(&member.destination) else { continue };
+            let Some((name, survey)) = self.one(&member.destination) else { continue };
+            if away.contains(name) {
+                continue;
+            }
             match survey.prober().standing(&member.reference).await {
                 Ok(standing) => asked.push(Member { standing, checked_ms: now_ms, ..member }),
                 Err(trouble) => {
                     tracing::info!(destination = %member.destination, code = trouble.code(), "A patient could not be asked for.");
+                    // The night has other destinations.
+                    if trouble.lasts() {
+                        away.insert(name.clone());
+                    }
+                    unasked.get_or_insert(trouble);
                 }
             }
         }
@@ -120,7 +130,7 @@ impl Surveys {
             self.journal.redress(Act::Join(asked)).await.map_err(|e| Fault::Refused(e.to_string()))?;
         }
         self.tell_of_people(true).await;
-        Ok(())
+        Ok(unasked)
     }
 
     /// Says whether all who were matched still stand there. `ended`: also that they do.
@@ -153,8 +163,13 @@ impl People for Reception {
     }
     fn check(&self) -> BoxFuture<'_, Result<Vec<Person>, Fault>> {
         async {
-            self.surveys.look_after(i64::MAX).await?;
-            self.list().await
+            match self.surveys.look_after(i64::MAX).await? {
+                Some(trouble) => Err(Fault::Refused(format!(
+                    "not everybody could be asked for: {trouble} ({}). `wardline patient list` shows who was asked when",
+                    trouble.code()
+                ))),
+                None => self.list().await,
+            }
         }
         .boxed()
     }

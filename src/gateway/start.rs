@@ -178,7 +178,7 @@ impl Parts {
         let patience = telemetry::starting();
         let (journal, before) = Journal::open(&vault, &config.journal, &creditors, options.clock.clone())?;
         drop(patience);
-        super::care::resume(&mut engine, &journal, &rules, &options.clock).await?;
+        super::care::resume(&mut engine, &journal, (&rules, &config), &options.clock).await?;
         let Start { core, ended, devices: before, held } = recover(&config, before, &options.clock, &catalogue, engine);
         if !held.is_empty() {
             journal.redress(Act::Hold(held)).await?;

@@ -121,6 +121,13 @@ fn bare(reading: &Reading) -> Reading {
     bare
 }
 
+impl Gate {
+    /// Whether a destination may be asked about a patient.
+    pub fn may_ask(&self, patient: &PatientId, now: Stamp) -> bool {
+        self.terms.may_ask(self.histories.get(patient), now)
+    }
+}
+
 impl Consents {
     /// What is in the table, for these destinations.
     pub(super) fn load(conn: &Connection, creditors: &[Creditor]) -> rusqlite::Result<Self> {

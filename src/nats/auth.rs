@@ -4,6 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde::Serialize;
 use zeroize::Zeroizing;
@@ -93,7 +95,7 @@ impl Credential {
             Self::Key { pair, jwt } => Presented {
                 nkey: jwt.is_none().then(|| public(pair)),
                 jwt: jwt.as_ref().map(|j| j.to_string()),
-                sig: Some(base64url(pair.sign(nonce.as_bytes()).as_ref())),
+                sig: Some(URL_SAFE_NO_PAD.encode(pair.sign(nonce.as_bytes()))),
                 ..Presented::default()
             },
         }
@@ -125,26 +127,24 @@ fn public(pair: &Ed25519KeyPair) -> String {
     let mut raw = vec![USER];
     raw.extend_from_slice(pair.public_key().as_ref());
     raw.extend_from_slice(&crc16(&raw).to_le_bytes());
-    encode(&raw, 5, b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567")
+    base32_of(&raw)
 }
 
-fn base64url(bytes: &[u8]) -> String {
-    encode(bytes, 6, b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
-}
+const BASE32: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 
 /// Without padding.
-fn encode(bytes: &[u8], width: u32, letters: &[u8]) -> String {
+fn base32_of(bytes: &[u8]) -> String {
     let (mut out, mut held, mut bits) = (String::new(), 0_u32, 0);
-    let mut letter = |value: u32| out.extend(letters.get(value as usize).map(|l| char::from(*l)));
+    let mut letter = |value: u32| out.extend(BASE32.get(value as usize & 31).map(|l| char::from(*l)));
     for octet in bytes {
         (held, bits) = ((held << 8 | u32::from(*octet)) & 0xffff, bits + 8);
-        while bits >= width {
-            bits -= width;
-            letter(held >> bits & ((1 << width) - 1));
+        while bits >= 5 {
+            bits -= 5;
+            letter(held >> bits);
         }
     }
     if bits > 0 {
-        letter(held << (width - bits) & ((1 << width) - 1));
+        letter(held << (5 - bits));
     }
     out
 }
@@ -152,12 +152,8 @@ fn encode(bytes: &[u8], width: u32, letters: &[u8]) -> String {
 fn base32(text: &str) -> Option<Vec<u8>> {
     let (mut out, mut held, mut bits) = (Vec::with_capacity(36), 0_u32, 0);
     for letter in text.bytes() {
-        let value = match letter {
-            b'A'..=b'Z' => letter - b'A',
-            b'2'..=b'7' => letter - b'2' + 26,
-            _ => return None,
-        };
-        (held, bits) = ((held << 5 | u32::from(value)) & 0xffff, bits + 5);
+        let value = u32::try_from(BASE32.iter().position(|l| *l == letter)?).ok()?;
+        (held, bits) = ((held << 5 | value) & 0xffff, bits + 5);
         if bits >= 8 {
             bits -= 8;
             out.push(u8::try_from(held >> bits & 0xff).ok()?);

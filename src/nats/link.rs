@@ -21,7 +21,7 @@ use super::wire::{self, Message, Op};
 use super::{NatsError, name};
 use crate::fault::Explain;
 use crate::limits;
-use crate::tls::{self, Files, TlsError};
+use crate::tls::{self, Failure, Files, TlsError};
 
 /// How the servers are reached.
 pub struct Reach {
@@ -219,7 +219,10 @@ impl Link {
             reach.tls.as_ref().ok_or(NatsError::Unreachable("it wants TLS: write its address as `tls://`"))?;
         let host =
             ServerName::try_from(host.to_owned()).map_err(|_| NatsError::Unreachable("its name is no host's"))?;
-        let way = connector.connect(host, self.way).await.map_err(|e| untrusted(&e))?;
+        let way = connector
+            .connect(host, self.way)
+            .await
+            .map_err(|e| tls_failure(&e, false).unwrap_or(NatsError::Unreachable("TLS failed: it breaks off")))?;
         self.way = Box::new(way);
         Ok(self)
     }
@@ -429,26 +432,17 @@ fn unreachable(error: &std::io::Error) -> NatsError {
     })
 }
 
-fn tls_error(error: &std::io::Error) -> Option<&rustls::Error> {
-    error.get_ref().and_then(|e| e.downcast_ref())
-}
-
-fn untrusted(error: &std::io::Error) -> NatsError {
-    match tls_error(error) {
-        Some(rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer)) => {
-            NatsError::Certificate("signed by nobody we trust (UnknownIssuer)".into())
-        }
-        Some(rustls::Error::InvalidCertificate(reason)) => NatsError::Certificate(reason.to_string()),
-        Some(rustls::Error::AlertReceived(_)) => NatsError::Unreachable("TLS failed: it refuses us"),
-        _ => NatsError::Unreachable("TLS failed: it does not speak it"),
-    }
+fn tls_failure(error: &std::io::Error, in_use: bool) -> Option<NatsError> {
+    let failure = Failure::of(error.get_ref()?.downcast_ref::<rustls::Error>()?, in_use);
+    Some(match failure {
+        Failure::Certificate(reason) => NatsError::Certificate(reason),
+        Failure::Unopened(reason) => NatsError::Unreachable(reason),
+        Failure::Broken => NatsError::NoAnswer("the connection broke"),
+    })
 }
 
 fn broken(error: &std::io::Error) -> NatsError {
-    match tls_error(error) {
-        Some(rustls::Error::AlertReceived(_)) => NatsError::Unreachable("TLS failed: it refuses us"),
-        _ => NatsError::NoAnswer("the connection broke"),
-    }
+    tls_failure(error, true).unwrap_or(NatsError::NoAnswer("the connection broke"))
 }
 
 #[cfg(test)]

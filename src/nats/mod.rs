@@ -1,7 +1,7 @@
 //! NATS and its JetStream, as far as a gateway and a relay need them: a client of our own (decision 0055).
 //!
-//! Promises: nothing but our name and our credential is sent before TLS is up; every line, message and wait is bounded;
-//! whoever asks knows whether a stream has taken a message, has refused it, or has not been heard.
+//! Promises: where TLS is asked for, nothing is sent before it is up; every line, message and wait is bounded; whoever asks
+//! knows whether a stream has taken a message, has refused it, or has not been heard.
 //! Must never: run by itself (whoever holds a [`Link`] drives it), or put anything of a patient in a subject or a header.
 
 pub mod auth;

@@ -10,7 +10,8 @@ mod status;
 mod tap;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{mpsc, watch};
@@ -18,16 +19,16 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::config::{GatewayId, RelayConfig};
-use crate::custody::ItemId;
+use crate::config::RelayConfig;
 use crate::fault::Explain;
 use crate::nats::link::ReachError;
 use crate::nats::message::Kind;
 use crate::sink::fhir::FhirSink;
 use crate::sink::{DestinationStatus, Dice, SinkError, deliver, nats};
+use crate::socket::{self, Unbound};
 use crate::{limits, telemetry};
 
-use outbox::Taps;
+use outbox::{Taps, Underway};
 use status::{Board, Seen};
 use tap::Tap;
 
@@ -50,11 +51,14 @@ pub enum RelayError {
     /// Correct the bus.
     #[error("bus: {0}")]
     Reach(#[from] ReachError),
+    /// Stop the other relay, or give this one its own socket.
+    #[error("another relay answers at {}", .0.display())]
+    Taken(PathBuf),
     /// Free the socket.
-    #[error("cannot listen at {at}: {source}")]
+    #[error("cannot listen at {}: {source}", at.display())]
     Socket {
         /// Path.
-        at: String,
+        at: PathBuf,
         /// Why.
         source: std::io::Error,
     },
@@ -68,6 +72,7 @@ impl Explain for RelayError {
         match self {
             Self::Sink(_, e) => e.code(),
             Self::Reach(e) => e.code(),
+            Self::Taken(_) => "WL-O006",
             Self::Socket { .. } => "WL-O007",
             Self::Part(_) => "WL-O016",
         }
@@ -76,14 +81,12 @@ impl Explain for RelayError {
         match self {
             Self::Sink(_, e) => e.remedy(),
             Self::Reach(e) => e.remedy(),
+            Self::Taken(_) => "Stop the other relay, or give this one a `status_socket` of its own.",
             Self::Socket { .. } => "Create the folder, make it writable for the relay's user, or choose another path.",
             Self::Part(_) => "Look at the log; the service manager starts it again.",
         }
     }
 }
-
-/// From which gateway each item under way is.
-type Origins = Arc<Mutex<HashMap<ItemId, GatewayId>>>;
 
 /// Runs until it is told to stop.
 ///
@@ -92,16 +95,17 @@ type Origins = Arc<Mutex<HashMap<ItemId, GatewayId>>>;
 pub async fn run(config: RelayConfig, options: Options) -> Result<(), RelayError> {
     let Options { clock, metrics, stop } = options;
     let name: Arc<str> = config.destination.name.as_str().into();
-    let origins = Origins::default();
-    let known = origins.clone();
-    let from = move |id: ItemId| known.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get(&id).cloned();
+    let underway = Underway::default();
+    let known = underway.clone();
     let sink = FhirSink::new(&config.destination, &config.relay.name.as_str().into())
         .map_err(|e| RelayError::Sink(name.to_string(), e))?
-        .on_behalf_of(Arc::new(from));
+        .on_behalf_of(Arc::new(move |id| known.gateway(id)));
     let reach = Arc::new(nats::reach(&config.bus, &config.relay.name)?);
-    let socket = config.relay.status_socket.clone();
-    let listener =
-        status::bind(&socket).map_err(|source| RelayError::Socket { at: socket.display().to_string(), source })?;
+    let at = config.relay.status_socket.clone();
+    let listener = socket::bind(&at, 0o666).await.map_err(|e| match e {
+        Unbound::Taken => RelayError::Taken(at.clone()),
+        Unbound::Io(source) => RelayError::Socket { at: at.clone(), source },
+    })?;
     let config = Arc::new(config);
 
     // The taps end after the deliveries, whose last outcomes they take to the stream.
@@ -118,7 +122,7 @@ pub async fn run(config: RelayConfig, options: Options) -> Result<(), RelayError
         ways.insert(kind, orders);
         seen.push((kind, state));
     }
-    let outbox = Taps::new(ways, changed, origins);
+    let outbox = Taps::new(ways, changed, underway);
     let (status, delivered) = watch::channel(DestinationStatus::default());
     let board =
         Board { started: clock.now(), clock: clock.clone(), name: name.clone(), taps: seen, delivered, metrics };
@@ -148,6 +152,6 @@ pub async fn run(config: RelayConfig, options: Options) -> Result<(), RelayError
     if ending.await.is_err() {
         tracing::warn!("Shutdown took too long; what was under way comes again to another relay.");
     }
-    let _ = std::fs::remove_file(&socket);
+    let _ = std::fs::remove_file(&at);
     ended
 }

@@ -3,12 +3,11 @@
 //! Must never: let an outcome be forgotten while the bus is away; the loop asks again until it is told.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
-use super::Origins;
 use super::tap::{Fate, Lent, Order};
 use crate::config::GatewayId;
 use crate::custody::{Item, ItemId, Lane, Outcome, Payload};
@@ -17,24 +16,43 @@ use crate::nats::message::Kind;
 use crate::reading::{Reading, ReadingKey};
 use crate::sink::{Outbox, OutboxError};
 
+/// What the delivery loop holds, and where it came from.
+#[derive(Clone, Default)]
+pub(super) struct Underway(Arc<Mutex<HashMap<ItemId, Origin>>>);
+
+struct Origin {
+    /// The way it came.
+    kind: Kind,
+    gateway: GatewayId,
+    /// Readings that an alert points to.
+    evidence: Vec<Arc<Reading>>,
+}
+
+impl Underway {
+    /// Which gateway an item is from.
+    pub(super) fn gateway(&self, id: ItemId) -> Option<GatewayId> {
+        self.held().get(&id).map(|origin| origin.gateway.clone())
+    }
+
+    fn held(&self) -> MutexGuard<'_, HashMap<ItemId, Origin>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The ways to the stream.
 pub(super) struct Taps {
     ways: HashMap<Kind, mpsc::Sender<Order>>,
     changed: watch::Receiver<u64>,
-    origins: Origins,
-    /// On which way an item came.
-    kinds: Mutex<HashMap<ItemId, Kind>>,
-    /// Readings that alerts under way point to.
-    evidence: Mutex<HashMap<ItemId, Vec<Arc<Reading>>>>,
+    underway: Underway,
 }
 
 impl Taps {
     pub(super) fn new(
         ways: HashMap<Kind, mpsc::Sender<Order>>,
         changed: watch::Receiver<u64>,
-        origins: Origins,
+        underway: Underway,
     ) -> Self {
-        Self { ways, changed, origins, kinds: Mutex::default(), evidence: Mutex::default() }
+        Self { ways, changed, underway }
     }
 
     async fn lease_of(&self, kind: Kind, max: usize) -> Result<Vec<Item>, OutboxError> {
@@ -55,23 +73,9 @@ impl Taps {
             Payload::Reading(_) => ItemId::Reading(number),
             Payload::Alert(_) => ItemId::Alert(number),
         };
-        held(&self.origins).insert(id, lent.gateway);
-        held(&self.kinds).insert(id, kind);
-        if !lent.evidence.is_empty() {
-            held(&self.evidence).insert(id, lent.evidence);
-        }
+        self.underway.held().insert(id, Origin { kind, gateway: lent.gateway, evidence: lent.evidence });
         Some(Item { id, what: lent.what, attempts: lent.attempts })
     }
-
-    fn forget(&self, id: ItemId) {
-        held::<HashMap<ItemId, GatewayId>>(&self.origins).remove(&id);
-        held(&self.kinds).remove(&id);
-        held(&self.evidence).remove(&id);
-    }
-}
-
-fn held<T>(what: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    what.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Outbox for Taps {
@@ -95,7 +99,8 @@ impl Outbox for Taps {
         let mut by_kind: HashMap<Kind, Vec<(u64, Fate)>> = HashMap::new();
         for (id, outcome) in &outcomes {
             let (ItemId::Reading(number) | ItemId::Alert(number)) = *id;
-            let (Some(kind), Ok(seq)) = (held(&self.kinds).get(id).copied(), u64::try_from(number)) else { continue };
+            let kind = self.underway.held().get(id).map(|origin| origin.kind);
+            let (Some(kind), Ok(seq)) = (kind, u64::try_from(number)) else { continue };
             by_kind.entry(kind).or_default().push((seq, Fate::of(outcome)));
         }
         for (kind, fates) in by_kind {
@@ -107,7 +112,8 @@ impl Outbox for Taps {
                 Ok(Err(_)) | Err(_) => return Err(OutboxError::Later),
             }
         }
-        outcomes.iter().for_each(|(id, _)| self.forget(*id));
+        let mut underway = self.underway.held();
+        outcomes.iter().for_each(|(id, _)| drop(underway.remove(id)));
         Ok(())
     }
 
@@ -116,7 +122,7 @@ impl Outbox for Taps {
     }
 
     async fn evidence(&self, keys: Vec<ReadingKey>) -> Vec<Arc<Reading>> {
-        let known = held(&self.evidence);
-        known.values().flatten().filter(|r| keys.contains(&r.key)).cloned().collect()
+        let underway = self.underway.held();
+        underway.values().flat_map(|origin| &origin.evidence).filter(|r| keys.contains(&r.key)).cloned().collect()
     }
 }

@@ -1,7 +1,5 @@
 //! `/healthz`, `/readyz`, `/status`, `/metrics` of a relay on a Unix socket. No patient data, and nothing can be changed.
 
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -62,21 +60,6 @@ impl Board {
             self.taps.iter().map(|(kind, seen)| (kind.word().to_owned(), json!(*seen.borrow()))).collect();
         json!({ "version": env!("CARGO_PKG_VERSION"), "bus": taps, "destination": *self.delivered.borrow(), "name": self.name })
     }
-}
-
-/// Binds beside the final path, sets the mode, then renames; a socket left by a crash is replaced.
-pub(super) fn bind(path: &Path) -> std::io::Result<UnixListener> {
-    if std::os::unix::net::UnixStream::connect(path).is_ok() {
-        return Err(std::io::Error::new(std::io::ErrorKind::AddrInUse, "another relay answers there"));
-    }
-    let at = path.with_extension(format!("new-{}", std::process::id()));
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
-    let listener = UnixListener::bind(&at)?;
-    std::fs::set_permissions(&at, std::fs::Permissions::from_mode(0o666))?;
-    std::fs::rename(&at, path)?;
-    Ok(listener)
 }
 
 /// Serves until `stop`.

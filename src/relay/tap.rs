@@ -4,7 +4,6 @@
 //! holds and has not lent goes back when its destination is away, so that another relay can bring it.
 //! Must never: acknowledge what the destination has not, or end a message that the stream of the refused does not have.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -505,8 +504,7 @@ impl Tap {
         let third = (Duration::from_secs(self.config.relay.ack_wait_s) / 3).min(limits::RELAY_ASSURE_MAX);
         if self.assured.elapsed() >= third {
             self.assured = Instant::now();
-            let acks: Vec<String> = self.hand.all().map(|held| held.ack.clone()).collect();
-            acks.iter().for_each(|ack| link.publish(ack, None, &[], b"+WPI"));
+            self.hand.all().for_each(|held| link.publish(&held.ack, None, &[], b"+WPI"));
             link.flush().await?;
         }
         if self.asked.0 > 0 && Instant::now() > self.asked.1 {
@@ -525,10 +523,9 @@ impl Tap {
     }
 
     /// Everything that is held goes back at once.
-    async fn farewell(&mut self, link: &mut Link) {
-        let acks: HashSet<String> = self.hand.all().map(|held| held.ack.clone()).collect();
-        acks.iter().for_each(|ack| link.publish(ack, None, &[], b"-NAK"));
-        let _ = within(async { link.flush().await }).await;
+    async fn farewell(&self, link: &mut Link) {
+        self.hand.all().for_each(|held| link.publish(&held.ack, None, &[], b"-NAK"));
+        let _ = within(link.flush()).await;
     }
 
     fn newer(&self) {

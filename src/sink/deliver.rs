@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::answer::patience;
 use super::pace::{self, Dice};
-use super::why::{Trouble, is_absence};
+use super::why::{Trouble, is_absence, is_silence};
 use super::{Destination, DestinationStatus, Outbox, OutboxError, State};
 use crate::clock::Clock;
 use crate::custody::{Item, ItemId, Lane, Outcome, Payload, Why};
@@ -224,10 +224,12 @@ impl<'a, D: Destination, O: Outbox> Courier<'a, D, O> {
                 // Another one next time: it may be this one that the destination fails on, or is lost in thought over.
                 let after = Some(patience(item.attempts).min(limits::UNWELL_RETRY.1));
                 let why = unwell.why.clone();
-                let outcome = match &*why.code {
-                    _ if why.may_be_the_items() => Outcome::Retry { after, why, destination: true },
-                    "WL-F002" => Outcome::Retry { after, why, destination: false },
-                    _ => unwell.outcome(),
+                let outcome = if why.may_be_the_items() {
+                    Outcome::Retry { after, why, destination: true }
+                } else if is_silence(&why) {
+                    Outcome::Retry { after, why, destination: false }
+                } else {
+                    unwell.outcome()
                 };
                 self.unsettled.push((item.id, outcome));
                 self.settle().await?;

@@ -202,7 +202,7 @@ impl FhirSink {
         for (n, item, reading) in batch {
             match bundle.reading(reading, &self.scope_of(item), self.write) {
                 Ok(url) => sent.push((*n, url)),
-                Err(e) => set(outcomes, *n, unmappable(e)),
+                Err(e) => set(outcomes, *n, Trouble::unmappable(e)),
             }
         }
         if bundle.is_empty() {
@@ -247,7 +247,7 @@ impl FhirSink {
         let resource = match self.parcel(item, reading) {
             Ok(resource) => resource,
             Err(e) => {
-                set(outcomes, n, unmappable(e));
+                set(outcomes, n, Trouble::unmappable(e));
                 return Sent::Done;
             }
         };
@@ -551,15 +551,6 @@ fn fill(
 
 fn is_delivered(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Delivered(_))
-}
-
-fn unmappable(why: Unmappable) -> Outcome {
-    match why {
-        // What may still get its time is not leased before.
-        Unmappable::Unit | Unmappable::Undated | Unmappable::Uncoded => Trouble::Unmappable(why).reject(),
-        // It may get a patient yet.
-        Unmappable::Unassigned => Trouble::Unmappable(why).item(limits::ITEM_RETRY.1),
-    }
 }
 
 /// Judges the entries that failed by the others. If one passed, each failure is its item's own: it waits longer each time,

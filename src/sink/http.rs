@@ -13,7 +13,7 @@ use reqwest::{Client, RequestBuilder, Url};
 use super::why::Trouble;
 use crate::fault::Explain;
 use crate::limits;
-use crate::tls::{self, Files, TlsError};
+use crate::tls::{self, Failure, Files, TlsError};
 
 /// Why no client can be built.
 #[derive(Debug, thiserror::Error)]
@@ -183,16 +183,12 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(after.min(limits::RETRY_AFTER_MAX))
 }
 
-/// What TLS says about the peer. No payload was taken.
-pub(super) fn of_tls(error: &rustls::Error) -> Trouble {
-    match error {
-        rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer) => {
-            Trouble::Certificate("signed by nobody we trust (UnknownIssuer)".into())
-        }
-        rustls::Error::InvalidCertificate(reason) => Trouble::Certificate(reason.to_string()),
-        rustls::Error::PeerIncompatible(_) => Trouble::Unreachable("TLS failed: it offers only unsafe versions"),
-        rustls::Error::AlertReceived(_) => Trouble::Unreachable("TLS failed: it refuses us"),
-        _ => Trouble::Unreachable("TLS failed: it does not speak it"),
+/// What an error of TLS says about who has seen what. `in_use`: the connection was open.
+pub(super) fn of_tls(error: &rustls::Error, in_use: bool) -> Trouble {
+    match Failure::of(error, in_use) {
+        Failure::Certificate(reason) => Trouble::Certificate(reason),
+        Failure::Unopened(reason) => Trouble::Unreachable(reason),
+        Failure::Broken => Trouble::NoAnswer("the connection broke"),
     }
 }
 
@@ -202,7 +198,7 @@ fn broken(error: &reqwest::Error) -> Trouble {
     let mut refused = false;
     while let Some(cause) = source {
         if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
-            return of_tls(tls);
+            return of_tls(tls, !error.is_connect());
         }
         let io = cause.downcast_ref::<std::io::Error>();
         refused |= io.is_some_and(|e| e.kind() == std::io::ErrorKind::ConnectionRefused);

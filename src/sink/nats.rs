@@ -88,10 +88,7 @@ impl NatsSink {
 
     fn outgoing(&self, item: &Item, evidence: &[Arc<Reading>]) -> Result<Outgoing, Outcome> {
         let id = match &item.what {
-            Payload::Reading(reading) => self.reading_id(reading).map_err(|why| match why {
-                Unmappable::Unit | Unmappable::Undated | Unmappable::Uncoded => Trouble::Unmappable(why).reject(),
-                Unmappable::Unassigned => Trouble::Unmappable(why).item(limits::ITEM_RETRY.1),
-            })?,
+            Payload::Reading(reading) => self.reading_id(reading).map_err(Trouble::unmappable)?,
             Payload::Alert(event) => {
                 format!("{}:{:?}:{}", alert_id(&event.alert.id), event.happened, event.at.wall_ms)
             }

@@ -16,7 +16,7 @@ use super::why::Trouble;
 use super::{Destination, SinkError, manifest};
 use crate::config::{GatewayId, NdjsonSettings};
 use crate::custody::{Item, Outcome, Payload, Receipt};
-use crate::fhir::{Identity, Scope, Unmappable, write_observation};
+use crate::fhir::{Identity, Scope, write_observation};
 use crate::limits;
 use crate::reading::Reading;
 
@@ -113,10 +113,7 @@ fn line(item: &Item, scope: &Scope) -> Result<Line, Outcome> {
         id.push_str(if reading.is_withdrawal() { WITHDRAWN } else { "" });
         Ok(Line { id, text })
     });
-    written.map_err(|why| match why {
-        Unmappable::Unit | Unmappable::Undated | Unmappable::Uncoded => Trouble::Unmappable(why).reject(),
-        Unmappable::Unassigned => Trouble::Unmappable(why).item(limits::ITEM_RETRY.1),
-    })
+    written.map_err(Trouble::unmappable)
 }
 
 impl Files {

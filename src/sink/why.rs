@@ -7,6 +7,8 @@ use std::time::Duration;
 use super::smart::AuthTrouble;
 use crate::custody::{Outcome, Why};
 use crate::fault::Explain;
+use crate::fhir::Unmappable;
+use crate::limits;
 
 /// A trouble with a destination or with one item.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -57,7 +59,7 @@ pub enum Trouble {
     Conflict,
     /// Correct the profile.
     #[error("{0}")]
-    Unmappable(crate::fhir::Unmappable),
+    Unmappable(Unmappable),
     /// A person must look at the item.
     #[error("the receiver found an error in it (AE{0})")]
     Hl7Error(String),
@@ -100,7 +102,7 @@ impl Explain for Trouble {
             Self::Refused { .. } => "WL-F011",
             Self::Doubled => "WL-F012",
             Self::Conflict => "WL-F013",
-            Self::Unmappable(crate::fhir::Unmappable::Uncoded) => "WL-T006",
+            Self::Unmappable(Unmappable::Uncoded) => "WL-T006",
             Self::Unmappable(_) => "WL-F014",
             Self::Auth(e) => e.code(),
             Self::File(_) => "WL-F015",
@@ -128,7 +130,7 @@ impl Explain for Trouble {
             Self::Unclear(_) => "Check that `url` is the base of a FHIR R4 server and that no proxy answers for it.",
             Self::Refused { .. } => "See `wardline explain` for what was sent; correct the cause and send it again.",
             Self::Doubled => "Remove the double at the destination.",
-            Self::Unmappable(crate::fhir::Unmappable::Uncoded) => {
+            Self::Unmappable(Unmappable::Uncoded) => {
                 "Give this vital sign a code in the destination's `mapping_file`, or set `uncoded = \"text\"`."
             }
             Self::Unmappable(_) | Self::Hl7Unmappable(_) => "Correct the device's profile, patient or clock.",
@@ -156,9 +158,33 @@ impl Trouble {
         Outcome::Retry { after, why: self.why(), destination: true }
     }
 
+    /// The next question would meet it too, whatever it is about.
+    pub fn lasts(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable(_)
+                | Self::NoAnswer(_)
+                | Self::Certificate(_)
+                | Self::Unavailable(_)
+                | Self::Throttled(_)
+                | Self::Credential(_)
+                | Self::Auth(_)
+        )
+    }
+
     /// This item alone waits.
     pub fn item(&self, after: Duration) -> Outcome {
         Outcome::Retry { after: Some(after), why: self.why(), destination: false }
+    }
+
+    /// Of a reading that has no Observation.
+    pub(super) fn unmappable(why: Unmappable) -> Outcome {
+        match why {
+            // What may still get its time is not leased before.
+            Unmappable::Unit | Unmappable::Undated | Unmappable::Uncoded => Self::Unmappable(why).reject(),
+            // It may get a patient yet.
+            Unmappable::Unassigned => Self::Unmappable(why).item(limits::ITEM_RETRY.1),
+        }
     }
 
     /// This item is refused for good.
@@ -169,5 +195,11 @@ impl Trouble {
 
 /// Whether the destination's return is best found by asking often: asking costs it nothing while it is away.
 pub(super) fn is_absence(why: &Why) -> bool {
-    matches!(&*why.code, "WL-F001" | "WL-F002" | "WL-F004")
+    let away = [Trouble::Unreachable("").code(), Trouble::Unavailable(0).code()];
+    is_silence(why) || away.contains(&&*why.code)
+}
+
+/// Whether it heard and did not answer: it may be lost in thought over what it was sent.
+pub(super) fn is_silence(why: &Why) -> bool {
+    *why.code == *Trouble::NoAnswer("").code()
 }

@@ -2,7 +2,6 @@
 //! an alert behind readings, work with a consumer that gives up.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use wardline::amendment::{self, Order};
@@ -15,7 +14,6 @@ use wardline::sink::nats::NatsSink;
 use super::support::nats::{Bus, Console};
 use super::support::readings::{alert, heart_rate, item};
 use super::support::relay::Relay;
-use super::support::within;
 use super::{keeping, until};
 
 /// A bus with its streams, and what a gateway's destination would put there.
@@ -66,12 +64,7 @@ async fn a_correction_never_overtakes_what_it_corrects() {
     relays.iter_mut().for_each(Relay::start);
     publish(&sink, (0..60).map(|n| item(heart_rate(n))).collect()).await;
     publish(&sink, (0..60).step_by(6).map(withdrawal).collect()).await;
-    within("the end of the work", async {
-        while console.messages("WARDLINE").await > 0 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    })
-    .await;
+    console.until("WARDLINE", |n| n == 0).await;
     assert_eq!(standing(&endpoint), (50, 10));
     assert_eq!(endpoint.counts().duplicates, 0);
     assert!(!endpoint.bodies("Observation").iter().any(|b| b.contains("another arm")), "a reason stays on the box");
@@ -87,12 +80,7 @@ async fn a_correction_that_overtakes_is_seen() {
     one.start();
     until("the corrections", || standing(&endpoint) == (0, 3)).await;
     publish(&sink, (0..3).map(|n| item(heart_rate(n))).collect()).await;
-    within("the end of the work", async {
-        while console.messages("WARDLINE").await > 0 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    })
-    .await;
+    console.until("WARDLINE", |n| n == 0).await;
     assert_eq!(standing(&endpoint), (3, 0), "they stand again");
     // With a conditional create even that does no harm.
     let careful = keeping(Manners::default());
@@ -102,12 +90,7 @@ async fn a_correction_that_overtakes_is_seen() {
     publish(&sink, (10..13).map(withdrawal).collect()).await;
     until("the corrections", || standing(&careful) == (0, 3)).await;
     publish(&sink, (10..13).map(|n| item(heart_rate(n))).collect()).await;
-    within("the end of the work", async {
-        while console.messages("WARDLINE").await > 0 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    })
-    .await;
+    console.until("WARDLINE", |n| n == 0).await;
     assert_eq!(standing(&careful), (0, 3));
 }
 
@@ -130,12 +113,7 @@ async fn an_alert_passes_the_readings_with_its_evidence() {
     relays.iter_mut().for_each(Relay::start);
     until("the alert", || !endpoint.bodies("Task").is_empty()).await;
     assert!(endpoint.counts().observations < 140, "it did not wait for the readings");
-    within("the end of the work", async {
-        while console.messages("WARDLINE").await > 0 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    })
-    .await;
+    console.until("WARDLINE", |n| n == 0).await;
     let tasks = endpoint.bodies("Task");
     assert_eq!((tasks.len(), endpoint.counts().observations), (1, 151), "its evidence came along");
     assert!(tasks[0].contains("\"status\":\"completed\""), "{}", tasks[0]);
@@ -160,7 +138,8 @@ async fn what_is_not_understood_is_neither_passed_on_nor_lost() {
     one.start();
     until("the others", || endpoint.counts().observations == 2).await;
     until("those of nobody", || one.status()["bus"]["readings"]["rejected"] == 3).await;
-    assert_eq!((console.messages("WARDLINE").await, console.messages("REFUSED").await), (1, 3));
+    console.until("WARDLINE", |n| n == 1).await;
+    assert_eq!(console.messages("REFUSED").await, 3);
     assert_eq!(one.status()["bus"]["readings"]["newer"], 1);
     let (_, headers, _) = console.message("REFUSED", 1).await;
     assert!(headers.contains("WL-N013"), "{headers}");
@@ -209,10 +188,5 @@ async fn what_a_relay_held_goes_to_the_others_when_it_ends_in_order() {
     until("most of them", || endpoint.counts().observations >= 95).await;
     assert_eq!(one.stop(), Some(0), "{}", one.log());
     until("the rest", || endpoint.counts().observations == 100).await;
-    within("the end of the work", async {
-        while console.messages("WARDLINE").await > 0 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    })
-    .await;
+    console.until("WARDLINE", |n| n == 0).await;
 }

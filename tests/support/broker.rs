@@ -1,10 +1,10 @@
 //! mosquitto, with a configuration and a folder of its own.
 
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
+use super::process::{Process, installed};
 use super::{PATIENCE, free_port, skipped};
 
 /// How the listener under test lets clients in.
@@ -27,8 +27,7 @@ pub struct Broker {
     pub port: u16,
     /// A listener for devices: open, in the clear.
     pub device_port: u16,
-    folder: tempfile::TempDir,
-    child: Option<Child>,
+    process: Process,
 }
 
 impl Broker {
@@ -39,17 +38,17 @@ impl Broker {
 
     /// Starts one with a configuration made for a folder and two ports; both must be listened on.
     pub fn with(configuration: impl Fn(&Path, u16, u16) -> String) -> Option<Self> {
-        let Some(program) = program() else {
+        if installed("mosquitto").is_none() {
             skipped("mosquitto is not installed: run `./dev test`, or `apt-get install mosquitto`");
             return None;
-        };
-        let mut broker = Self { port: 0, device_port: 0, folder: tempfile::tempdir().unwrap(), child: None };
+        }
+        let mut broker = Self { port: 0, device_port: 0, process: Process::new("mosquitto") };
         // A port that was free may be taken before mosquitto has it.
         for _ in 0..5 {
             (broker.port, broker.device_port) = (free_port(), free_port());
-            let text = configuration(broker.folder.path(), broker.port, broker.device_port);
-            std::fs::write(broker.folder.path().join("mosquitto.conf"), text).unwrap();
-            if broker.spawn(&program) {
+            let text = configuration(broker.process.folder(), broker.port, broker.device_port);
+            std::fs::write(broker.process.folder().join("mosquitto.conf"), text).unwrap();
+            if broker.spawn() {
                 return Some(broker);
             }
         }
@@ -58,30 +57,23 @@ impl Broker {
 
     /// Its process id.
     pub fn pid(&self) -> u32 {
-        self.child.as_ref().unwrap().id()
+        self.process.pid()
     }
 
     /// Ends it as a power cut would.
     pub fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        self.process.kill();
     }
 
     /// Ends it in order: it saves its queues.
     pub fn stop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
-            let _ = child.wait();
-        }
+        self.process.stop();
     }
 
     /// Makes it save its queues now.
     pub fn save(&self) {
         let before = self.saved();
-        let child = self.child.as_ref().unwrap();
-        Command::new("kill").args(["-USR1", &child.id().to_string()]).status().unwrap();
+        self.process.signal("-USR1");
         let since = Instant::now();
         while self.saved() == before {
             assert!(since.elapsed() < PATIENCE, "mosquitto does not save");
@@ -91,8 +83,7 @@ impl Broker {
 
     /// Starts it again, on the same ports and folder.
     pub fn restart(&mut self) {
-        let program = program().unwrap();
-        assert!(self.spawn(&program), "mosquitto does not start again");
+        assert!(self.spawn(), "mosquitto does not start again");
     }
 
     /// Waits until it has seen `n` clients of this id leave in order: only then has it read all that they sent.
@@ -108,52 +99,19 @@ impl Broker {
 
     /// What it logged.
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+        self.process.log()
     }
 
     fn saved(&self) -> Option<std::time::SystemTime> {
-        std::fs::metadata(self.folder.path().join("mosquitto.db")).and_then(|m| m.modified()).ok()
+        std::fs::metadata(self.process.folder().join("mosquitto.db")).and_then(|m| m.modified()).ok()
     }
 
     /// Whether it listens in the end.
-    fn spawn(&mut self, program: &Path) -> bool {
-        let log = std::fs::File::options().create(true).append(true).open(self.folder.path().join("log")).unwrap();
-        let mut child = Command::new(program)
-            .arg("-c")
-            .arg(self.folder.path().join("mosquitto.conf"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let since = Instant::now();
-        let listens = |port: u16| TcpStream::connect(("127.0.0.1", port)).is_ok();
-        while !(listens(self.port) && listens(self.device_port)) {
-            if child.try_wait().unwrap().is_some() || since.elapsed() > PATIENCE {
-                let _ = child.kill();
-                let _ = child.wait();
-                return false;
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        self.child = Some(child);
-        true
+    fn spawn(&mut self) -> bool {
+        let mut command = Command::new(installed("mosquitto").unwrap());
+        self.process.spawn(command.arg("-c").arg(self.process.folder().join("mosquitto.conf")));
+        self.process.listens(&[self.port, self.device_port])
     }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        self.kill();
-        if std::thread::panicking() {
-            eprintln!("--- mosquitto's log ---\n{}", self.log());
-        }
-    }
-}
-
-fn program() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
-    folders.map(|f| f.join("mosquitto")).find(|p| p.is_file())
 }
 
 fn configuration(folder: &Path, port: u16, device_port: u16, door: &Door, extra: &str) -> String {

@@ -2,18 +2,18 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::PATIENCE;
+use super::process::Process;
 
 /// The key of every test's journal.
 pub const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
 /// A gateway's folder and, while it runs, its process; both end with this handle.
 pub struct Gateway {
-    folder: tempfile::TempDir,
-    child: Option<Child>,
+    process: Process,
     /// The program.
     pub binary: PathBuf,
     /// Words before the program's name: it runs under another program, in the same process.
@@ -24,10 +24,10 @@ pub struct Gateway {
 impl Gateway {
     /// Writes the configuration: `[gateway]` and `[control]` are added, the rest is `settings`. Does not start it.
     pub fn new(settings: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let at = folder.path().display();
+        let process = Process::new("the gateway");
+        let at = process.folder().display();
         // Encrypted, as boxes are.
-        let key = folder.path().join("journal-key");
+        let key = process.folder().join("journal-key");
         std::fs::write(&key, KEY).unwrap();
         std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
         let journal = format!("[journal]\nkey_file = \"{at}/journal-key\"");
@@ -40,9 +40,9 @@ impl Gateway {
             "[gateway]\nid = \"test-box\"\nstate = \"{at}/state\"\n\
              [control]\nsocket = \"{at}/control.sock\"\nstatus_socket = \"{at}/status.sock\"\n{settings}"
         );
-        std::fs::write(folder.path().join("wardline.toml"), enrolled(&text)).unwrap();
+        std::fs::write(process.folder().join("wardline.toml"), enrolled(&text)).unwrap();
         let binary = env!("CARGO_BIN_EXE_wardline").into();
-        Self { folder, child: None, binary, under: vec![], environment: vec![] }
+        Self { process, binary, under: vec![], environment: vec![] }
     }
 
     /// Changes the words of its configuration.
@@ -59,7 +59,7 @@ impl Gateway {
 
     /// Path in its folder.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.process.folder().join(name)
     }
 
     /// Starts it and waits until it is ready.
@@ -67,7 +67,7 @@ impl Gateway {
         self.spawn();
         let since = Instant::now();
         while !self.is_ready() {
-            let ended = self.child.as_mut().unwrap().try_wait().unwrap();
+            let ended = self.process.ended();
             assert!(ended.is_none(), "the gateway ended: {ended:?}\n{}", self.log());
             assert!(since.elapsed() < PATIENCE, "the gateway is not ready\n{}", self.log());
             std::thread::sleep(Duration::from_millis(5));
@@ -76,25 +76,17 @@ impl Gateway {
 
     /// Starts it and waits for nothing.
     pub fn spawn(&mut self) {
-        let log = std::fs::File::options().create(true).append(true).open(self.path("log")).unwrap();
         let binary = self.binary.to_str().unwrap();
-        let words = self.under.iter().map(String::as_str).chain([binary, "run", "--config"]);
-        let words: Vec<&str> = words.collect();
-        let child = Command::new(words[0])
-            .args(&words[1..])
-            .arg(self.path("wardline.toml"))
-            .envs(self.environment.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        self.child = Some(child);
+        let words: Vec<&str> = self.under.iter().map(String::as_str).chain([binary, "run", "--config"]).collect();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).arg(self.path("wardline.toml"));
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        self.process.spawn(&mut command);
     }
 
     /// Its process id.
     pub fn pid(&self) -> u32 {
-        self.child.as_ref().unwrap().id()
+        self.process.pid()
     }
 
     /// CPU time so far, of which the kernel counts hundredths of a second.
@@ -120,17 +112,12 @@ impl Gateway {
 
     /// `kill -9`.
     pub fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        self.process.kill();
     }
 
     /// Ends it in order and gives its exit code.
     pub fn stop(&mut self) -> Option<i32> {
-        let mut child = self.child.take()?;
-        let _ = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
-        child.wait().unwrap().code()
+        self.process.stop()
     }
 
     /// Runs a subcommand against it: standard output, standard error, exit code.
@@ -180,11 +167,23 @@ impl Gateway {
 
     /// What it logged.
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.path("log")).unwrap_or_default()
+        self.process.log()
     }
 
     fn is_ready(&self) -> bool {
         http_over_unix(&self.path("status.sock"), "/readyz").is_some_and(|answer| answer.starts_with("HTTP/1.1 200"))
+    }
+}
+
+/// Looks until there is something to see.
+pub async fn until<T>(what: &str, gateway: &Gateway, mut look: impl FnMut() -> Option<T>) -> T {
+    let since = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(since.elapsed() < PATIENCE, "{what} did not happen\n{}", gateway.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
@@ -209,13 +208,4 @@ pub fn http_over_unix(socket: &Path, path: &str) -> Option<String> {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
     Some(answer)
-}
-
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        self.kill();
-        if std::thread::panicking() {
-            eprintln!("--- the gateway's log ---\n{}", self.log());
-        }
-    }
 }

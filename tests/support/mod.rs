@@ -17,6 +17,7 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 pub mod broker;
+pub mod centre;
 pub mod certificates;
 pub mod device;
 pub mod fhir_server;
@@ -25,6 +26,7 @@ pub mod hl7_peer;
 pub mod mllp;
 pub mod nats;
 pub mod obligations;
+pub mod process;
 pub mod readings;
 pub mod relay;
 pub mod scripted;

@@ -1,41 +1,42 @@
 //! nats-server with JetStream, with a configuration and a folder of its own; and what a person at its console would do.
 
-use std::net::TcpStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::future::Future;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use wardline::nats::auth::Credential;
 use wardline::nats::link::{Link, Reach};
 use wardline::tls::Files;
 
-use super::{PATIENCE, free_port, skipped};
+use super::process::{Process, installed};
+use super::{PATIENCE, free_port, skipped, within};
 
 /// A running server; it ends with this handle.
 pub struct Bus {
     pub port: u16,
-    folder: tempfile::TempDir,
-    child: Option<Child>,
+    process: Process,
 }
 
 impl Bus {
     /// Starts one, or says loudly why not. `extra` are lines of its configuration.
     pub fn start(extra: &str) -> Option<Self> {
-        let Some(program) = program() else {
+        if installed("nats-server").is_none() {
             skipped("nats-server is not installed: run `./dev test`, or `apt-get install nats-server`");
             return None;
-        };
-        let mut bus = Self { port: 0, folder: tempfile::tempdir().unwrap(), child: None };
+        }
+        let mut bus = Self { port: 0, process: Process::new("nats-server") };
         for _ in 0..5 {
             bus.port = free_port();
-            let at = bus.folder.path().display();
+            let at = bus.process.folder().display();
             let text = format!(
                 "listen: \"127.0.0.1:{}\"\nserver_name: test\njetstream {{ store_dir: \"{at}/store\", max_mem: 16M, max_file: 1G }}\n{extra}\n",
                 bus.port
             );
-            std::fs::write(bus.folder.path().join("nats.conf"), text).unwrap();
-            if bus.spawn(&program) {
+            std::fs::write(bus.process.folder().join("nats.conf"), text).unwrap();
+            if bus.spawn() {
                 return Some(bus);
             }
         }
@@ -44,70 +45,27 @@ impl Bus {
 
     /// `kill -9`.
     pub fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-
-    /// Ends it in order.
-    pub fn stop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
-            let _ = child.wait();
-        }
+        self.process.kill();
     }
 
     /// Starts it again, on the same port and folder.
     pub fn restart(&mut self) {
-        assert!(self.spawn(&program().unwrap()), "nats-server does not start again\n{}", self.log());
+        assert!(self.spawn(), "nats-server does not start again\n{}", self.log());
     }
 
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+        self.process.log()
     }
 
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
-    fn spawn(&mut self, program: &Path) -> bool {
-        let log = std::fs::File::options().create(true).append(true).open(self.folder.path().join("log")).unwrap();
-        let mut child = Command::new(program)
-            .arg("-c")
-            .arg(self.folder.path().join("nats.conf"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let since = Instant::now();
-        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            if child.try_wait().unwrap().is_some() || since.elapsed() > PATIENCE {
-                let _ = child.kill();
-                let _ = child.wait();
-                return false;
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        self.child = Some(child);
-        true
+    fn spawn(&mut self) -> bool {
+        let mut command = Command::new(installed("nats-server").unwrap());
+        self.process.spawn(command.arg("-c").arg(self.process.folder().join("nats.conf")));
+        self.process.listens(&[self.port])
     }
-}
-
-impl Drop for Bus {
-    fn drop(&mut self) {
-        self.kill();
-        if std::thread::panicking() {
-            eprintln!("--- nats-server's log ---\n{}", self.log());
-        }
-    }
-}
-
-fn program() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
-    folders.map(|f| f.join("nats-server")).find(|p| p.is_file())
 }
 
 /// A person at the server's console.
@@ -169,31 +127,21 @@ impl Console {
         self.call(&format!("STREAM.INFO.{stream}"), Value::Null).await["state"]["messages"].as_u64().unwrap()
     }
 
+    /// Waits until a stream holds as many messages as `is` wants.
+    #[track_caller]
+    pub fn until(&mut self, stream: &str, is: impl Fn(u64) -> bool) -> impl Future<Output = ()> {
+        within("the wanted number of messages in the stream", async move {
+            while !is(self.messages(stream).await) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+    }
+
     /// A message of a stream: its subject, headers and body.
     pub async fn message(&mut self, stream: &str, seq: u64) -> (String, String, Vec<u8>) {
         let answer = self.call(&format!("STREAM.MSG.GET.{stream}"), json!({ "seq": seq })).await;
         let message = &answer["message"];
-        let text = |key: &str| message[key].as_str().map(decode).unwrap_or_default();
+        let text = |key: &str| message[key].as_str().map(|t| STANDARD.decode(t).unwrap()).unwrap_or_default();
         (message["subject"].as_str().unwrap().into(), String::from_utf8(text("hdrs")).unwrap(), text("data"))
     }
-}
-
-/// Base64, as JetStream's answers have it.
-fn decode(text: &str) -> Vec<u8> {
-    let value = |b: u8| match b {
-        b'A'..=b'Z' => b - b'A',
-        b'a'..=b'z' => b - b'a' + 26,
-        b'0'..=b'9' => b - b'0' + 52,
-        b'+' => 62,
-        _ => 63,
-    };
-    let (mut out, mut held, mut bits) = (Vec::new(), 0_u32, 0);
-    for b in text.bytes().filter(|b| *b != b'=') {
-        (held, bits) = ((held << 6 | u32::from(value(b))) & 0xffff, bits + 6);
-        if bits >= 8 {
-            bits -= 8;
-            out.push(u8::try_from(held >> bits & 0xff).unwrap());
-        }
-    }
-    out
 }

@@ -87,6 +87,13 @@ fn a_floor_is_tightened_and_never_loosened() {
     assert_eq!(code(Edge::Low, "39"), Err("WL-G005"));
     assert_eq!(code(Edge::High, "40"), Err("WL-G006"));
     assert_eq!(code(Edge::High, "301"), Err("WL-G003"));
+    // At the floor itself: what was beyond stays beyond.
+    let at = |text: &str, inclusive| {
+        let target = Target { inclusive, ..target(Edge::High, "150") };
+        rules(text).aim(&whose, &target).map_err(|e| e.code()).is_ok()
+    };
+    let inclusive = PULSE.replace("above=150", "at_or_above=150");
+    assert_eq!((at(PULSE, false), at(&inclusive, true), at(&inclusive, false)), (true, true, false));
     let only_upper = PULSE.split("[[rule]]\nid='low'").next().unwrap();
     assert_eq!(rules(only_upper).aim(&whose, &target(Edge::Low, "50")).map_err(|e| e.code()), Err("WL-G004"));
 }

@@ -28,6 +28,8 @@ pub enum Said {
         loinc: String,
         /// Seconds.
         every_s: u64,
+        /// It is over from then on.
+        until_ms: Option<i64>,
     },
 }
 
@@ -42,8 +44,6 @@ pub struct Heard {
     pub patient: Option<PatientId>,
     /// It is to be followed; otherwise it is over, or taken back.
     pub active: bool,
-    /// It is over from then on.
-    pub until_ms: Option<i64>,
     /// What it orders.
     pub said: Result<Vec<Said>, Unclear>,
 }
@@ -83,20 +83,15 @@ pub fn resource(body: &[u8], kind: &str) -> Result<Heard, Unclear> {
         updated_ms: updated.map(jiff::Timestamp::as_millisecond),
         patient: head.subject.and_then(|s| s.reference).as_deref().and_then(patient),
         active: head.lifecycle.or(head.status).as_deref() == Some("active"),
-        until_ms: None,
         said: Ok(Vec::new()),
     };
     // What is over need not be understood.
     if heard.active {
-        let said = match kind {
-            "Goal" => goal::targets(body).map(|said| (said, None)),
+        heard.said = match kind {
+            "Goal" => goal::targets(body),
             "ServiceRequest" => timing::request(body),
             "CarePlan" => timing::plan(body),
             _ => Err("nothing is known of such resources"),
-        };
-        (heard.said, heard.until_ms) = match said {
-            Ok((said, until_ms)) => (Ok(said), until_ms),
-            Err(unclear) => (Err(unclear), None),
         };
     }
     Ok(heard)
@@ -202,8 +197,8 @@ fn is_id(id: &str) -> bool {
     (1..=64).contains(&id.len()) && id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.'))
 }
 
-/// `Patient/8f2c` from a reference, absolute or not.
-fn patient(text: &str) -> Option<PatientId> {
+/// `Patient/8f2c` from a reference, absolute or not; `None`: it is none of FHIR's grammar.
+pub fn patient(text: &str) -> Option<PatientId> {
     let text = text.split("/_history/").next().filter(|t| t.len() <= 4 * TEXT_CHARS_MAX)?;
     let mut parts = text.rsplit('/');
     let (id, kind) = (parts.next()?, parts.next()?);

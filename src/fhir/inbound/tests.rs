@@ -116,10 +116,13 @@ fn an_order_says_how_often() {
         (json!({"period": 1.5, "periodUnit": "h"}), 5_400),
         (json!({"frequency": 2, "period": 1, "periodUnit": "wk"}), 302_400),
     ] {
-        assert_eq!(read(&order(&repeat)).said, Ok(vec![Said::Expect { loinc: "29463-7".into(), every_s }]));
+        assert_eq!(
+            read(&order(&repeat)).said,
+            Ok(vec![Said::Expect { loinc: "29463-7".into(), every_s, until_ms: None }])
+        );
     }
     let bounded = json!({"period": 1, "periodUnit": "d", "boundsPeriod": {"end": "2026-11-30"}});
-    assert_eq!(read(&order(&bounded)).until_ms, Some(1_796_083_199_000));
+    assert_eq!(ends(read(&order(&bounded))), [Some(1_796_083_199_000)]);
     for repeat in [
         json!({"period": 1, "periodUnit": "mo"}),
         json!({"period": 1}),
@@ -130,6 +133,7 @@ fn an_order_says_how_often() {
         json!({"period": 1, "periodUnit": "d", "timeOfDay": ["08:00:00"]}),
         json!({"period": 1, "periodUnit": "d", "dayOfWeek": ["mon"]}),
         json!({"period": 1, "periodUnit": "d", "count": 3}),
+        json!({"period": 1, "periodMax": 3, "periodUnit": "d"}),
         json!({"period": 1, "periodUnit": "d", "boundsPeriod": {"end": "soon"}}),
     ] {
         assert!(read(&order(&repeat)).said.is_err(), "{repeat}");
@@ -137,6 +141,9 @@ fn an_order_says_how_often() {
     let daily = || order(&json!({"period": 1, "periodUnit": "d"}));
     unclear(&with(daily(), "doNotPerform", &json!(true)), "forbids");
     unclear(&with(daily(), "asNeededBoolean", &json!(true)), "leaves open");
+    let mut once = daily();
+    once["occurrenceTiming"]["event"] = json!(["2026-11-30T08:00:00Z"]);
+    unclear(&once, "more than a frequency");
     // A proposal is no order.
     assert_eq!(read(&with(daily(), "intent", &json!("proposal"))).said, Ok(vec![]));
     for status in ["revoked", "completed", "entered-in-error", "on-hold"] {
@@ -144,17 +151,26 @@ fn an_order_says_how_often() {
     }
 }
 
+fn ends(heard: Heard) -> Vec<Option<i64>> {
+    let end = |said| if let Said::Expect { until_ms, .. } = said { until_ms } else { None };
+    heard.said.unwrap().into_iter().map(end).collect()
+}
+
 #[test]
 fn the_activities_of_a_plan_are_orders() {
     let timing = json!({"repeat": {"frequency": 2, "period": 1, "periodUnit": "d"}});
     let detail =
         |status: &str| json!({"detail": {"status": status, "code": measure("85354-9"), "scheduledTiming": timing}});
+    let sooner = json!({"repeat": {"period": 1, "periodUnit": "d", "boundsPeriod": {"end": "2026-12-01T00:00:00Z"}}});
+    let weight = json!({"detail": {"status": "scheduled", "code": measure("29463-7"), "scheduledTiming": sooner}});
     let plan = json!({"resourceType": "CarePlan", "id": "c", "status": "active", "intent": "plan",
         "subject": {"reference": "Patient/8f2c"}, "period": {"end": "2027-01-01T00:00:00Z"},
-        "activity": [detail("scheduled"), detail("cancelled"), {"reference": {"reference": "ServiceRequest/o1"}}]});
+        "activity": [detail("scheduled"), detail("cancelled"), weight, {"reference": {"reference": "ServiceRequest/o1"}}]});
     let heard = read(&plan);
-    assert_eq!(heard.said, Ok(vec![Said::Expect { loinc: "85354-9".into(), every_s: 43_200 }]));
-    assert!(heard.until_ms.is_some());
+    let every: Vec<_> = heard.said.iter().flatten().collect();
+    assert!(matches!(every[0], Said::Expect { loinc, every_s: 43_200, .. } if loinc == "85354-9"), "{every:?}");
+    // Each activity ends by itself, and no later than the plan.
+    assert_eq!(ends(heard), [Some(1_798_761_600_000), Some(1_796_083_200_000)]);
     unclear(&with(plan, "activity", &json!({})), "read");
 }
 

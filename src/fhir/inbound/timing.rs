@@ -9,9 +9,6 @@ use super::{Concept, Modifiers, Said, Unclear, few, unmodified};
 use crate::decimal::Decimal;
 use crate::limits::CARE_EVERY_MAX;
 
-/// What is ordered, and from when on it is over.
-type Ordered = (Vec<Said>, Option<i64>);
-
 #[derive(Deserialize)]
 struct Request {
     #[serde(rename = "modifierExtension")]
@@ -58,6 +55,8 @@ struct Detail {
 struct Timing {
     #[serde(rename = "modifierExtension")]
     modifiers: Modifiers,
+    #[serde(default)]
+    event: Vec<IgnoredAny>,
     repeat: Option<Repeat>,
 }
 
@@ -72,6 +71,8 @@ struct Repeat {
     count: Option<IgnoredAny>,
     frequency: Option<u32>,
     period: Option<Decimal>,
+    #[serde(rename = "periodMax")]
+    period_max: Option<IgnoredAny>,
     #[serde(rename = "periodUnit")]
     unit: Option<String>,
     #[serde(rename = "dayOfWeek", default)]
@@ -88,25 +89,25 @@ struct Period {
 }
 
 /// What a ServiceRequest orders. One that proposes, or says nothing of how often, orders nothing here.
-pub(super) fn request(body: &[u8]) -> Result<Ordered, Unclear> {
+pub(super) fn request(body: &[u8]) -> Result<Vec<Said>, Unclear> {
     let request: Request = serde_json::from_slice(body).map_err(|_| "it cannot be read")?;
     unmodified(&request.modifiers)?;
     let orders = request.intent.as_deref().is_some_and(|i| i == "order" || i.ends_with("-order") || i == "directive");
     let (Some(loinc), Some(timing), true) = (request.code.unwrap_or_default().loinc()?, request.timing, orders) else {
-        return Ok((Vec::new(), None));
+        return Ok(Vec::new());
     };
     if request.forbids || request.as_needed {
         return Err("it forbids, or leaves open, what it names");
     }
     let (every_s, until_ms) = often(&timing)?;
-    Ok((vec![Said::Expect { loinc, every_s }], until_ms))
+    Ok(vec![Said::Expect { loinc, every_s, until_ms }])
 }
 
 /// What the activities of a CarePlan order; those that are ServiceRequests are read as such.
-pub(super) fn plan(body: &[u8]) -> Result<Ordered, Unclear> {
+pub(super) fn plan(body: &[u8]) -> Result<Vec<Said>, Unclear> {
     let plan: Plan = serde_json::from_slice(body).map_err(|_| "its activities cannot be read")?;
     unmodified(&plan.modifiers)?;
-    let mut until_ms = plan.period.as_ref().map(end).transpose()?.flatten();
+    let over_ms = plan.period.as_ref().map(end).transpose()?.flatten();
     let mut said = Vec::new();
     for activity in few(plan.activity)? {
         unmodified(&activity.modifiers)?;
@@ -120,11 +121,10 @@ pub(super) fn plan(body: &[u8]) -> Result<Ordered, Unclear> {
         if detail.forbids {
             return Err("it forbids what it names");
         }
-        let (every_s, until) = often(&timing)?;
-        until_ms = until_ms.into_iter().chain(until).min();
-        said.push(Said::Expect { loinc, every_s });
+        let (every_s, until_ms) = often(&timing)?;
+        said.push(Said::Expect { loinc, every_s, until_ms: until_ms.into_iter().chain(over_ms).min() });
     }
-    Ok((said, until_ms))
+    Ok(said)
 }
 
 /// Seconds between two measurements, and when it ends.
@@ -132,7 +132,9 @@ fn often(timing: &Timing) -> Result<(u64, Option<i64>), Unclear> {
     unmodified(&timing.modifiers)?;
     let repeat = timing.repeat.as_ref().ok_or("its timing says not how often (`repeat`)")?;
     let plain = repeat.days.is_empty() && repeat.times.is_empty() && repeat.when.is_empty() && repeat.count.is_none();
-    if !plain || repeat.bounds_duration.is_some() || repeat.bounds_range.is_some() {
+    let bounded = repeat.bounds_duration.is_some() || repeat.bounds_range.is_some();
+    // "Every one to three days" expects nothing after one.
+    if !plain || bounded || repeat.period_max.is_some() || !timing.event.is_empty() {
         return Err("its timing is more than a frequency in a period");
     }
     let unit = match repeat.unit.as_deref() {

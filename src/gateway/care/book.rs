@@ -63,11 +63,10 @@ impl Book {
             if elses && self.of(round, &one.resource).next().is_none() {
                 continue;
             }
-            let over = !one.active || one.until_ms.is_some_and(|until| until < round.now_ms);
-            if over {
-                self.withdraw(round, &one.resource, &BTreeSet::new(), &mut changes);
-            } else {
+            if one.active {
                 self.follow(round, rules, one, &mut changes);
+            } else {
+                self.withdraw(round, &one.resource, &BTreeSet::new(), &mut changes);
             }
         }
         self.forget(round.patient, &mut changes);
@@ -115,13 +114,18 @@ impl Book {
         Ok(changes)
     }
 
-    /// After a start: what is in force and makes no sense under these rules is refused.
-    pub(super) fn review(&mut self, rules: &Rules, now_ms: i64) -> Changes {
+    /// After a start: what is in force and makes no sense under these rules is refused; what is not `asked` for any more is over.
+    pub(super) fn review(&mut self, rules: &Rules, asked: impl Fn(&Order) -> bool, now_ms: i64) -> Changes {
         let mut changes = Changes::default();
-        let in_force: Vec<Order> = self.orders.values().filter(|o| o.state == State::InForce).cloned().collect();
-        for order in in_force {
-            let Some(Err(e)) = order.aim.as_ref().map(|aim| rules.still(&order.patient, aim)) else { continue };
-            let hand = Hand { by: "configuration", at_ms: now_ms };
+        let hand = Hand { by: "configuration", at_ms: now_ms };
+        let live: Vec<Order> = self.orders.values().filter(|o| o.state.is_live()).cloned().collect();
+        for order in live {
+            if !asked(&order) {
+                self.put(order, State::Withdrawn, hand, &mut changes);
+                continue;
+            }
+            let still = order.aim.as_ref().filter(|_| order.state == State::InForce);
+            let Some(Err(e)) = still.map(|aim| rules.still(&order.patient, aim)) else { continue };
             self.put(order, State::Refused { code: e.code().into(), why: e.to_string() }, hand, &mut changes);
         }
         changes
@@ -130,26 +134,24 @@ impl Book {
     fn follow(&mut self, round: &Round<'_>, rules: &Rules, heard: &Heard, changes: &mut Changes) {
         let theirs = heard.patient.as_ref() == Some(round.patient);
         let said = match (&heard.said, theirs) {
-            (_, false) => return self.refuse(round, heard, "not theirs", None, &TargetError::NotTheirs, changes),
-            (Err(why), true) => return self.refuse(round, heard, why, None, &TargetError::Unclear(why), changes),
+            (_, false) => {
+                let id = id(round, &heard.resource, "not theirs");
+                return self.refuse(round, heard, id, &TargetError::NotTheirs, changes);
+            }
+            (Err(why), true) => {
+                return self.refuse(round, heard, id(round, &heard.resource, why), &TargetError::Unclear(why), changes);
+            }
             (Ok(said), true) => said,
         };
-        let (mut kept, mut places) = (BTreeSet::new(), Vec::new());
-        for one in said {
-            let content = format!("{one:?}");
-            let id = id(round, &heard.resource, &content);
-            kept.insert(id.clone());
-            let aim = match one {
-                Said::Target(target) => rules.aim(round.patient, target),
-                Said::Expect { loinc, every_s } => {
-                    Rules::expected(loinc).map(|vital| Aim::Expect { vital, every_s: *every_s })
-                }
-            };
+        let aims = aims(round, rules, heard, said);
+        let mut kept: BTreeSet<String> = aims.keys().cloned().collect();
+        let mut places = Vec::new();
+        for (id, aim) in aims {
             match aim {
-                Err(e) => self.refuse(round, heard, &content, Some(&id), &e, changes),
+                Err(e) => self.refuse(round, heard, id, &e, changes),
                 Ok(aim) => {
                     places.push(aim.clone());
-                    self.propose(round, heard, (id, aim), changes);
+                    self.propose(round, heard, (id, aim), &kept, changes);
                 }
             }
         }
@@ -172,11 +174,22 @@ impl Book {
             .filter(move |o| o.destination == destination && o.patient == patient && o.resource == resource)
     }
 
-    fn propose(&mut self, round: &Round<'_>, heard: &Heard, (id, aim): (String, Aim), changes: &mut Changes) {
+    /// `kept`: all that the resource says by now.
+    fn propose(
+        &mut self,
+        round: &Round<'_>,
+        heard: &Heard,
+        (id, aim): (String, Aim),
+        kept: &BTreeSet<String>,
+        changes: &mut Changes,
+    ) {
         let rivals: Vec<Order> = self.rivals(round.patient, &id, &aim).cloned().collect();
-        match self.orders.get(&id).map(|o| &o.state) {
-            // Superseded: what stood in its place may have ended.
-            Some(State::Superseded) if rivals.is_empty() => {}
+        let same = |o: &Order| o.destination == round.destination && o.resource == heard.resource;
+        let before = self.orders.get(&id).map(|o| o.state.clone());
+        match before {
+            // Superseded: what stood in its place may have ended, or its resource says the old number again.
+            Some(State::Superseded) if rivals.is_empty() || rivals.iter().any(|o| same(o) && !kept.contains(&o.id)) => {
+            }
             Some(State::Withdrawn) | None => {}
             // The rules may be others by now.
             Some(State::Refused { .. }) => {}
@@ -194,10 +207,13 @@ impl Book {
             by: "centre".into(),
             at_ms: round.now_ms,
         };
-        let newer = |o: &&Order| o.resource != order.resource && o.updated_ms > order.updated_ms;
+        let newer = |o: &Order| !same(o) && o.updated_ms > order.updated_ms;
         let hand = Hand { by: "centre", at_ms: round.now_ms };
-        if rivals.iter().any(|o| newer(&o)) {
-            return self.put(order, State::Superseded, hand, changes);
+        if rivals.iter().any(newer) {
+            if before != Some(State::Superseded) {
+                self.put(order, State::Superseded, hand, changes);
+            }
+            return;
         }
         match round.apply {
             Apply::Automatic => self.enforce(order, Hand { by: "policy", ..hand }, changes),
@@ -223,7 +239,7 @@ impl Book {
         for rival in rivals {
             self.put(rival, State::Superseded, hand, changes);
         }
-        changes.obeyed.push((order.clone(), true));
+        changes.obeyed.push((Order { at_ms: hand.at_ms, ..order.clone() }, true));
         self.put(order, State::InForce, hand, changes);
         // Both lines in one: from what to what.
         if let Some(event) = changes.events.last_mut() {
@@ -242,16 +258,7 @@ impl Book {
         }
     }
 
-    fn refuse(
-        &mut self,
-        round: &Round<'_>,
-        heard: &Heard,
-        content: &str,
-        known: Option<&str>,
-        e: &TargetError,
-        changes: &mut Changes,
-    ) {
-        let id = known.map_or_else(|| id(round, &heard.resource, content), str::to_owned);
+    fn refuse(&mut self, round: &Round<'_>, heard: &Heard, id: String, e: &TargetError, changes: &mut Changes) {
         // A person has seen it, or it is in force under the rules of before: `review` says that at the start.
         let said = |s: &State| {
             matches!(s, State::Declined { .. }) || matches!(s, State::Refused { code, .. } if *code == e.code())
@@ -329,6 +336,30 @@ pub(super) enum Deny {
     NotWaiting,
     /// It makes no sense any more.
     Wrong(TargetError),
+}
+
+/// What a resource orders, by id; without what is over by now.
+fn aims(round: &Round<'_>, rules: &Rules, heard: &Heard, said: &[Said]) -> BTreeMap<String, Result<Aim, TargetError>> {
+    let mut aims = BTreeMap::new();
+    for one in said {
+        let (content, aim) = match one {
+            Said::Expect { until_ms: Some(until), .. } if *until < round.now_ms => continue,
+            Said::Target(target) => (format!("{target:?}"), rules.aim(round.patient, target)),
+            Said::Expect { loinc, every_s, .. } => {
+                let aim = Rules::expected(loinc).map(|vital| Aim::Expect { vital, every_s: *every_s });
+                (format!("{loinc} every {every_s}"), aim)
+            }
+        };
+        aims.insert(id(round, &heard.resource, &content), aim);
+    }
+    let all: Vec<Aim> = aims.values().filter_map(|aim| aim.as_ref().ok().cloned()).collect();
+    for aim in aims.values_mut() {
+        // Which of the two is meant, nobody can say.
+        if aim.as_ref().is_ok_and(|aim| all.iter().filter(|other| other.competes(aim)).count() > 1) {
+            *aim = Err(TargetError::Unclear("it orders two things in one place"));
+        }
+    }
+    aims
 }
 
 /// The same for the same content of the same resource.

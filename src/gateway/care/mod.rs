@@ -21,15 +21,16 @@ use crate::alert::Engine;
 use crate::alert::ordered::Ordered;
 use crate::alert::ruleset::Rules;
 use crate::careplan::{Event, Order, State};
-use crate::clock::{Clock, Stamp};
-use crate::config::CarePlanSettings;
+use crate::clock::{Clock, Stamp, WALL_FLOOR_MS};
+use crate::config::{CarePlanSettings, Config, DestinationSettings};
 use crate::control::Fault;
 use crate::control::thresholds::{Asked, Thresholds};
 use crate::fault::Explain;
 use crate::journal::{Act, Journal};
 use crate::limits;
-use crate::reading::PatientId;
+use crate::reading::{PatientId, Reading};
 use crate::roster::Roster;
+use crate::sink::Trouble;
 use crate::sink::probe::care::KINDS;
 use book::{Book, Changes, Deny, Hand, Round};
 
@@ -58,21 +59,43 @@ struct Heard {
     newest_ms: Option<i64>,
 }
 
-/// What was in force before a start is obeyed before the first reading. What makes no sense any more is refused.
+/// A patient was not asked about.
+struct Unasked {
+    why: Fault,
+    /// The others' questions would meet it too.
+    lasts: bool,
+}
+
+impl From<Fault> for Unasked {
+    fn from(why: Fault) -> Self {
+        Self { why, lasts: true }
+    }
+}
+
+/// What was in force before a start is obeyed before the first reading. What makes no sense any more is refused; what nobody
+/// would ask for any more, and so never hear the end of, is over.
 pub(super) async fn resume(
     engine: &mut Engine,
     journal: &Journal,
-    rules: &Rules,
+    (rules, config): (&Rules, &Config),
     clock: &Clock,
 ) -> Result<(), crate::journal::JournalError> {
     let mut book = remembered(journal);
     let now = clock.now();
-    let changes = book.review(rules, now.wall_ms);
+    let follows = |d: &DestinationSettings| matches!(d, DestinationSettings::Fhir(fhir) if fhir.care_plan.is_some());
+    let followed: Vec<&str> =
+        config.destinations.iter().filter(|d| follows(d)).map(DestinationSettings::name).collect();
+    // Who was matched is not known for certain where that is damaged: then nobody has left.
+    let whole = journal.reader().members().is_ok_and(|(_, damaged)| damaged == 0);
+    let roster = super::people::roster(config, journal);
+    let asked = |o: &Order| followed.contains(&&*o.destination) && (!whole || roster.contains(&o.patient));
+    let changes = book.review(rules, asked, now.wall_ms);
     if !changes.is_empty() {
         let Changes { orders, events, gone, .. } = changes;
         tracing::warn!(
             orders = orders.len(),
-            "orders of the centre make no sense under the alert rules any more (WL-G004): `wardline thresholds`."
+            "orders of the centre are not in force any more: they make no sense under the alert rules (WL-G004), or nobody asks \
+             for them: `wardline thresholds --all`."
         );
         journal.redress(Act::Care { orders, events, gone }).await?;
     }
@@ -93,14 +116,23 @@ fn remembered(journal: &Journal) -> Book {
     Book { orders: orders.into_iter().map(|o| (o.id.clone(), o)).collect() }
 }
 
-/// As the engine takes it. A measurement is waited for from when it was ordered.
+/// As the engine takes it. A measurement is waited for from when the order came into force.
 fn ordered(order: &Order, in_force: bool, now: Stamp) -> Option<Ordered> {
-    let age = u64::try_from(now.wall_ms.saturating_sub(order.at_ms)).unwrap_or(0);
-    let ago = Duration::from_millis(age).min(Duration::from_micros(now.mono_us));
-    let since = Stamp { mono_us: now.mono_us.saturating_sub(u64::try_from(ago.as_micros()).unwrap_or(0)), ..now };
-    let since = Stamp { wall_ms: now.wall_ms.saturating_sub(i64::try_from(ago.as_millis()).unwrap_or(0)), ..since };
     let id = in_force.then(|| order.id.clone());
-    Some(Ordered { patient: order.patient.clone(), aim: order.aim.clone()?, order: id, since })
+    Some(Ordered { patient: order.patient.clone(), aim: order.aim.clone()?, order: id, since: then(order.at_ms, now) })
+}
+
+/// The moment at which the wall clock said so. Before this boot, or while our clock is not right, only wall clocks tell how
+/// long ago that is: it is of another boot. What was said while no clock was right counts from now.
+fn then(wall_ms: i64, now: Stamp) -> Stamp {
+    if wall_ms < WALL_FLOOR_MS {
+        return now;
+    }
+    let age_us = u64::try_from(now.wall_ms.saturating_sub(wall_ms)).unwrap_or(0).saturating_mul(1_000);
+    match now.mono_us.checked_sub(age_us).filter(|_| now.trusted) {
+        Some(mono_us) => Stamp { wall_ms, mono_us, ..now },
+        None => Stamp { wall_ms, mono_us: 0, boot: !now.boot, trusted: true },
+    }
 }
 
 impl Care {
@@ -135,9 +167,8 @@ impl Care {
             for (name, every, at) in &mut due {
                 if *at <= tokio::time::Instant::now() {
                     *at = tokio::time::Instant::now() + *every;
-                    let asked = tokio::time::timeout(limits::CARE_ROUND_MAX, self.ask(name, false));
                     tokio::select! {
-                        _ = asked => {}
+                        _ = self.ask(name, false) => {}
                         () = told.closed() => return,
                     }
                 }
@@ -151,14 +182,27 @@ impl Care {
         let Some((survey, settings)) = self.surveys.one(name).and_then(|(_, s)| Some((s, s.care_plan()?))) else {
             return said;
         };
+        let until = tokio::time::Instant::now() + limits::CARE_ROUND_MAX;
         for (patient, _) in self.roster.all() {
+            if tokio::time::Instant::now() > until {
+                said.why = Some("there was no time to ask about every patient".into());
+                break;
+            }
+            // The question itself names the patient.
+            let consents = self.surveys.journal.consents();
+            if consents.gate(name).is_some_and(|gate| !gate.may_ask(&patient, self.surveys.clock.now())) {
+                continue;
+            }
             match self.round(name, survey.prober(), settings, &patient, all).await {
                 Ok(()) => said.patients += 1,
-                Err(why) => {
-                    tracing::info!(destination = %name, why = %why, "The centre could not be asked what it orders.");
+                Err(Unasked { why, lasts }) => {
+                    if said.why.is_none() {
+                        tracing::info!(destination = %name, why = %why, "The centre could not be asked what it orders.");
+                    }
                     said.why = Some(why.to_string());
-                    // What one patient's question met, the others' would meet too.
-                    break;
+                    if lasts {
+                        break;
+                    }
                 }
             }
         }
@@ -174,19 +218,24 @@ impl Care {
         settings: &CarePlanSettings,
         patient: &PatientId,
         all: bool,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), Unasked> {
         let key = (name.clone(), patient.clone());
         let now = self.surveys.clock.now();
         let before = self.asked.lock().await.get(&key).copied();
         let before = before.filter(|heard| !all && now.since(heard.all) < ALL_EVERY);
         let since_ms = before.and_then(|heard| heard.newest_ms).map(|ms| ms - OVERLAP_MS);
-        let away = |t: crate::sink::Trouble| Fault::told(&CareError::Away(t.to_string(), t.code()));
+        let away =
+            |t: Trouble| Unasked { why: Fault::told(&CareError::Away(t.to_string(), t.code())), lasts: t.lasts() };
         let (mut heard, mut complete) = (Vec::new(), Vec::new());
         for kind in KINDS {
             if let Some(found) = prober.ordered(kind, patient, since_ms).await.map_err(away)? {
                 heard.extend(found);
                 complete.push(kind);
             }
+        }
+        if complete.is_empty() {
+            // A wrong base says the same of everything.
+            return Err(away(Trouble::Unclear("it does not search for any kind of order")));
         }
         let newest_ms = heard.iter().filter_map(|h| h.updated_ms).max();
         let round = Round { destination: name, patient, apply: settings.apply, now_ms: now.wall_ms };
@@ -214,7 +263,8 @@ impl Care {
         Ok(())
     }
 
-    /// Tries it on a copy, keeps it, and then obeys it.
+    /// Tries it on a copy, keeps it, and then obeys it. Whoever waits for it may go away: after it is kept nothing is waited
+    /// for, so that what is in force is what is obeyed.
     async fn change(&self, step: impl FnOnce(&mut Book) -> Result<Changes, Fault>) -> Result<(), Fault> {
         let mut book = self.book.lock().await;
         let mut new = book.clone();
@@ -223,21 +273,29 @@ impl Care {
             return Ok(());
         }
         let Changes { orders, events, gone, obeyed } = changes;
+        let room = match obeyed.is_empty() {
+            true => None,
+            false => Some((self.recent().await?, self.commands.reserve().await.map_err(|_| Fault::Busy)?)),
+        };
         for event in &events {
             tracing::info!(order = event.order, what = event.what, "An order of the centre stands otherwise.");
         }
         let act = Act::Care { orders, events, gone };
         self.surveys.journal.redress(act).await.map_err(|e| Fault::Refused(e.to_string()))?;
         *book = new;
-        let now = self.surveys.clock.now();
-        let ordered: Vec<Ordered> = obeyed.iter().filter_map(|(order, on)| ordered(order, *on, now)).collect();
-        if ordered.is_empty() {
-            return Ok(());
+        if let Some((recent, room)) = room {
+            let now = self.surveys.clock.now();
+            let ordered = obeyed.iter().filter_map(|(order, on)| ordered(order, *on, now)).collect();
+            room.send(Command::Obey { ordered, recent });
         }
+        Ok(())
+    }
+
+    /// Readings of before, for the windows of limits.
+    async fn recent(&self) -> Result<Vec<Reading>, Fault> {
         let reader = self.surveys.reader.clone();
         let recent = tokio::task::spawn_blocking(move || reader.recent()).await.map_err(|_| Fault::Busy)?;
-        let recent = recent.map_err(|e| Fault::Refused(e.to_string()))?;
-        self.commands.send(Command::Obey { ordered, recent }).await.map_err(|_| Fault::Busy)
+        recent.map_err(|e| Fault::Refused(e.to_string()))
     }
 
     /// Says what waits for a person. `ended`: also that nothing does.
@@ -364,5 +422,35 @@ impl Thresholds for Counter {
             Ok(asked)
         }
         .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reboot_does_not_begin_the_time_between_two_measurements_anew() {
+        const T: i64 = 1_795_341_600_000;
+        let hour = Duration::from_secs(3_600);
+        let up = |hours: u32, wall_ms: i64| Stamp {
+            wall_ms,
+            mono_us: u64::try_from((hour * hours).as_micros()).unwrap(),
+            boot: 7,
+            trusted: wall_ms >= T,
+        };
+        let later = |hours: i64| T + 3_600_000 * hours;
+        // By the monotonic clock, whatever the wall clock does meanwhile.
+        let since = then(T, up(9, later(4)));
+        assert_eq!((up(9, later(4)).since(since), up(10, later(70)).since(since)), (hour * 4, hour * 5));
+        // From before this boot.
+        let since = then(T, up(1, later(72)));
+        assert_eq!((up(1, later(72)).since(since), up(3, later(74)).since(since)), (hour * 72, hour * 74));
+        // Our clock is set later.
+        let since = then(T, up(0, 25_000));
+        assert_eq!((up(0, 25_000).since(since), up(1, later(72)).since(since)), (Duration::ZERO, hour * 72));
+        assert_eq!(up(1, later(72)).since(then(25_000, up(1, later(72)))), Duration::ZERO, "said by no clock");
+        // It was ahead then: from now on.
+        assert_eq!(up(9, later(1)).since(then(later(4), up(9, later(1)))), Duration::ZERO);
     }
 }

@@ -79,7 +79,7 @@ impl Address {
         let stream = connector
             .connect(name.clone(), tcp)
             .await
-            .map_err(|e| tls_reason(&e).unwrap_or(Trouble::Unreachable("TLS failed: it breaks off")))?;
+            .map_err(|e| tls_reason(&e, false).unwrap_or(Trouble::Unreachable("TLS failed: it breaks off")))?;
         Ok(Box::new(stream))
     }
 }
@@ -131,9 +131,9 @@ impl Connection {
 
 fn broken(error: &io::Error) -> Trouble {
     // A receiver that refuses our certificate says so after the handshake, before it reads anything.
-    tls_reason(error).unwrap_or(Trouble::NoAnswer("the connection broke"))
+    tls_reason(error, true).unwrap_or(Trouble::NoAnswer("the connection broke"))
 }
 
-fn tls_reason(error: &io::Error) -> Option<Trouble> {
-    error.get_ref()?.downcast_ref::<rustls::Error>().map(of_tls)
+fn tls_reason(error: &io::Error, in_use: bool) -> Option<Trouble> {
+    error.get_ref()?.downcast_ref::<rustls::Error>().map(|e| of_tls(e, in_use))
 }

@@ -17,7 +17,8 @@ use crate::sink::why::Trouble;
 pub const KINDS: [&str; 3] = ["Goal", "ServiceRequest", "CarePlan"];
 
 impl Prober {
-    /// All resources of a type of a patient that changed since then. `None`: the destination does not search for such.
+    /// All resources of a type of a patient that changed since then. `None`: the destination does not search for such, and says
+    /// so at once: what it says of a later page is about that page.
     pub async fn ordered(
         &self,
         kind: &'static str,
@@ -25,13 +26,13 @@ impl Prober {
         since_ms: Option<i64>,
     ) -> Result<Option<Vec<Heard>>, Trouble> {
         let (mut next, mut all) = (Some(self.question(kind, patient, since_ms)?), Vec::new());
-        for _ in 0..CARE_PAGES_MAX {
+        for n in 0..CARE_PAGES_MAX {
             let Some(url) = next.take() else { return Ok(Some(all)) };
             self.sink.turn().await;
             let answer = self.sink.get(url.as_str()).await?;
             match whole(&answer) {
                 Whole::Taken => {}
-                _ if matches!(answer.status, 400 | 404 | 405 | 422 | 501) => return Ok(None),
+                _ if n == 0 && matches!(answer.status, 400 | 404 | 405 | 422 | 501) => return Ok(None),
                 Whole::Destination(trouble) => return Err(trouble),
                 _ => return Err(Trouble::Unclear("it does not show what it orders")),
             }

@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::Prober;
 use crate::fault::Explain;
+use crate::fhir::inbound;
 use crate::reading::PatientId;
 use crate::roster::Standing;
 use crate::sink::answer::{Whole, whole};
@@ -290,7 +291,7 @@ impl Record {
     fn standing(&self) -> Standing {
         if let Some(link) = self.link.iter().find(|l| l.of.as_deref() == Some("replaced-by")) {
             let other = link.other.as_ref().and_then(|o| o.reference.as_deref());
-            return Standing::Merged { into: other.and_then(of_reference) };
+            return Standing::Merged { into: other.and_then(inbound::patient) };
         }
         match (self.active, self.deceased == Some(true) || self.deceased_at.is_some()) {
             (_, true) => Standing::Deceased,
@@ -308,17 +309,8 @@ impl Record {
     }
 
     fn reference(&self) -> Option<PatientId> {
-        of_reference(&format!("Patient/{}", self.id.as_deref()?))
+        inbound::patient(&format!("Patient/{}", self.id.as_deref()?))
     }
-}
-
-/// `Patient/8f2c` from a reference, absolute or not; `None`: it is none of FHIR's grammar.
-fn of_reference(text: &str) -> Option<PatientId> {
-    let mut parts = text.rsplit('/');
-    let (id, kind) = (parts.next()?, parts.next()?);
-    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
-    let is_id = !id.is_empty() && id.len() <= 64 && id.chars().all(fits);
-    (kind == "Patient" && is_id).then(|| PatientId::new(&format!("Patient/{id}")))
 }
 
 #[cfg(test)]

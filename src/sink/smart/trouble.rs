@@ -102,3 +102,34 @@ impl Explain for AuthTrouble {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sink::Trouble;
+
+    /// A day without a token must not use up the tries of the reading that asks for its end.
+    #[test]
+    fn no_item_is_suspected_for_a_credential() {
+        let words = || (String::from("some"), String::from("others"));
+        let ((granted, missing), (less, lacking)) = (words(), words());
+        for trouble in [
+            AuthTrouble::Key("gone".into()),
+            AuthTrouble::ClockUnset,
+            AuthTrouble::Discovery("nowhere".into()),
+            AuthTrouble::Away("refused".into()),
+            AuthTrouble::Client("invalid_client".into()),
+            AuthTrouble::Scope("invalid_scope".into()),
+            AuthTrouble::Narrow { granted, missing },
+            AuthTrouble::Unclear("not a token"),
+            AuthTrouble::TokenRefused,
+            AuthTrouble::Forbidden("none".into()),
+            AuthTrouble::ClockOff { error: "invalid_client".into(), seconds: 900, direction: "ahead" },
+            AuthTrouble::Less { granted: less, missing: lacking },
+        ] {
+            let why = Trouble::Auth(trouble).why();
+            assert!(!why.may_be_the_items(), "{why:?}");
+        }
+        assert!(Trouble::ServerError(500).why().may_be_the_items());
+    }
+}

@@ -80,7 +80,12 @@ impl Tap {
 
     /// Ends what is recorded.
     pub(super) fn close(&self, why: &'static str) {
-        if let Some(open) = self.lock().take() {
+        self.end(&mut self.lock(), why);
+    }
+
+    /// Under the lock: whoever opens the next one comes after.
+    fn end(&self, place: &mut Option<Open>, why: &'static str) {
+        if let Some(open) = place.take() {
             let _ = open.why.set(why);
         }
         self.on.store(false, Ordering::Release);
@@ -104,8 +109,7 @@ impl Tap {
             Some(Err(_)) => "it was not taken away fast enough",
             None => "it is as large as it may be",
         };
-        drop(place);
-        self.close(ends);
+        self.end(&mut place, ends);
     }
 
     /// An advertisement. The same again is written down now and then only.
@@ -225,9 +229,9 @@ impl Recording {
 impl Drop for Recording {
     fn drop(&mut self) {
         // Another one may have been opened since this one was closed.
-        let ours = self.tap.lock().as_ref().is_some_and(|open| Arc::ptr_eq(&open.why, &self.why));
-        if ours {
-            self.tap.close("nobody takes it any more");
+        let mut place = self.tap.lock();
+        if place.as_ref().is_some_and(|open| Arc::ptr_eq(&open.why, &self.why)) {
+            self.tap.end(&mut place, "nobody takes it any more");
         }
     }
 }

@@ -23,7 +23,6 @@ fn goal(id: &str, updated_ms: i64, loinc: &str, edge: Edge, value: &str, unit: &
         updated_ms: Some(updated_ms),
         patient: Some(patient()),
         active: true,
-        until_ms: None,
         said: Ok(vec![Said::Target(target)]),
     }
 }
@@ -83,6 +82,7 @@ fn an_order_waits_for_a_person_and_the_old_one_stays_meanwhile() {
         (done.events[0].by.as_str(), done.events[0].old.as_str(), done.events[0].new.as_str()),
         ("Ada", "", P100)
     );
+    assert_eq!(done.obeyed[0].0.at_ms, HAND.at_ms, "it counts from then on");
     assert_eq!(told(done), [(P100.to_owned(), true)]);
     // The centre changes its mind: the old number stays in force until the new one is accepted.
     assert!(desk.hear(&[pulse("1", 2, "90")]).is_empty());
@@ -170,12 +170,61 @@ fn what_a_person_declined_stays_declined() {
 #[test]
 fn an_order_to_measure_begins_and_ends() {
     let mut desk = Desk::new(Apply::Automatic);
-    let said = Ok(vec![Said::Expect { loinc: "29463-7".into(), every_s: 86_400 }]);
-    let daily = Heard { resource: "ServiceRequest/o".into(), said, ..pulse("o", 1, "1") };
+    let expect = |loinc: &str, until_ms| Said::Expect { loinc: loinc.into(), every_s: 86_400, until_ms };
+    let plan = |until_ms| Heard {
+        resource: "CarePlan/c".into(),
+        said: Ok(vec![expect("29463-7", until_ms), expect("8310-5", None)]),
+        ..pulse("c", 1, "1")
+    };
     let words = "body-weight expected every 1 d".to_owned();
-    assert_eq!(desk.hear(std::slice::from_ref(&daily)), [(words.clone(), true)]);
-    let past = Heard { until_ms: Some(500), ..daily };
-    assert_eq!(desk.hear(&[past]), [(words, false)]);
+    assert_eq!(desk.hear(&[plan(None)]).len(), 2);
+    // One of its activities is over; the other one goes on.
+    assert_eq!(desk.hear(&[plan(Some(500))]), [(words, false)]);
+    let mut states: Vec<_> = desk.states().into_iter().map(|(_, state)| state).collect();
+    states.sort_unstable();
+    assert_eq!(states, ["in force", "withdrawn"]);
+}
+
+#[test]
+fn a_number_that_is_said_again_counts_again() {
+    let mut desk = Desk::new(Apply::Automatic);
+    desk.hear(&[pulse("1", 1, "90")]);
+    assert_eq!(desk.hear(&[pulse("1", 2, "100")]), [(P100.to_owned(), true)]);
+    assert_eq!(desk.hear(&[pulse("1", 3, "90")]), [(P90.to_owned(), true)], "the wider one is not said any more");
+    assert_eq!(desk.states(), [(P100.into(), "superseded"), (P90.into(), "in force")]);
+    assert!(desk.hear(&[pulse("1", 3, "90")]).is_empty());
+    // What waits for a person waits again.
+    let mut desk = Desk::new(Apply::SignOff);
+    for (n, value) in [(1, "90"), (2, "100")] {
+        desk.hear(&[pulse("1", n, value)]);
+        let id = desk.waiting();
+        desk.book.accept(&desk.rules, &id, HAND).unwrap();
+    }
+    assert!(desk.hear(&[pulse("1", 3, "90")]).is_empty());
+    assert_eq!(desk.states(), [(P100.into(), "in force"), (P90.into(), "waits")]);
+}
+
+#[test]
+fn two_numbers_of_one_goal_in_one_place_are_not_chosen_from() {
+    let mut desk = Desk::new(Apply::Automatic);
+    let said = |values: &[&str]| {
+        let all = values.iter().flat_map(|v| pulse("1", 1, v).said.unwrap()).collect();
+        Heard { said: Ok(all), ..pulse("1", 1, "90") }
+    };
+    assert!(desk.hear(&[said(&["90", "100"])]).is_empty());
+    assert!(desk.book.orders.values().all(|o| matches!(&o.state, State::Refused { code, .. } if code == "WL-G007")));
+    assert_eq!(desk.hear(&[said(&["90", "90"])]), [(P90.to_owned(), true)], "the same twice is one");
+    assert!(desk.hear(&[said(&["90", "100"])]).is_empty(), "and stays");
+    assert!(desk.states().contains(&(P90.into(), "in force")));
+}
+
+#[test]
+fn another_destinations_resource_of_the_same_name_is_another_one() {
+    let mut desk = Desk::new(Apply::Automatic);
+    desk.hear(&[pulse("1", 5, "90")]);
+    let (whose, rules) = (patient(), rules());
+    let round = Round { destination: "clinic", patient: &whose, apply: Apply::Automatic, now_ms: 9_000 };
+    assert!(told(desk.book.hear(&round, &rules, &[pulse("1", 4, "100")])).is_empty(), "it is the older one");
 }
 
 #[test]
@@ -191,9 +240,23 @@ fn a_centre_that_says_ever_new_things_fills_nothing() {
 fn other_rules_after_a_restart_refuse_what_does_not_fit_any_more() {
     let mut desk = Desk::new(Apply::Automatic);
     desk.hear(&[pulse("1", 1, "100")]);
-    assert!(desk.book.review(&desk.rules, 5).is_empty());
+    assert!(desk.book.review(&desk.rules, |_| true, 5).is_empty());
     let other = TEXT.replace("id = \"heart-rate-high\"", "id = \"heart-rate-raised\"");
     let rules = Rules::parse(&[(Path::new("other.toml"), other.as_str())], &[]).unwrap();
-    assert_eq!(desk.book.review(&rules, 5).events.len(), 1);
+    assert_eq!(desk.book.review(&rules, |_| true, 5).events.len(), 1);
     assert!(desk.book.orders.values().all(|o| o.state != State::InForce));
+}
+
+/// A destination that is not asked any more, or a patient who left the box: their end would never be heard.
+#[test]
+fn what_nobody_asks_for_any_more_is_over_until_it_is_heard_again() {
+    let mut desk = Desk::new(Apply::Automatic);
+    desk.hear(&[pulse("1", 1, "100")]);
+    let over = desk.book.review(&desk.rules, |o| o.destination != "centre", 5);
+    assert_eq!(
+        (over.events.len(), over.events[0].by.as_str(), over.events[0].old.as_str()),
+        (1, "configuration", P100)
+    );
+    assert_eq!(desk.states(), [(P100.into(), "withdrawn")]);
+    assert_eq!(desk.hear(&[pulse("1", 1, "100")]), [(P100.to_owned(), true)]);
 }
