@@ -324,6 +324,49 @@ async fn a_name_with_delimiters_and_umlauts_is_read_back_as_it_is() {
     assert_eq!(gateway.stop(), Some(0), "{}", gateway.log());
 }
 
+/// What a person gave of a patient, delimiters and letters beyond ASCII among it, is what others' parsers read back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn match_fields_are_read_back_as_they_were_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(broker) = Broker::start(&Door::Open, "") else { return };
+    let kinds = [Kind::Hl7, Kind::Strict];
+    let started: Option<Vec<Peer>> = kinds.iter().map(|kind| Peer::start(*kind, folder.path())).collect();
+    let Some(peers) = started else { return };
+    let fields =
+        "fields = [\"patient-identifier\", \"patient-name\", \"birth-date\", \"sex\"]\nmatch_authority = \"HOSPITAL\"";
+    let names = ["plain", "strict"];
+    let destinations: String = names
+        .iter()
+        .zip(&peers)
+        .map(|(name, peer)| destination(name, "mllp", "127.0.0.1", peer.port, fields))
+        .collect();
+    let mut gateway = Gateway::new(&settings(&broker, &destinations));
+    gateway.start();
+    for name in names {
+        let words = ["patient", "identify", "Patient/p1", "--to", name, "--by", "Ada"];
+        let person = "identifier = '47|11'\nfamily = \"O'Neill^Ørsted & ~Søn\"\ngiven = 'Zoë\\五'\n\
+                      birth-date = '1950-03-07'\nsex = 'F'\n";
+        let (_, err, code) = gateway.cli_told(&words, person);
+        assert_eq!(code, Some(0), "{err}");
+    }
+    let device = Device::connect(broker.device_port);
+    let (topic, payload, _) = message(1);
+    device.publish(&topic, [payload]).await;
+    until("delivery", || peers.iter().all(|p| p.got().len() == 1)).await;
+    for (peer, kind) in peers.iter().zip(kinds) {
+        let message = peer.got().remove(0);
+        assert!(message["fault"].is_null(), "{kind:?}: {message}");
+        let expected = serde_json::json!({
+            "identifiers": [["47|11", "HOSPITAL", "MR"], ["p1", "CLINIC", "PI"]],
+            "name": ["O'Neill^Ørsted & ~Søn", "Zoë\\五", "", "", "", "", "L"],
+            "born": "19500307",
+            "sex": "F",
+        });
+        assert_eq!(message["person"], expected, "{kind:?}");
+    }
+    assert_eq!(gateway.stop(), Some(0), "{}", gateway.log());
+}
+
 /// A receiver whose database is away says AR to everything: nothing is given up, and all is there when it is back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_receiver_that_refuses_everything_for_a_while_gets_everything_afterwards() {

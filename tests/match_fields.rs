@@ -17,6 +17,7 @@ use support::broker::{Broker, Door};
 use support::device::Device;
 use support::gateway::Gateway;
 use support::mllp::{Receiver, Reply, field};
+use support::nats::{Bus, Console};
 
 const FIELDS: &str = "fields = [\"device\", \"patient-identifier\", \"patient-name\", \"birth-date\", \"sex\"]\n\
                       match_authority = \"HOSPITAL^1.2.3^ISO\"\nalerts = true\n";
@@ -153,16 +154,21 @@ async fn who_is_matched_by_name_is_named_to_that_receiver_and_to_nobody_else() {
     let Some(broker) = Broker::start(&Door::Open, "") else { return };
     let (lab, plain) = (Receiver::start(|_, _| Reply::Ack("AA")).await, Receiver::start(|_, _| Reply::Ack("AA")).await);
     let centre = endpoint();
+    let Some(bus) = Bus::start("") else { return };
+    let mut console = Console::connect(bus.port).await;
+    console.stream("WARDLINE", &["wardline.>"], Value::Null).await;
     let mut gateway = Gateway::new(&settings(&broker, ""));
     let folder = gateway.path("files");
     gateway.reword(|text| {
         let others = format!(
             "{}{}[[destination]]\nkind = \"fhir\"\nname = \"centre\"\nurl = \"{}\"\nidempotency = \"update\"\n\
-             [[destination]]\nkind = \"ndjson\"\nname = \"files\"\nfolder = \"{}\"\n[[patient]]",
+             [[destination]]\nkind = \"ndjson\"\nname = \"files\"\nfolder = \"{}\"\n\
+             [[destination]]\nkind = \"nats\"\nname = \"bus\"\nservers = [\"{}\"]\nstream = \"WARDLINE\"\n[[patient]]",
             hl7("lab", lab.port, FIELDS),
             hl7("plain", plain.port, ""),
             centre.url(),
-            folder.display()
+            folder.display(),
+            bus.url()
         );
         text.replacen("[[patient]]", &others, 1)
     });
@@ -184,6 +190,11 @@ async fn who_is_matched_by_name_is_named_to_that_receiver_and_to_nobody_else() {
         "{shown}"
     );
     assert_eq!(gateway.json_of(&["patient", "identified"], 1).as_array().unwrap().len(), 2, "of the laboratory only");
+    let shown = gateway.cli(&["patient", "identified"]).0;
+    assert!(
+        shown.contains("Patient/p1 at lab lacks patient-identifier, patient-name, birth-date, sex (WL-H005)"),
+        "{shown}"
+    );
 
     let identify = |who: &str, to: &str, text: &str| {
         gateway.cli_told(&["patient", "identify", who, "--to", to, "--by", "Ada"], text)
@@ -261,7 +272,11 @@ async fn who_is_matched_by_name_is_named_to_that_receiver_and_to_nobody_else() {
     for kind in ["Observation", "DetectedIssue", "Task", "Provenance", "Device"] {
         others.extend(centre.bodies(kind).iter().map(|b| b.to_string()));
     }
-    assert!(others.len() > 16);
+    for seq in 1..=console.messages("WARDLINE").await {
+        let (subject, headers, body) = console.message("WARDLINE", seq).await;
+        others.push(format!("{subject}{headers}{}", String::from_utf8(body).unwrap()));
+    }
+    assert!(others.len() > 30, "{}", others.len());
     for other in &others {
         assert!(SECRETS.iter().all(|s| !other.contains(s)) && !other.contains("Kanaren"), "{other}");
     }

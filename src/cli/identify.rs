@@ -64,28 +64,31 @@ fn all(remote: &Remote) -> anyhow::Result<(Box<RawValue>, Vec<Named>)> {
 /// Exit code 1: a destination asks for fields that are not given.
 pub(super) fn list(remote: &Remote) -> anyhow::Result<ExitCode> {
     let (raw, named) = all(remote)?;
-    let lacks = |n: &Named| n.asks.iter().any(|field| !n.given.contains(field));
+    let lacking = |n: &Named| {
+        let lacking = n.asks.iter().filter(|field| !n.given.contains(field)).map(|field| field.word());
+        lacking.collect::<Vec<_>>().join(", ")
+    };
     if remote.json {
         println!("{raw}");
     } else {
-        let words = |fields: &[Field]| match fields {
-            [] => "-".to_owned(),
-            fields => fields.iter().map(|f| f.word()).collect::<Vec<_>>().join(", "),
-        };
-        let mut table = Table::new(&["patient", "destination", "asks for", "given", "by", "at"]);
+        let mut table = Table::new(&["patient", "destination", "by", "at", "match fields"]);
         for n in &named {
+            let state = if lacking(n).is_empty() { "given" } else { "lacking" };
             table.row([
                 n.patient.reveal().to_owned(),
                 n.destination.to_string(),
-                words(&n.asks),
-                words(&n.given),
                 n.by.clone().unwrap_or_else(|| "-".into()),
                 n.at_ms.map_or_else(|| "-".into(), text::minute),
+                state.into(),
             ]);
         }
         print!("{}", table.render("No destination asks for match fields: all know patients by their reference."));
+        for n in named.iter().filter(|n| !lacking(n).is_empty()) {
+            println!("{} at {} lacks {} (WL-H005).", n.patient.reveal(), n.destination, lacking(n));
+        }
     }
-    Ok(if named.iter().any(lacks) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    let whole = named.iter().all(|n| lacking(n).is_empty());
+    Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 pub(super) fn identify(args: &Identify) -> anyhow::Result<ExitCode> {

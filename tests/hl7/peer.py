@@ -40,7 +40,16 @@ def seen(text):
                 "device": message.unescape(str(segment[18]).split("^")[0]),
             })
     patient = message.unescape(str(message.segment("PID")[3]).split("^")[0])
-    return {"id": str(message.segment("MSH")[10]), "patient": patient, "rows": rows}
+    return {"id": str(message.segment("MSH")[10]), "patient": patient, "person": person(message), "rows": rows}
+
+
+def person(message):
+    """Identifiers with who gave them, name, birth date and sex, as they are behind the escapes."""
+    pid = message.segment("PID")
+    field = lambda n: str(pid[n]) if len(pid) > n else ""
+    parts = lambda text: [message.unescape(part) for part in text.split("^")]
+    identifiers = [[cx[0], cx[3].split("&")[0], cx[4]] for cx in map(parts, field(3).split("~"))]
+    return {"identifiers": identifiers, "name": parts(field(5)), "born": field(7), "sex": field(8)}
 
 
 async def serve(port, context):
