@@ -27,6 +27,7 @@ const LEAVES: &[&str] = &[
     "limits",
     "mapping",
     "minimum",
+    "nameplate",
     "probed",
     "reading",
     "roster",

@@ -59,6 +59,7 @@ impl Target {
 }
 
 /// A resource that is sent alone.
+#[derive(Clone)]
 pub struct Single {
     /// Where.
     pub target: Target,

@@ -34,6 +34,7 @@ use crate::control::view::{Link, LinkState};
 use crate::custody::{Creditor, Why};
 use crate::journal::{Act, Journal, JournalError, KeyError, OpenError, Vault};
 use crate::limits;
+use crate::nameplate::Nameplates;
 use crate::page::{Page, PageError};
 use crate::profile::{Catalogue, ProfileError};
 use crate::reading::Frame;
@@ -135,6 +136,8 @@ pub(super) struct Parts {
     before: Vec<DeviceSettings>,
     journal: Journal,
     sinks: Vec<(Arc<str>, Sink)>,
+    /// What devices say of themselves, for the sinks.
+    plates: Nameplates,
     heartbeat: Option<Peer>,
     sockets: Sockets,
     page: Option<Page>,
@@ -149,10 +152,11 @@ impl Parts {
         });
         let rules = Rules::load(&config.alerts.rules, &config.patients);
         let gateway: Arc<str> = config.gateway.id.as_str().into();
-        let mut sinks = Vec::new();
+        let (mut sinks, plates) = (Vec::new(), Nameplates::default());
         for settings in &config.destinations {
             let sink = Sink::build(settings, &settings.fields().gateway(&gateway), &options.clock)
-                .map_err(|e| StartError::Sink(settings.name().into(), e))?;
+                .map_err(|e| StartError::Sink(settings.name().into(), e))?
+                .naming(&plates);
             sinks.push((Arc::from(settings.name()), sink));
         }
         for source in &config.sources {
@@ -195,6 +199,7 @@ impl Parts {
             before,
             journal,
             sinks,
+            plates,
             heartbeat,
             sockets,
             page,
@@ -219,6 +224,7 @@ impl Parts {
             before,
             journal,
             sinks,
+            plates,
             heartbeat,
             sockets,
             page,
@@ -231,7 +237,7 @@ impl Parts {
         let gateway: Arc<str> = config.gateway.id.as_str().into();
         let mut links = Links::new(found);
 
-        let past = (&journal, &before[..]);
+        let past = (&journal, &before[..], &plates);
         let radio = super::radio::start(&config, &catalogue, &clock, &frames, stop, (&mut links, inflow), past);
         for source in config.sources.clone() {
             let SourceSettings::Mqtt(settings) = source else { continue };

@@ -37,6 +37,7 @@ use crate::config::{DestinationSettings, GatewayId};
 use crate::custody::{Item, ItemId, Lane, Outcome, Payload, Why};
 use crate::fault::Explain;
 use crate::mapping::MappingError;
+use crate::nameplate::Nameplates;
 use crate::reading::{Reading, ReadingKey};
 use crate::secret::SecretError;
 
@@ -78,6 +79,14 @@ impl Sink {
             DestinationSettings::Webhook(s) => Self::Webhook(Box::new(webhook::WebhookSink::new(s, gateway, clock)?)),
             DestinationSettings::Nats(s) => Self::Nats(Box::new(nats::NatsSink::new(s, gateway)?)),
         })
+    }
+
+    /// The same, with what devices say of themselves: for a destination that writes of devices.
+    pub fn naming(self, plates: &Nameplates) -> Self {
+        match self {
+            Self::Fhir(sink) => Self::Fhir(Box::new(sink.naming(plates.clone()))),
+            other => other,
+        }
     }
 
     /// What kind it is, in a word.
