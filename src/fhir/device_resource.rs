@@ -100,7 +100,8 @@ pub fn gateway(scope: &Scope, write: Write) -> Single {
 pub fn renewed(found: &[u8], ours: &Single) -> Option<Single> {
     let mut found: Map<String, Value> = serde_json::from_slice(found).ok()?;
     let ours: Map<String, Value> = serde_json::from_slice(&ours.body).ok()?;
-    let id = found.get("id").and_then(Value::as_str).filter(|_| found.get("resourceType") == ours.get("resourceType"))?;
+    let id =
+        found.get("id").and_then(Value::as_str).filter(|_| found.get("resourceType") == ours.get("resourceType"))?;
     let place = Target::put(format!("Device/{id}"));
     let before = found.clone();
     for (key, value) in ours {
@@ -109,7 +110,9 @@ pub fn renewed(found: &[u8], ours: &Single) -> Option<Single> {
             "identifier" => add(found.entry(key).or_insert_with(|| json!([])), value),
             "meta" => {
                 let meta = found.entry(key).or_insert_with(|| json!({}));
-                let (Some(meta), Some(profile)) = (meta.as_object_mut(), value.get("profile").cloned()) else { continue };
+                let (Some(meta), Some(profile)) = (meta.as_object_mut(), value.get("profile").cloned()) else {
+                    continue;
+                };
                 add(meta.entry("profile").or_insert_with(|| json!([])), profile);
             }
             _ => drop(found.insert(key, value)),

@@ -23,7 +23,8 @@ fn cuff(n: u32) -> std::sync::Arc<Peripheral> {
         ("2A25", b"SN-17"),
         ("2A23", &[0xb0, 0x49, 0x5f, 0xff, 0xfe, 0, 0x10, 0x71]),
     ];
-    *p.reads.lock().unwrap() = says.into_iter().map(|(uuid, octets)| (uuid, octets.to_vec())).collect::<BTreeMap<_, _>>();
+    *p.reads.lock().unwrap() =
+        says.into_iter().map(|(uuid, octets)| (uuid, octets.to_vec())).collect::<BTreeMap<_, _>>();
     p
 }
 

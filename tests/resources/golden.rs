@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value as Json;
 use wardline::fhir::{
-    Audit, Bundle, Clocks, Did, Facts, Kind, Origin, UsCore, Why, Write, audit_event, coincident,
-    gateway_device, provenance, sensor_device,
+    Audit, Bundle, Clocks, Did, Facts, Kind, Origin, UsCore, Why, Write, audit_event, coincident, gateway_device,
+    provenance, sensor_device,
 };
 use wardline::nameplate::{Certification, Nameplate, Udi};
 use wardline::reading::DeviceTime;
