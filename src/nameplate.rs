@@ -214,14 +214,9 @@ mod tests {
         assert_eq!(plate.system_id.as_deref(), Some("71-10-00-FE-FF-5F-49-B0"));
         assert_eq!(plate.udi.as_ref().and_then(|udi| udi.di.as_deref()), Some("DI"));
         let before = plate.clone();
-        for (of, octets) in [
-            ("2A29", &b"\0"[..]),
-            ("2A23", &[0; 8]),
-            ("2A23", &[1]),
-            ("2BFF", b"\x02DI"),
-            ("2A2A", &[9]),
-            ("2A19", b"a"),
-        ] {
+        let broken: [(&str, &[u8]); 6] =
+            [("2A29", b"\0"), ("2A23", &[0; 8]), ("2A23", &[1]), ("2BFF", b"\x02DI"), ("2A2A", &[9]), ("2A19", b"a")];
+        for (of, octets) in broken {
             plate.learn(of, octets);
             assert_eq!(plate, before, "{of}");
         }
