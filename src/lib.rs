@@ -17,6 +17,7 @@ pub mod fault;
 pub mod limits;
 pub mod mapping;
 pub mod minimum;
+pub mod nameplate;
 pub mod probed;
 pub mod reading;
 pub mod roster;

@@ -289,6 +289,14 @@ pub const HL7_LINGER: Duration = Duration::from_millis(50);
 pub const OUTBOX_RETRY: Duration = Duration::from_secs(1);
 /// Topics and payload ids whose device id is kept ready; beyond it they are worked out anew.
 pub const DEVICE_IDS_CACHED_MAX: usize = 4_096;
+/// Octets of a text that a device says of itself are at most 512; people write shorter ones on it.
+pub const NAMEPLATE_TEXT_MAX: usize = 64;
+/// Devices of which it is held what they say of themselves.
+pub const NAMEPLATE_DEVICES_MAX: usize = 4_096;
+/// A device is asked again what it says of itself: its firmware may have been changed elsewhere.
+pub const NAMEPLATE_AGAIN: Duration = Duration::from_secs(24 * 3_600);
+/// A Device that could not be brought up to date at a destination waits so long.
+pub const DEVICE_RENEWAL_AGAIN: Duration = Duration::from_secs(600);
 /// Bluetooth devices of which something is remembered between two frames.
 pub const DEVICES_REMEMBERED_MAX: usize = 256;
 /// Segments of one blood pressure record: each holds at least 15 octets of at most some 30.

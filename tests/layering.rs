@@ -28,6 +28,7 @@ const LEAVES: &[&str] = &[
     "limits",
     "mapping",
     "minimum",
+    "nameplate",
     "probed",
     "reading",
     "roster",

@@ -10,7 +10,7 @@ use crate::limits::CHARACTERISTIC_BYTES_MAX;
 /// The service in which a device keeps what it knows of its users.
 const USER_DATA: &str = "181C";
 /// Name, system id (made of the address), serial number, and the control point that takes a user's code.
-const WITHHELD: &[&str] = &["2A00", "2A23", "2A25", "2A9F"];
+const WITHHELD: &[&str] = &["2A00", "2A23", "2A25", "2A9F", "2BFF"];
 /// In place of a character.
 const MARK: char = '#';
 /// A shorter text may be anything.

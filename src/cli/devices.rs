@@ -143,8 +143,11 @@ fn shown(id: &str, settings: Option<&DeviceSettings>, health: Option<&Peripheral
     let ago = |ms: Option<i64>| ms.map_or_else(|| "never".into(), |ms| text::ago(ms, now));
     line("state", d.state.clone());
     line("paired", if d.paired { "yes" } else { "no" }.into());
-    d.model.iter().for_each(|model| line("model", model.clone()));
-    d.firmware.iter().for_each(|firmware| line("firmware", firmware.clone()));
+    for (what, said) in [("maker", &d.maker), ("model", &d.model), ("firmware", &d.firmware)] {
+        said.iter().for_each(|text| line(what, text.clone()));
+    }
+    d.hardware.iter().for_each(|version| line("hardware", version.clone()));
+    d.software.iter().for_each(|version| line("software", version.clone()));
     if !d.profiles.is_empty() {
         line("profiles", d.profiles.join(", "));
     }

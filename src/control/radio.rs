@@ -225,10 +225,19 @@ pub struct Peripheral {
     pub values: u64,
     /// Per cent.
     pub battery: Option<u8>,
+    /// Who made it, as it says.
+    #[serde(default)]
+    pub maker: Option<String>,
     /// As it says.
     pub model: Option<String>,
     /// As it says.
     pub firmware: Option<String>,
+    /// As it says.
+    #[serde(default)]
+    pub hardware: Option<String>,
+    /// As it says.
+    #[serde(default)]
+    pub software: Option<String>,
     /// Profiles that it is read with.
     pub profiles: Vec<Arc<str>>,
     /// It is bonded with this box.

@@ -65,6 +65,7 @@ impl Target {
 }
 
 /// A resource that is sent alone.
+#[derive(Clone)]
 pub struct Single {
     /// Where.
     pub target: Target,

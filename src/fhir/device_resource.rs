@@ -10,92 +10,19 @@ use super::device::Device;
 use super::identity::{escaped, hashed_id};
 use super::scope::Scope;
 use super::types::system;
+use crate::nameplate::{Nameplate, Udi};
 use crate::reading::Reading;
 use crate::vital::Vital;
 
-/// What a device says of itself (service 180A), and what is known of it here.
+/// What is known of a device.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// 2A23: EUI-64 with dashes.
-    pub system_id: Option<String>,
-    /// 2A29.
-    pub manufacturer: Option<String>,
-    /// 2A24.
-    pub model: Option<String>,
-    /// 2A25.
-    pub serial: Option<String>,
-    /// 2A27.
-    pub hardware: Option<String>,
-    /// 2A28.
-    pub software: Option<String>,
-    /// 2A26.
-    pub firmware: Option<String>,
-    /// 2BFF.
-    pub udi: Option<Udi>,
-    /// 2A2A.
-    pub certification: Option<Certification>,
+    /// What it says of itself.
+    pub plate: Nameplate,
     /// What it measures, as far as it was seen.
     pub vitals: Vec<Vital>,
     /// How its clock is kept right: false by nobody, true by this gateway. `None`: it has none, or it is not known.
     pub clock_is_set: Option<bool>,
-}
-
-/// Unique device identification.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Udi {
-    /// As on the label.
-    pub label: Option<String>,
-    /// Device identifier.
-    pub di: Option<String>,
-    /// Who issued it: a URI.
-    pub issuer: Option<String>,
-    /// Which authority's system it belongs to: a URI.
-    pub authority: Option<String>,
-}
-
-/// The list of 2A2A, as IEEE 11073-20601 and Continua wrote it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Certification {
-    /// Version of the Continua guidelines.
-    pub version: Option<(u8, u8)>,
-    /// Certified interfaces: transport × 8192 + specialization.
-    pub interfaces: Vec<u16>,
-    /// Whether an authority regulates it.
-    pub regulated: Option<bool>,
-}
-
-impl Certification {
-    /// From the octets of 2A2A, big-endian. `None`: not in that form.
-    pub fn parse(octets: &[u8]) -> Option<Self> {
-        let mut found = Self::default();
-        let (count, mut rest) = list(octets)?;
-        for _ in 0..count.min(16) {
-            let (&[body, kind, high, low], after) = rest.split_first_chunk()?;
-            let (entry, after) = after.split_at_checked(usize::from(u16::from_be_bytes([high, low])))?;
-            match (body, kind) {
-                // Continua: its version and what it certified.
-                (2, 1) => {
-                    let (&[major, minor], list_of) = entry.split_first_chunk()?;
-                    found.version = Some((major, minor));
-                    let (_, codes) = list(list_of)?;
-                    found.interfaces =
-                        codes.chunks_exact(2).map(|c| c.iter().fold(0, |n, b| n << 8 | u16::from(*b))).collect();
-                }
-                // Regulation: the first bit set says that nobody regulates it.
-                (2, 2) => found.regulated = Some(entry.first()? & 0x80 == 0),
-                _ => {}
-            }
-            rest = after;
-        }
-        Some(found)
-    }
-}
-
-/// Count and length in front of a list of IEEE 11073.
-fn list(octets: &[u8]) -> Option<(u16, &[u8])> {
-    let (&[a, b, c, d], rest) = octets.split_first_chunk()?;
-    let rest = rest.get(..usize::from(u16::from_be_bytes([c, d])))?;
-    Some((u16::from_be_bytes([a, b]), rest))
 }
 
 /// What an Observation holds of its devices: the sensor as far as the reading tells, and this gateway.
@@ -106,33 +33,33 @@ pub(super) fn contained(reading: &Reading, scope: &Scope) -> [Value; 2] {
 
 /// The sensor. `device`: its id here.
 pub fn sensor_device(device: &str, facts: &Facts, id: Option<&str>) -> Value {
-    let known = Device::new(device);
+    let (known, plate) = (Device::new(device), &facts.plate);
     let address = known.identifier();
     let mut identifiers = Vec::with_capacity(2);
-    if let Some(eui) = &facts.system_id {
+    if let Some(eui) = &plate.system_id {
         identifiers.push(identifier(Some("SYSID"), system::SYSTEM_ID, eui));
     }
     let kind = (address.system == system::BLUETOOTH_ADDRESS).then_some("BTMAC");
     identifiers.push(identifier(kind, address.system, address.value));
     let specialization = specializations(&facts.vitals);
     // System id, maker, model and specialization: all of them, or no claim.
-    let whole = facts.system_id.is_some()
-        && facts.manufacturer.is_some()
-        && facts.model.is_some()
+    let whole = plate.system_id.is_some()
+        && plate.manufacturer.is_some()
+        && plate.model.is_some()
         && !specialization.is_empty();
     let mut out = resource(id, whole.then_some("PhdDevice"));
     out.insert("identifier".into(), identifiers.into());
-    put(&mut out, "manufacturer", facts.manufacturer.as_ref());
-    put(&mut out, "modelNumber", facts.model.as_ref());
-    put(&mut out, "serialNumber", facts.serial.as_ref());
-    if let Some(udi) = &facts.udi {
+    put(&mut out, "manufacturer", plate.manufacturer.as_ref());
+    put(&mut out, "modelNumber", plate.model.as_ref());
+    put(&mut out, "serialNumber", plate.serial.as_ref());
+    if let Some(udi) = &plate.udi {
         out.insert("udiCarrier".into(), carrier(udi));
     }
     out.insert("type".into(), mdc(65_573, "MDC_MOC_VMS_MDS_SIMP"));
     if !specialization.is_empty() {
         out.insert("specialization".into(), specialization.into());
     }
-    let versions = versions(facts);
+    let versions = versions(plate);
     if !versions.is_empty() {
         out.insert("version".into(), versions.into());
     }
@@ -166,6 +93,45 @@ pub fn sensor(device: &str, facts: &Facts, write: Write) -> Single {
 pub fn gateway(scope: &Scope, write: Write) -> Single {
     let (id, target) = target(write, system::GATEWAY, &scope.gateway);
     Single { target, body: gateway_device(scope, id.as_deref()).to_string().into_bytes() }
+}
+
+/// A Device that a server holds, with what is known by now put in and all else left as it is, to be written in its place.
+/// `None`: it says all of it already, or it is no Device.
+pub fn renewed(found: &[u8], ours: &Single) -> Option<Single> {
+    let mut found: Map<String, Value> = serde_json::from_slice(found).ok()?;
+    let ours: Map<String, Value> = serde_json::from_slice(&ours.body).ok()?;
+    let id =
+        found.get("id").and_then(Value::as_str).filter(|_| found.get("resourceType") == ours.get("resourceType"))?;
+    let place = Target::put(format!("Device/{id}"));
+    let before = found.clone();
+    for (key, value) in ours {
+        match key.as_str() {
+            "resourceType" | "id" => {}
+            "identifier" => add(found.entry(key).or_insert_with(|| json!([])), value),
+            "meta" => {
+                let meta = found.entry(key).or_insert_with(|| json!({}));
+                let (Some(meta), Some(profile)) = (meta.as_object_mut(), value.get("profile").cloned()) else {
+                    continue;
+                };
+                add(meta.entry("profile").or_insert_with(|| json!([])), profile);
+            }
+            _ => drop(found.insert(key, value)),
+        }
+    }
+    (found != before).then(|| Single { target: place, body: Value::Object(found).to_string().into_bytes() })
+}
+
+/// What is not in the list yet; of identifiers, system and value decide.
+fn add(list: &mut Value, more: Value) {
+    let (Some(list), Value::Array(more)) = (list.as_array_mut(), more) else { return };
+    let same = |a: &Value, b: &Value| {
+        a == b || a.is_object() && ["system", "value"].into_iter().all(|key| a.get(key) == b.get(key))
+    };
+    for one in more {
+        if !list.iter().any(|there| same(there, &one)) {
+            list.push(one);
+        }
+    }
 }
 
 fn target(write: Write, system: &str, value: &str) -> (Option<String>, Target) {
@@ -218,15 +184,15 @@ fn clock(code: u32, display: &str) -> Value {
     json!({"type": mdc(68_220, "MDC_TIME_SYNC_PROTOCOL"), "valueCode": [mdc(code, display)]})
 }
 
-fn versions(facts: &Facts) -> Vec<Value> {
+fn versions(plate: &Nameplate) -> Vec<Value> {
     let said = [
-        (&facts.hardware, 531_974, "MDC_ID_PROD_SPEC_HW"),
-        (&facts.software, 531_975, "MDC_ID_PROD_SPEC_SW"),
-        (&facts.firmware, 531_976, "MDC_ID_PROD_SPEC_FW"),
+        (&plate.hardware, 531_974, "MDC_ID_PROD_SPEC_HW"),
+        (&plate.software, 531_975, "MDC_ID_PROD_SPEC_SW"),
+        (&plate.firmware, 531_976, "MDC_ID_PROD_SPEC_FW"),
     ];
     let said = said.into_iter().filter_map(|(text, code, name)| Some((text.as_deref()?, code, name)));
     let mut out: Vec<_> = said.filter(|(t, ..)| !t.is_empty()).map(|(t, code, name)| version(code, name, t)).collect();
-    if let Some((major, minor)) = facts.certification.as_ref().and_then(|c| c.version) {
+    if let Some((major, minor)) = plate.certification.as_ref().and_then(|c| c.version) {
         out.push(version(532_352, "MDC_REG_CERT_DATA_CONTINUA_VERSION", &format!("{major}.{minor}")));
     }
     out
@@ -239,7 +205,7 @@ fn properties(facts: &Facts) -> Vec<Value> {
         Some(true) | None => {}
         Some(false) => out.push(clock(532_224, "MDC_TIME_SYNC_NONE")),
     }
-    let Some(certification) = &facts.certification else { return out };
+    let Some(certification) = &facts.plate.certification else { return out };
     if !certification.interfaces.is_empty() {
         let codes = certification.interfaces.iter();
         let codes: Vec<_> =

@@ -26,7 +26,7 @@ pub use audit_event::{Audit, Did, audit_event};
 pub use bundle::{Bundle, Kind, Single, Target, Write, single, single_at, single_new};
 pub use coincident::{Clocks, coincident};
 pub use device::{GATEWAY_EXTENSION, GATEWAY_SYSTEM};
-pub use device_resource::{Certification, Facts, Udi, gateway_device, sensor_device};
+pub use device_resource::{Facts, gateway_device, sensor_device};
 pub use identity::{Clue, Identity, alert_id};
 pub use observation::write as write_observation;
 pub use provenance::{Origin, Why, provenance};

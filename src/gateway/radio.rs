@@ -23,6 +23,7 @@ use crate::custody::Why;
 use crate::fault::Explain;
 use crate::journal::Journal;
 use crate::limits;
+use crate::nameplate::Nameplates;
 use crate::profile::Catalogue;
 use crate::reading::{DeviceId, Frame};
 use crate::source::ble::pairing::{NotNow, Reply, Stage, Window};
@@ -44,7 +45,7 @@ pub(super) fn start(
     frames: &mpsc::Sender<Frame>,
     stop: &CancellationToken,
     (links, tasks): (&mut Links, &mut Tasks),
-    (journal, later): (&Journal, &[DeviceSettings]),
+    (journal, later, plates): (&Journal, &[DeviceSettings], &Nameplates),
 ) -> Radio {
     let mut devices = Known::new();
     // What was set at run time stands before the configuration.
@@ -66,7 +67,7 @@ pub(super) fn start(
     let (here, ways) = (zone.clone(), (forgotten, tap.clone()));
     let setup = Setup::new(settings, zone, catalogue.clone(), known.subscribe(), view, window.clone(), ways);
     let port = links.source(settings.name.as_str().into(), "bluetooth", frames, clock, stop, tasks);
-    let memory = memory(config, journal);
+    let memory = memory(config, journal).telling(plates.clone());
     let (told, found) = (seen.clone(), links.found.clone());
     tasks.spawn(async move {
         tell(told, found).await;
@@ -258,8 +259,11 @@ fn peripheral(d: &DeviceHealth) -> Peripheral {
         failures: d.failures,
         values: d.values,
         battery: d.battery,
-        model: d.model.clone(),
-        firmware: d.firmware.clone(),
+        maker: d.says.manufacturer.clone(),
+        model: d.says.model.clone(),
+        firmware: d.says.firmware.clone(),
+        hardware: d.says.hardware.clone(),
+        software: d.says.software.clone(),
         profiles: d.profiles.clone(),
         paired: d.paired,
         clock_ahead_s: d.clock.map(|(ahead, _)| ahead),

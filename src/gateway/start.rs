@@ -35,6 +35,7 @@ use crate::control::view::{Link, LinkState};
 use crate::custody::{Creditor, Why};
 use crate::journal::{Act, Journal, JournalError, KeyError, OpenError, Vault};
 use crate::limits;
+use crate::nameplate::Nameplates;
 use crate::page::{Page, PageError};
 use crate::profile::{Catalogue, ProfileError};
 use crate::reading::Frame;
@@ -136,6 +137,8 @@ pub(super) struct Parts {
     before: Vec<DeviceSettings>,
     journal: Journal,
     sinks: Vec<(Arc<str>, Sink)>,
+    /// What devices say of themselves, for the sinks.
+    plates: Nameplates,
     heartbeat: Option<Peer>,
     sockets: Sockets,
     page: Option<Page>,
@@ -150,10 +153,11 @@ impl Parts {
         });
         let rules = Rules::load(&config.alerts.rules, &config.patients);
         let gateway: Arc<str> = config.gateway.id.as_str().into();
-        let mut sinks = Vec::new();
+        let (mut sinks, plates) = (Vec::new(), Nameplates::default());
         for settings in &config.destinations {
             let sink = Sink::build(settings, &settings.fields().gateway(&gateway), &options.clock)
-                .map_err(|e| StartError::Sink(settings.name().into(), e))?;
+                .map_err(|e| StartError::Sink(settings.name().into(), e))?
+                .naming(&plates);
             sinks.push((Arc::from(settings.name()), sink));
         }
         for source in &config.sources {
@@ -196,6 +200,7 @@ impl Parts {
             before,
             journal,
             sinks,
+            plates,
             heartbeat,
             sockets,
             page,
@@ -220,6 +225,7 @@ impl Parts {
             before,
             journal,
             sinks,
+            plates,
             heartbeat,
             sockets,
             page,
@@ -232,7 +238,7 @@ impl Parts {
         let gateway: Arc<str> = config.gateway.id.as_str().into();
         let mut links = Links::new(found);
 
-        let past = (&journal, &before[..]);
+        let past = (&journal, &before[..], &plates);
         let radio = super::radio::start(&config, &catalogue, &clock, &frames, stop, (&mut links, inflow), past);
         for source in config.sources.clone() {
             let SourceSettings::Mqtt(settings) = source else { continue };

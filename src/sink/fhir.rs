@@ -53,7 +53,7 @@ pub struct FhirSink {
     bucket: Bucket,
     linger: Duration,
     /// In the simulation: instead of the network.
-    wire: Option<Arc<dyn Wire>>,
+    pub(super) wire: Option<Arc<dyn Wire>>,
     /// At a relay: which gateway an item is from.
     origins: Option<Origins>,
     /// Where the token comes from, if the gateway gets it by itself.

@@ -38,6 +38,7 @@ use crate::config::{DestinationSettings, GatewayId};
 use crate::custody::{Item, ItemId, Lane, Outcome, Payload, Why};
 use crate::fault::Explain;
 use crate::mapping::MappingError;
+use crate::nameplate::Nameplates;
 use crate::reading::{Reading, ReadingKey};
 use crate::secret::SecretError;
 
@@ -85,6 +86,14 @@ impl Sink {
     pub fn asks(&mut self, who: mllp::Who) {
         if let Self::Hl7(hl7) = self {
             hl7.asks(who);
+        }
+    }
+
+    /// The same, with what devices say of themselves: for a destination that writes of devices.
+    pub fn naming(self, plates: &Nameplates) -> Self {
+        match self {
+            Self::Fhir(sink) => Self::Fhir(Box::new(sink.naming(plates.clone()))),
+            other => other,
         }
     }
 

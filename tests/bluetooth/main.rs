@@ -22,6 +22,7 @@ mod figures;
 mod gaps;
 mod healing;
 mod long;
+mod nameplate;
 mod pairing;
 mod readings;
 mod rig;

@@ -143,6 +143,41 @@ async fn devices_are_written_once_before_their_readings_which_then_point_to_them
     assert!(claims.iter().any(|p| p.as_str().unwrap().ends_with("PhdNumericObservation")), "{claims:?}");
 }
 
+/// A Device that somebody else made is found by its address, and a server may allow nobody to change it.
+#[tokio::test]
+async fn a_device_of_others_keeps_what_they_wrote_and_holds_up_no_reading() {
+    for allowed in [true, false] {
+        let of_others = json!({
+            "resourceType": "Device", "id": "2", "owner": {"reference": "Organization/1"}, "status": "active",
+            "identifier": [{"system": "urn:inventory", "value": "17"}],
+        });
+        let keeps = keeper(true);
+        let server = Scripted::start(move |request| match request.method.as_str() {
+            "GET" if request.path.ends_with("/Device/2") => Reply::json(200, &of_others),
+            "GET" => Reply::status(404),
+            "PUT" if allowed => Reply::status(200),
+            "PUT" => Reply::status(403),
+            _ if request.json()["resourceType"] == "Device" => match keeps(request) {
+                Reply::Answer(_, headers, body) => Reply::Answer(200, headers, body),
+                other => other,
+            },
+            _ => keeps(request),
+        })
+        .await;
+        let sink = sink(&server.url, RESOURCES);
+        for _ in 0..2 {
+            assert_eq!(deliver(&sink, &heart_rates(0..3)).await, vec!["delivered"; 3]);
+        }
+        let requests = server.requests();
+        let written: Vec<_> = requests.iter().filter(|r| r.method == "PUT").collect();
+        assert_eq!(written.len(), 1, "it is not tried again and again");
+        let device = written[0].json();
+        assert_eq!((&device["owner"]["reference"], &device["id"]), (&"Organization/1".into(), &"2".into()));
+        assert_eq!(device["identifier"].as_array().unwrap().len(), 2, "{device}");
+        assert_eq!(device["type"]["coding"][0]["code"], "65573");
+    }
+}
+
 #[tokio::test]
 async fn a_server_that_takes_no_devices_gets_the_readings_all_the_same() {
     let server = Scripted::start(keeper(false)).await;

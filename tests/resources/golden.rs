@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value as Json;
 use wardline::fhir::{
-    Audit, Bundle, Certification, Clocks, Did, Facts, Kind, Origin, Udi, UsCore, Why, Write, audit_event, coincident,
-    gateway_device, provenance, sensor_device,
+    Audit, Bundle, Clocks, Did, Facts, Kind, Origin, UsCore, Why, Write, audit_event, coincident, gateway_device,
+    provenance, sensor_device,
 };
+use wardline::nameplate::{Certification, Nameplate, Udi};
 use wardline::reading::DeviceTime;
 use wardline::vital::Vital;
 
@@ -23,7 +24,7 @@ pub fn folder() -> PathBuf {
 /// What is in 180A of a cuff that says all of it.
 pub fn cuff() -> Facts {
     let text = |t: &str| Some(t.to_owned());
-    Facts {
+    let plate = Nameplate {
         system_id: text("71-10-00-FE-FF-5F-49-B0"),
         manufacturer: text("A&D Medical"),
         model: text("UA-651BLE"),
@@ -38,6 +39,9 @@ pub fn cuff() -> Facts {
             authority: None,
         }),
         certification: Certification::parse(&[0, 2, 0, 18, 2, 1, 0, 8, 5, 0, 0, 1, 0, 2, 0x80, 7, 2, 2, 0, 2, 0x80, 0]),
+    };
+    Facts {
+        plate,
         vitals: vec![Vital::parse("blood-pressure").unwrap(), Vital::parse("pulse-rate").unwrap()],
         clock_is_set: Some(false),
     }

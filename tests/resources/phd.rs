@@ -152,7 +152,7 @@ fn a_device_claims_the_guide_only_when_it_says_all_that_the_guide_asks_for() {
     }
     type Loss = fn(&mut Facts);
     let losses: [Loss; 4] =
-        [|f| f.system_id = None, |f| f.manufacturer = None, |f| f.model = None, |f| f.vitals.clear()];
+        [|f| f.plate.system_id = None, |f| f.plate.manufacturer = None, |f| f.plate.model = None, |f| f.vitals.clear()];
     for lose in losses {
         let mut facts = golden::cuff();
         lose(&mut facts);
@@ -162,8 +162,8 @@ fn a_device_claims_the_guide_only_when_it_says_all_that_the_guide_asks_for() {
 
 #[test]
 fn a_certificate_is_read_as_its_standard_writes_it() {
-    use wardline::fhir::Certification;
-    let parsed = golden::cuff().certification.unwrap();
+    use wardline::nameplate::Certification;
+    let parsed = golden::cuff().plate.certification.unwrap();
     // 32775: a blood pressure monitor over Bluetooth LE.
     assert_eq!(
         (parsed.version, parsed.interfaces.as_slice(), parsed.regulated),

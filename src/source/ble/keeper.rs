@@ -28,7 +28,7 @@ use super::view::{Phase, RadioView};
 use super::{Forget, Known, Setup};
 use crate::clock::Stamp;
 use crate::fault::Explain;
-use crate::limits::{BLE_BROADCAST_SAME, BLE_CLOCK_SLACK, BLE_MAIL_MAX, BLE_REBUILD, BLE_TOLD_MAX};
+use crate::limits::{BLE_BROADCAST_SAME, BLE_CLOCK_SLACK, BLE_MAIL_MAX, BLE_REBUILD, BLE_TOLD_MAX, NAMEPLATE_AGAIN};
 use crate::reading::{ClockPair, DeviceId, Frame, Path};
 use crate::source::{Port, SourceStatus, Trouble};
 
@@ -223,7 +223,8 @@ impl Keeper {
         let new = known.keys().map(address).filter(|a| !self.peers.all.contains_key(a)).collect();
         self.peers.know(known.keys().cloned());
         for peer in self.peers.all.values_mut() {
-            peer.health.gaps = self.memory.of(&peer.health.id).gaps;
+            let kept = self.memory.of(&peer.health.id);
+            (peer.health.gaps, peer.health.says) = (kept.gaps, kept.says);
         }
         self.memory.retain(|id| known.contains_key(id));
         self.broadcasts.retain(|(address, _), _| self.peers.all.contains_key(address));
@@ -267,12 +268,22 @@ impl Keeper {
     }
 
     fn learn(&mut self, key: &str, id: &DeviceId, fact: Fact) {
-        let (zone, now_ms) = (self.setup.zone(id), self.now().wall_ms);
+        let (zone, at) = (self.setup.zone(id), self.now());
+        let now_ms = at.wall_ms;
         let Some(peer) = self.peers.all.get_mut(key) else { return };
         match fact {
             Fact::Battery(level) => peer.health.battery = Some(level),
-            Fact::Model(model) => peer.health.model = Some(model),
-            Fact::Firmware(firmware) => peer.health.firmware = Some(firmware),
+            Fact::Says(of, octets) => {
+                let before = peer.health.says.firmware.clone();
+                peer.health.says.learn(&of, &octets);
+                // With another firmware other things may be other, too.
+                if before.is_some() && before != peer.health.says.firmware {
+                    tracing::info!(device = %id, "the device has another firmware.");
+                    peer.health.told = None;
+                }
+                self.memory.change(id, |kept| kept.says.clone_from(&peer.health.says));
+            }
+            Fact::Told => peer.health.told = Some(at),
             Fact::ClockSet => tracing::info!(device = %id, "the device's clock was wrong and is set."),
             Fact::Clock(device, at) => {
                 let here = at.timestamp().to_zoned(zone).datetime();
@@ -432,7 +443,7 @@ impl Keeper {
 
     fn connect(&mut self, address: &str, bus: &Bus, gone: &CancellationToken) {
         self.next_link = self.next_link.wrapping_add(1);
-        let number = self.next_link;
+        let (number, now) = (self.next_link, self.now());
         let Some(peer) = self.peers.all.get_mut(address) else { return };
         peer.connecting(number);
         let (told, kept) = mpsc::channel(BLE_TOLD_MAX);
@@ -454,7 +465,7 @@ impl Keeper {
             judged: remembered.judged,
             clocks: None,
             clock_before: remembered.clock.clone(),
-            curious: peer.health.model.is_none() && peer.health.firmware.is_none(),
+            curious: peer.health.told.is_none_or(|told| now.since(told) >= NAMEPLATE_AGAIN),
             zone: self.setup.zone(&device),
             catalogue: self.setup.catalogue.clone(),
             bus: bus.clone(),

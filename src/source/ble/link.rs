@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::bus::Bus;
 use super::fault::DeviceFault;
 use super::history::Cursor;
-use super::session::{Act, FIRMWARE, Fact, NoAnswer, Offer, Operation, Session, text};
+use super::session::{Act, FIRMWARE, Fact, NoAnswer, Offer, Operation, Session};
 use super::tap::Ear;
 use super::wire::Wire;
 use crate::clock::{Clock, Stamp};
@@ -24,6 +24,7 @@ use crate::limits::{
     BLE_IN_FLIGHT_MAX, BLE_LAST_WORDS, BLE_LAST_WORDS_MAX, BLE_RELEASE_MAX, BLE_SETTLE_MAX, BLE_VALUES_BURST,
     BLE_VALUES_PER_S, BLE_VALUES_WAITING_MAX,
 };
+use crate::nameplate;
 use crate::profile::schema::PairingMethod;
 use crate::profile::{Catalogue, Plan, reject, told};
 use crate::reading::{ClockPair, Clocks, DeviceId, Frame, Path};
@@ -62,7 +63,7 @@ pub(super) struct Link {
     pub(super) clocks: Option<Arc<Clocks>>,
     /// What its clock said in an earlier connection.
     pub(super) clock_before: Option<ClockPair>,
-    /// Model and firmware are not known yet.
+    /// It is asked what it says of itself.
     pub(super) curious: bool,
     pub(super) zone: TimeZone,
     pub(super) catalogue: Arc<Catalogue>,
@@ -135,14 +136,14 @@ impl Link {
         &self,
         wire: &Wire,
         offers: &[Offer],
-    ) -> impl Future<Output = Result<Option<String>, DeviceFault>> + Send + use<> {
+    ) -> impl Future<Output = Result<Option<Vec<u8>>, DeviceFault>> + Send + use<> {
         let asks = self.name.as_deref().is_some_and(|name| self.catalogue.asks_firmware(name));
         let offer = offers.iter().find(|o| o.uuid == FIRMWARE && o.reads && asks);
         let answer = offer.map(|offer| wire.carry_out(offer, Operation::Read));
         async move {
             let Some(answer) = answer else { return Ok(None) };
             match answer.await {
-                Ok(octets) => Ok(text(&octets)),
+                Ok(octets) => Ok(Some(octets)),
                 Err(NoAnswer::Refused) => Ok(None),
                 Err(NoAnswer::Unauthorised) => Err(DeviceFault::NotPaired),
                 Err(NoAnswer::Timeout) => Err(DeviceFault::Timeout),
@@ -182,9 +183,10 @@ impl Link {
             Ok(connected) => connected,
             Err(fault) => return End::Fault(fault),
         };
-        if let (Some(name), Some(firmware)) = (&self.name, firmware) {
-            self.told_of = Some(told(name, &firmware));
-            self.say(News::Learn(Fact::Firmware(firmware))).await;
+        let revision = firmware.as_deref().and_then(nameplate::text);
+        if let (Some(name), Some(revision), Some(octets)) = (&self.name, revision, firmware) {
+            self.told_of = Some(told(name, &revision));
+            self.say(News::Learn(Fact::Says(FIRMWARE.into(), octets))).await;
         }
         let plan = self.plan(&offers);
         let profiles = plan.as_ref().map(|plan| &plan.profiles[..]).unwrap_or_default();

@@ -1,4 +1,5 @@
-//! What is kept of the devices across restarts: where a history stands, whether there was a bond, what its clock said.
+//! What is kept of the devices across restarts: where a history stands, whether there was a bond, what its clock said,
+//! what it says of itself.
 //!
 //! Promises: a cursor is written only after the commit of what it stands for; one that the journal cannot vouch for (it
 //! was restored, salvaged, begun anew) is dropped, and everything is fetched again. Losing the file loses no reading.
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::gap::Noticed;
 use super::history::Cursor;
+use crate::nameplate::{Nameplate, Nameplates};
 use crate::reading::{ClockPair, DeviceId};
 
 /// Name of the file in the state folder.
@@ -29,6 +31,8 @@ pub struct Kept {
     pub bonded: bool,
     /// Its clock, when it was last asked.
     pub clock: Option<ClockPair>,
+    /// What it said of itself.
+    pub says: Nameplate,
 }
 
 /// Of all devices.
@@ -37,6 +41,7 @@ pub struct Memory {
     file: PathBuf,
     devices: BTreeMap<DeviceId, Kept>,
     dirty: bool,
+    plates: Nameplates,
 }
 
 impl Memory {
@@ -51,7 +56,13 @@ impl Memory {
                 (kept.cursor, kept.judged) = (None, None);
             }
         }
-        Self { file, devices, dirty: false }
+        Self { file, devices, dirty: false, plates: Nameplates::default() }
+    }
+
+    /// The same, and others are told what devices say of themselves.
+    pub fn telling(self, plates: Nameplates) -> Self {
+        self.devices.iter().for_each(|(id, kept)| plates.tell(id, &kept.says));
+        Self { plates, ..self }
     }
 
     /// What is known of a device.
@@ -64,6 +75,9 @@ impl Memory {
         let kept = self.devices.entry(id.clone()).or_default();
         let before = kept.clone();
         change(kept);
+        if kept.says != before.says {
+            self.plates.tell(id, &kept.says);
+        }
         self.dirty |= *kept != before;
     }
 
@@ -71,6 +85,7 @@ impl Memory {
     pub(super) fn retain(&mut self, known: impl Fn(&DeviceId) -> bool) {
         let before = self.devices.len();
         self.devices.retain(|id, _| known(id));
+        self.plates.retain(&known);
         self.dirty |= self.devices.len() != before;
     }
 

@@ -19,13 +19,13 @@ use super::questions::Questions;
 use crate::clock::Stamp;
 use crate::codec::date_time;
 use crate::limits::{BLE_ASK_MAX, BLE_CLOCK_SLACK, BLE_HISTORY_SILENCE, BLE_QUIET, BLE_QUIET_CROWDED, BLE_TURN_MAX};
+use crate::nameplate::CHARACTERISTICS;
 use crate::profile::schema::Step;
 use crate::profile::{Plan, octets};
 
 /// The control point of stored records.
 const RACP: &str = "2A52";
 const BATTERY: &str = "2A19";
-const MODEL: &str = "2A24";
 pub(super) const FIRMWARE: &str = "2A26";
 
 /// A characteristic that the device offers; UUIDs in the spelling of frames.
@@ -59,10 +59,10 @@ pub enum Fact {
     Clock(DateTime, Stamp),
     /// Its clock was set.
     ClockSet,
-    /// Model, as it says.
-    Model(String),
-    /// Firmware revision, as it says.
-    Firmware(String),
+    /// What a characteristic says of the device itself.
+    Says(String, Vec<u8>),
+    /// It was asked all that it could say of itself.
+    Told,
     /// Up to this number its records are here, or are said to be missing; what is newly missing.
     Judged(Option<u16>, Option<Gap>),
 }
@@ -130,6 +130,8 @@ pub struct Session {
     subscribed: BTreeSet<String>,
     history: Option<History>,
     questions: Questions,
+    /// It is being asked what it says of itself.
+    curious: bool,
     /// A request for records is under way.
     asking: bool,
     control: Option<Offer>,
@@ -156,6 +158,7 @@ impl Session {
             subscribed: BTreeSet::new(),
             history: None,
             questions: Questions::default(),
+            curious: false,
             asking: false,
             control: None,
             outstanding: BTreeSet::new(),
@@ -180,15 +183,16 @@ impl Session {
         self.moved()
     }
 
-    /// Its services are known: plans, and begins. `curious`: model and firmware are asked for as well.
+    /// Its services are known: plans, and begins. `curious`: it is asked what it says of itself as well.
     pub fn begin(&mut self, offers: &[Offer], curious: bool, now: Stamp) -> Acts {
         if let Err(fault) = self.arrange(offers, now) {
             return self.fail(fault);
         }
-        let facts: &[&str] = if curious { &[BATTERY, MODEL, FIRMWARE] } else { &[BATTERY] };
-        for uuid in facts {
-            let planned = self.tasks.iter().any(|(o, _)| o.uuid == **uuid);
-            let offer = offers.iter().find(|o| o.uuid == **uuid && o.reads).filter(|_| !planned);
+        let facts: &[&str] = if curious { &CHARACTERISTICS } else { &[] };
+        self.curious = curious;
+        for uuid in [BATTERY].iter().chain(facts) {
+            let planned = self.tasks.iter().any(|(o, _)| o.uuid == *uuid);
+            let offer = offers.iter().find(|o| o.uuid == *uuid && o.reads).filter(|_| !planned);
             self.tasks.extend(offer.map(|o| (o.clone(), Task::Fact)));
         }
         self.next(now)
@@ -257,6 +261,7 @@ impl Session {
         if !matches!(task, Task::Ask(_)) {
             self.heard = now;
         }
+        let is_last = task == Task::Fact && self.curious && !self.tasks.iter().any(|(_, task)| *task == Task::Fact);
         let mut acts = match (task, answer) {
             (Task::Fact, Err(NoAnswer::Refused | NoAnswer::Unauthorised)) => Vec::new(),
             (_, Err(NoAnswer::Timeout)) => return self.fail(DeviceFault::Timeout),
@@ -278,6 +283,10 @@ impl Session {
             // The records come now, and the control point tells when they are all; it may have told already.
             (Task::History, Ok(_)) => Vec::new(),
         };
+        if is_last {
+            self.curious = false;
+            acts.push(Act::Learn(Fact::Told));
+        }
         acts.extend(self.next(now));
         acts
     }
@@ -519,17 +528,9 @@ impl Session {
     }
 }
 
-/// A text of the device's, short and printable.
-pub(super) fn text(bytes: &[u8]) -> Option<String> {
-    let text: String = String::from_utf8_lossy(bytes).chars().filter(|c| !c.is_control()).take(32).collect();
-    Some(text.trim().to_owned()).filter(|t| !t.is_empty())
-}
-
 fn fact(uuid: &str, bytes: &[u8]) -> Option<Fact> {
     match uuid {
         BATTERY => bytes.first().copied().filter(|level| *level <= 100).map(Fact::Battery),
-        MODEL => text(bytes).map(Fact::Model),
-        FIRMWARE => text(bytes).map(Fact::Firmware),
-        _ => None,
+        _ => CHARACTERISTICS.contains(&uuid).then(|| Fact::Says(uuid.to_owned(), bytes.to_vec())),
     }
 }

@@ -8,6 +8,7 @@ use super::fault::DeviceFault;
 use super::gap::Noticed;
 use crate::clock::Stamp;
 use crate::fault::Explain;
+use crate::nameplate::Nameplate;
 use crate::reading::DeviceId;
 use crate::source::Trouble;
 
@@ -61,10 +62,10 @@ pub struct DeviceHealth {
     pub values: u64,
     /// Per cent.
     pub battery: Option<u8>,
-    /// As it says.
-    pub model: Option<String>,
-    /// As it says.
-    pub firmware: Option<String>,
+    /// What it says of itself.
+    pub says: Nameplate,
+    /// When it was last asked all of that.
+    pub told: Option<Stamp>,
     /// Profiles that it is read with.
     pub profiles: Vec<Arc<str>>,
     /// What a person does to pair it, step by step.
@@ -92,8 +93,8 @@ impl DeviceHealth {
             failures: 0,
             values: 0,
             battery: None,
-            model: None,
-            firmware: None,
+            says: Nameplate::default(),
+            told: None,
             profiles: Vec::new(),
             instructions: Vec::new(),
             paired: false,
