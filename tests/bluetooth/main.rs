@@ -26,3 +26,4 @@ mod pairing;
 mod readings;
 mod rig;
 mod slots;
+mod spot_checks;
