@@ -19,6 +19,7 @@ mod asked;
 mod capture;
 mod cgm;
 mod figures;
+mod firmware;
 mod gaps;
 mod healing;
 mod long;
