@@ -24,6 +24,7 @@ mod gaps;
 mod healing;
 mod long;
 mod pairing;
+mod pictures;
 mod readings;
 mod rig;
 mod slots;
