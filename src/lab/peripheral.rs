@@ -26,6 +26,10 @@ pub const SENSOR: [Gatt; 4] = [
     ("181F", "2A52", Use::Control),
 ];
 
+/// An oximeter that keeps its spot checks and sends all of them when it is asked.
+pub const KEEPING_OXIMETER: [Gatt; 3] =
+    [("1822", "2A5E", Use::Indicate), ("1822", "2A60", Use::Read), ("1822", "2A52", Use::Control)];
+
 /// One device.
 #[derive(Clone, Debug, Serialize)]
 pub struct Peripheral {
@@ -66,7 +70,10 @@ pub fn table(hours: u32) -> Result<Vec<Peripheral>, Reject> {
     });
     let gatt: Vec<Gatt> = SENSOR.iter().chain(&COMMON).copied().collect();
     let sensor = Peripheral::new("Sensor", "C0:26:DF:07:00:01".into(), true, &gatt, sensed(1, hours));
-    tools.chain([Ok(sensor)]).collect()
+    let gatt: Vec<Gatt> = KEEPING_OXIMETER.iter().chain(&COMMON).copied().collect();
+    let values = measured(Tool::Oximeter, 1, hours, Mishap::None)?;
+    let keeping = Peripheral::new("KeepingOximeter", "C0:26:DF:08:00:01".into(), true, &gatt, values);
+    tools.chain([Ok(sensor), Ok(keeping)]).collect()
 }
 
 /// What a glucose sensor has in its memory: one record an hour, by its minutes since the session began.

@@ -65,7 +65,7 @@ fn of(profiles: &[&Profile]) -> Plan {
     let sessions = profiles.iter().filter_map(|p| p.file.session.as_ref());
     let mut steps: Vec<Step> = Vec::new();
     for step in sessions.flat_map(|s: &Session| &s.steps).map(spelled) {
-        if !steps.contains(&step) {
+        if !steps.contains(&step) && !steps.iter().any(|s| one_memory(s, &step)) {
             steps.push(step);
         }
     }
@@ -86,6 +86,11 @@ impl Plan {
     pub fn has_history(&self) -> bool {
         self.steps.iter().any(|s| matches!(s, Step::History { .. }))
     }
+}
+
+/// Both ask the same control point: the first profile's way stands.
+fn one_memory(a: &Step, b: &Step) -> bool {
+    matches!((a, b), (Step::History { characteristic: a, .. }, Step::History { characteristic: b, .. }) if a == b)
 }
 
 /// The order of steps that come from several profiles.

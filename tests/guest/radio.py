@@ -115,8 +115,7 @@ class Peripheral:
         self.swallows, self.pace, self.reported = swallows, pace, 0
         self.address = entry['address'] if number is None else f"{entry['address'][:-2]}{number:02X}"
         self.id, self.name = f'ble:{self.address}', entry['name']
-        self.values = [(v['uuid'], bytes.fromhex(v['hex'])) for v in entry['values'][:values]]
-        self.readings = sum(v['readings'] for v in entry['values'][:values])
+        self.keep(values)
         self.sent, self.connections, self.paired, self.written, self.subscribed = 0, 0, 0, [], set()
         self.encrypted, self.link, self.pump = False, None, None
         c = Chip(f'{self.name} {index}', link=radio.link, public_address=f'00:AA:01:00:01:{index:02X}')
@@ -157,6 +156,11 @@ class Peripheral:
             self.characteristics[uuid] = c
             by_service.setdefault(service, []).append(c)
         return [Service(uuid, list(cs)) for uuid, cs in by_service.items()]
+
+    def keep(self, values):
+        """It has measured so many times by now."""
+        self.values = [(v['uuid'], bytes.fromhex(v['hex'])) for v in self.entry['values'][:values]]
+        self.readings = sum(v['readings'] for v in self.entry['values'][:values])
 
     # What a person does with it.
 

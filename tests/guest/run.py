@@ -14,6 +14,9 @@ from guest import Endpoint, Guest
 from radio import Radio
 from scenarios import SCENARIOS, Stage
 
+# Each may wait for minutes until it gives up.
+MOST_FAILED = 3
+
 
 async def main(binary, initrd, artefacts, *names):
     began = time.monotonic()
@@ -33,6 +36,9 @@ async def main(binary, initrd, artefacts, *names):
                 title = scenario.__name__
                 if names and not any(name in title for name in names):
                     continue
+                if len(failed) == MOST_FAILED:
+                    print('the others are not played: too much fails', flush=True)
+                    break
                 since, played = time.monotonic(), played + 1
                 radio.story.clear()
                 try:

@@ -163,6 +163,37 @@ async def a_glucose_sensor_with_a_passkey_is_read(stage):
     await stage.holds(sensor.readings)
 
 
+async def what_each_kind_stored_while_the_box_was_away_comes_when_it_connects(stage):
+    """Devices that indicate what they have stored, oldest first, whenever somebody subscribes; each link breaks in the middle."""
+    kinds = ['Cuff', 'Thermometer', 'Scale', 'Oximeter']
+    devices = [await stage.add(kind, values=12, hangs_up_after=5) for kind in kinds]
+    await stage.holds(sum(device.readings for device in devices), 150)
+    for device in devices:
+        expect(device.connections >= 3, f'{device.name}: connections', device.connections)
+        await device.sleep()
+    before = sum(device.readings for device in devices)
+    for device in devices:
+        device.keep(19)
+        await device.wake()
+    # What was told is not told again, and nothing of the new is missing.
+    await stage.holds(sum(device.readings for device in devices) - before, 150)
+    for device in devices:
+        expect(device.sent == 19, f'{device.name}: told', device.sent)
+
+
+async def an_oximeter_is_asked_for_the_spot_checks_that_it_keeps(stage):
+    oximeter = await stage.add('KeepingOximeter', values=20, hangs_up_after=7)
+    await stage.holds(oximeter.readings, 120)
+    await until('all were told', lambda: oximeter.reported >= 1, 60, stage.why)
+    before, reported = oximeter.readings, oximeter.reported
+    oximeter.keep(26)
+    await oximeter.hang_up()
+    await until('all were told again', lambda: oximeter.reported > reported, 120, stage.why)
+    await stage.holds(oximeter.readings - before)
+    asked = {value.hex() for uuid, value in oximeter.written if uuid == '2A52'}
+    expect(asked == {'0401', '0101'}, 'asked', asked)
+
+
 async def two_devices_at_once(stage):
     strap = await stage.add('HeartStrap', values=10)
     scale = await stage.add('Scale', values=6)
@@ -191,6 +222,8 @@ SCENARIOS = [
     a_cuff_whose_link_breaks_sends_the_rest_later,
     an_oximeter_is_read,
     a_glucose_sensor_with_a_passkey_is_read,
+    what_each_kind_stored_while_the_box_was_away_comes_when_it_connects,
+    an_oximeter_is_asked_for_the_spot_checks_that_it_keeps,
     two_devices_at_once,
     a_wrong_passkey_pairs_nothing_and_the_next_may_be_right,
     a_lost_bond_is_said_and_paired_again,

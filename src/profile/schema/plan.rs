@@ -145,7 +145,7 @@ pub enum Subscription {
 pub enum HistoryFrom {
     /// After the last sequence number that is committed.
     LastSequence,
-    /// All of them, each time.
+    /// All of them, each time, where the device has such a control point.
     All,
 }
 

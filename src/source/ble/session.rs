@@ -20,7 +20,7 @@ use crate::clock::Stamp;
 use crate::codec::date_time;
 use crate::limits::{BLE_ASK_MAX, BLE_CLOCK_SLACK, BLE_HISTORY_SILENCE, BLE_QUIET, BLE_QUIET_CROWDED, BLE_TURN_MAX};
 use crate::nameplate::CHARACTERISTICS;
-use crate::profile::schema::Step;
+use crate::profile::schema::{HistoryFrom, Step};
 use crate::profile::{Plan, octets};
 
 /// The control point of stored records.
@@ -237,10 +237,14 @@ impl Session {
                     }
                     found.map(|o| (o, Task::Subscribe))
                 }
-                Step::History { characteristic, .. } => {
+                Step::History { characteristic, from } => {
                     let control = find(characteristic, None);
-                    self.control = Some(control.ok_or_else(|| DeviceFault::Missing(characteristic.clone()))?);
-                    self.control.clone().map(|o| (o, Task::History))
+                    // Where no cursor depends on it, a memory is an addition: most oximeters have none.
+                    if control.is_none() && *from == HistoryFrom::LastSequence {
+                        return Err(DeviceFault::Missing(characteristic.clone()));
+                    }
+                    self.control = self.control.take().or(control.clone());
+                    control.map(|o| (o, Task::History))
                 }
             };
             self.tasks.extend(task);
