@@ -163,7 +163,7 @@ fn a_device_claims_the_guide_only_when_it_says_all_that_the_guide_asks_for() {
 #[test]
 fn a_certificate_is_read_as_its_standard_writes_it() {
     use wardline::nameplate::Certification;
-    let parsed = golden::cuff().certification.unwrap();
+    let parsed = golden::cuff().plate.certification.unwrap();
     // 32775: a blood pressure monitor over Bluetooth LE.
     assert_eq!(
         (parsed.version, parsed.interfaces.as_slice(), parsed.regulated),
