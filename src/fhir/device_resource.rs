@@ -121,6 +121,17 @@ pub fn renewed(found: &[u8], ours: &Single) -> Option<Single> {
     (found != before).then(|| Single { target: place, body: Value::Object(found).to_string().into_bytes() })
 }
 
+/// The id of the one Device of a searchset. `None`: there is none, or it is not the only one.
+pub fn only(searchset: &[u8]) -> Option<String> {
+    let found: Value = serde_json::from_slice(searchset).ok()?;
+    let resources = found.get("entry")?.as_array()?.iter().filter_map(|entry| entry.get("resource"));
+    let mut ids = resources.filter(|r| r.get("resourceType").is_some_and(|kind| kind == "Device")).map(|r| r.get("id"));
+    let (first, second) = (ids.next()??, ids.next());
+    let id = first.as_str().filter(|_| second.is_none())?;
+    let is_id = !id.is_empty() && id.len() <= 64 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b));
+    is_id.then(|| id.to_owned())
+}
+
 /// What is not in the list yet; of identifiers, system and value decide.
 fn add(list: &mut Value, more: Value) {
     let (Some(list), Value::Array(more)) = (list.as_array_mut(), more) else { return };

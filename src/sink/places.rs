@@ -134,7 +134,10 @@ impl FhirSink {
         self.turn().await;
         match self.one(resource.clone()).await? {
             Outcome::Delivered(receipt) => {
-                let place = versionless(&receipt);
+                let place = match versionless(&receipt) {
+                    Some(place) => Some(place),
+                    None => self.find(resource.target.if_none_exist.as_deref()).await,
+                };
                 self.places().learn(id, place.clone());
                 // What was there before may be of an earlier day, or of others.
                 match place.filter(|_| receipt.known && self.write == Write::ConditionalCreate) {
@@ -150,6 +153,14 @@ impl FhirSink {
             Outcome::Retry { .. } => {}
         }
         Ok(())
+    }
+
+    /// Where the one Device is that a search finds: for a server that does not say where it had it already.
+    async fn find(&self, search: Option<&str>) -> Option<String> {
+        let search = search.filter(|_| self.wire.is_none())?.replace('|', "%7C");
+        self.turn().await;
+        let answer = self.look(&format!("Device?{search}")).await.ok().filter(|answer| answer.status == 200)?;
+        device::only(&answer.body).map(|id| format!("Device/{id}"))
     }
 
     /// Brings a Device up to date where it is, without taking away what others know of it. It holds up nothing.
