@@ -23,6 +23,9 @@ use crate::nameplate::CHARACTERISTICS;
 use crate::profile::schema::{HistoryFrom, Step};
 use crate::profile::{Plan, octets};
 
+/// Pulse Oximeter Service, and what such a device can do.
+const OXIMETER: &str = "1822";
+const OXIMETER_FEATURES: &str = "2A60";
 /// The control point of stored records.
 const RACP: &str = "2A52";
 const BATTERY: &str = "2A19";
@@ -244,7 +247,8 @@ impl Session {
                         return Err(DeviceFault::Missing(characteristic.clone()));
                     }
                     self.control = self.control.take().or(control.clone());
-                    control.map(|o| (o, Task::History))
+                    let dated = |o: &Offer| o.service != OXIMETER || find(OXIMETER_FEATURES, None).is_some();
+                    control.filter(dated).map(|o| (o, Task::History))
                 }
             };
             self.tasks.extend(task);
@@ -272,11 +276,17 @@ impl Session {
             (_, Err(NoAnswer::Lost)) => return self.fail(DeviceFault::Lost),
             (_, Err(NoAnswer::Unauthorised)) => return self.fail(DeviceFault::NotPaired),
             // What it does not tell, and a clock that it keeps itself, stop nothing.
-            (Task::Read | Task::Clock | Task::SetClock(_), Err(NoAnswer::Refused)) => Vec::new(),
+            (Task::Read | Task::Clock | Task::SetClock(_), Err(NoAnswer::Refused)) => {
+                self.leave_undated(&offer, &[]);
+                Vec::new()
+            }
             (Task::History, Err(NoAnswer::Refused)) if self.is_counting() => self.count_less(now),
             (_, Err(NoAnswer::Refused)) => return self.fail(DeviceFault::Refused(offer.uuid)),
             (Task::Fact, Ok(bytes)) => fact(&offer.uuid, &bytes).into_iter().map(Act::Learn).collect(),
-            (Task::Read, Ok(bytes)) => vec![self.hand(&offer.uuid, bytes.into())],
+            (Task::Read, Ok(bytes)) => {
+                self.leave_undated(&offer, &bytes);
+                vec![self.hand(&offer.uuid, bytes.into())]
+            }
             (Task::Clock, Ok(bytes)) => self.clock(offer, &bytes, now),
             (Task::SetClock(_), Ok(_)) => vec![Act::Learn(Fact::ClockSet)],
             (Task::Subscribe, Ok(_)) => {
@@ -293,6 +303,14 @@ impl Session {
         }
         acts.extend(self.next(now));
         acts
+    }
+
+    /// An oximeter that keeps spot checks without their times is not asked for them: fetched again, each would be a new reading.
+    fn leave_undated(&mut self, read: &Offer, features: &[u8]) {
+        // PLX Features, bit 3: spot checks have a time.
+        if read.uuid == OXIMETER_FEATURES && features.first().is_none_or(|octet| octet & 8 == 0) {
+            self.tasks.retain(|(o, task)| *task != Task::History || o.service != OXIMETER);
+        }
     }
 
     /// The device says what time it is. It is set only if it is wrong by more than it took to ask, and ours is right.

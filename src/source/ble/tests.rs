@@ -453,3 +453,25 @@ fn a_value_that_is_behind_the_end_is_still_taken() {
         assert_eq!(session.value("2A19", Bytes::from_static(&[50]), now()), [], "read, not subscribed");
     }
 }
+
+#[test]
+fn spot_checks_that_are_kept_without_their_time_are_not_asked_for() {
+    let all = [("1822", "2A5E"), ("1822", "2A60"), ("1822", "2A52")];
+    let asks = |list: &[(&str, &str)], features: Result<Vec<u8>, NoAnswer>| {
+        let mut session = Session::new(plan(&["1822"]), None, TimeZone::UTC, now());
+        let mut acts = VecDeque::from(session.begin(&offers(list), false, now()));
+        let mut asked = false;
+        while let Some(act) = acts.pop_front() {
+            let Act::Do(offer, operation) = act else { continue };
+            asked |= matches!(operation, Operation::Write(_));
+            let answer = if offer.uuid == "2A60" { features.clone() } else { Ok(vec![]) };
+            acts.extend(session.answered(answer, now()));
+        }
+        asked
+    };
+    assert!(asks(&all, Ok(vec![0x0c, 0])), "they have a time");
+    assert!(!asks(&all, Ok(vec![0x04, 0])));
+    assert!(!asks(&all, Ok(vec![])));
+    assert!(!asks(&all, Err(NoAnswer::Refused)));
+    assert!(!asks(&[all[0], all[2]], Ok(vec![])), "nothing says so");
+}
