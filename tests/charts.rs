@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::disallowed_methods)]
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::Value;
 use wardline::lab::endpoint::{Endpoint, Settings};
@@ -336,4 +337,27 @@ async fn two_boxes_that_hear_one_device_leave_each_reading_once() {
     assert_eq!((charts(&created), charts(&updated)), (once.clone(), once));
     assert_eq!((created.counts().duplicates, updated.counts().duplicates), (0, 0));
     boxes.iter_mut().for_each(|gateway| assert_eq!(gateway.stop(), Some(0)));
+}
+
+/// An absent destination holds a reading, to ask for its return with: that one can be corrected too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_absent_destination_is_asked_with_is_corrected_with_the_rest() {
+    let Some(broker) = Broker::start(&Door::Open, "") else { return };
+    let away = fhir("away", &format!("http://127.0.0.1:{}/fhir", support::free_port()), "update");
+    let mut gateway = Gateway::new(&settings(&broker, &away));
+    gateway.start();
+    let device = Device::connect(broker.device_port);
+    publish(&device, "watch-0", 0..5).await;
+    until("the outage", &gateway, || gateway.log().contains("destination is down").then_some(())).await;
+    // By then the first one is held to ask with (ABSENCE_RETRY).
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let order = ["correct", "--device", "mqtt:watch-0", "--to", "Patient/p1", "--since"];
+    let since = format!("{}T10:00:00Z", support::day());
+    let done = gateway.json(&[&order[..], &[&since, "--by", "Ada", "--reason", "the other watch"]].concat());
+    assert_eq!((done["corrected"].as_array().unwrap().len(), &done["left"]), (5, &Value::from(0)), "{done}");
+    // What never left has nothing to take back: the new ones are owed, and they alone.
+    let account = gateway.json(&["custody"]);
+    assert_eq!((account.as_array().unwrap().len(), &account[0]["patient"]), (1, &"Patient/p1".into()), "{account}");
+    assert_eq!((&account[0]["waiting"], &account[0]["delivered"]), (&5.into(), &0.into()), "{account}");
+    assert_eq!(gateway.stop(), Some(0));
 }

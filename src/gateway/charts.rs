@@ -30,9 +30,10 @@ use crate::profile::{Catalogue, Decoder};
 use crate::reading::{DeviceId, PatientId, Quality, Reading, ReadingKey, Taken};
 
 /// What is on its way is asked for again after so long.
-const AGAIN: Duration = Duration::from_millis(250);
-/// A request lasts no longer than its time-out.
-const ON_ITS_WAY_MAX: Duration = Duration::from_secs(60);
+const AGAIN: Duration = Duration::from_millis(100);
+/// A request lasts no longer than its time-out, and what asks an absent destination for its return is held so long before it is
+/// let go: longer than either, or a reading could not be corrected in an outage.
+const ON_ITS_WAY_MAX: Duration = limits::PROBE_HELD_MAX.saturating_add(Duration::from_secs(30));
 
 /// The charts of this box.
 pub(super) struct Cabinet {
