@@ -18,6 +18,7 @@ mod provenance;
 mod quality;
 mod scope;
 mod task;
+pub mod task_returned;
 mod task_update;
 mod types;
 

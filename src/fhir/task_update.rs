@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::inbound::Unclear;
-use super::inbound::task::{Standing, task};
+use super::task_returned::{Standing, task};
 use super::types::{Annotation, date_time, text};
 use crate::alarm::AlertEvent;
 

@@ -16,7 +16,7 @@ use super::pipeline::Technical;
 use super::probe::{Survey, Surveys};
 use crate::alarm::{Alert, AlertId, Priority};
 use crate::fhir::inbound::Unclear;
-use crate::fhir::inbound::task::{Standing, Task};
+use crate::fhir::task_returned::{Standing, Task};
 use crate::limits;
 
 /// After a start: first things first.
@@ -266,7 +266,7 @@ mod tests {
     use super::*;
     use crate::alarm::{Acknowledged, Condition};
     use crate::clock::Stamp;
-    use crate::fhir::inbound::task::task;
+    use crate::fhir::task_returned::task;
 
     fn alert(id: &str, by: Option<&str>) -> Alert {
         let at = Stamp::at_ms(1);

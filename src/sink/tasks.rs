@@ -12,7 +12,7 @@ use super::why::Trouble;
 use crate::alarm::{AlertEvent, Happened};
 use crate::custody::{Item, Outcome, Receipt};
 use crate::fault::Explain;
-use crate::fhir::inbound::task::{self, Task};
+use crate::fhir::task_returned::{self as task, Task};
 use crate::fhir::{AlertResources, Identity, Pointer, Single, Target, Write, alert_id, single, updated_task};
 use crate::limits;
 

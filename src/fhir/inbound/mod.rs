@@ -4,7 +4,6 @@
 //! here (`modifierExtension`) makes it not understood. Must never: guess a unit, a bound or a frequency.
 
 mod goal;
-pub mod task;
 mod timing;
 
 use serde::Deserialize;
@@ -99,29 +98,29 @@ pub fn resource(body: &[u8], kind: &str) -> Result<Heard, Unclear> {
 }
 
 #[derive(Deserialize)]
-struct Searchset<'a> {
+pub(super) struct Searchset<'a> {
     #[serde(rename = "resourceType")]
-    kind: String,
+    pub(super) kind: String,
     #[serde(rename = "type")]
-    of: Option<String>,
+    pub(super) of: Option<String>,
     #[serde(default)]
-    link: Vec<Link>,
+    pub(super) link: Vec<Link>,
     #[serde(default, borrow)]
-    entry: Vec<Entry<'a>>,
+    pub(super) entry: Vec<Entry<'a>>,
 }
 
 #[derive(Deserialize)]
-struct Link {
+pub(super) struct Link {
     #[serde(default)]
-    relation: String,
+    pub(super) relation: String,
     #[serde(default)]
-    url: String,
+    pub(super) url: String,
 }
 
 #[derive(Deserialize)]
-struct Entry<'a> {
+pub(super) struct Entry<'a> {
     #[serde(borrow)]
-    resource: Option<&'a RawValue>,
+    pub(super) resource: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -181,9 +180,9 @@ impl Concept {
 }
 
 /// Something that an element holds beside what is known here: present, and never looked into.
-type Modifiers = Option<Vec<IgnoredAny>>;
+pub(super) type Modifiers = Option<Vec<IgnoredAny>>;
 
-fn unmodified(modifiers: &Modifiers) -> Result<(), Unclear> {
+pub(super) fn unmodified(modifiers: &Modifiers) -> Result<(), Unclear> {
     match modifiers {
         Some(all) if !all.is_empty() => Err("it has a modifierExtension, which may turn its meaning around"),
         _ => Ok(()),
@@ -194,7 +193,7 @@ fn few<T>(parts: Vec<T>) -> Result<Vec<T>, Unclear> {
     if parts.len() > CARE_PARTS_MAX { Err("it has more parts than are read of one") } else { Ok(parts) }
 }
 
-fn is_id(id: &str) -> bool {
+pub(super) fn is_id(id: &str) -> bool {
     (1..=64).contains(&id.len()) && id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.'))
 }
 

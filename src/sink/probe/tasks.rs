@@ -9,7 +9,7 @@ use super::Prober;
 use super::shelf::below;
 use crate::alarm::AlertId;
 use crate::fhir::inbound::Unclear;
-use crate::fhir::inbound::task::{Task, question, tasks};
+use crate::fhir::task_returned::{Task, question, tasks};
 use crate::limits::TASK_PAGES_MAX;
 use crate::sink::answer::{Whole, whole};
 use crate::sink::why::Trouble;

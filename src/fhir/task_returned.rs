@@ -7,10 +7,10 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Modifiers, Searchset, Unclear, is_id, patient, unmodified};
+use super::identity::escaped;
+use super::inbound::{Modifiers, Searchset, Unclear, is_id, patient, unmodified};
+use super::types::system;
 use crate::alarm::{Alert, AlertId};
-use crate::fhir::identity::escaped;
-use crate::fhir::types::system;
 use crate::limits::{TASK_OWNER_CHARS_MAX, TASKS_SHOWN_MAX};
 
 /// How the work of a Task stands.
