@@ -18,6 +18,7 @@ pub mod limits;
 pub mod mapping;
 pub mod minimum;
 pub mod nameplate;
+pub mod printable;
 pub mod probed;
 pub mod reading;
 pub mod roster;

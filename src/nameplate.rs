@@ -9,6 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{NAMEPLATE_DEVICES_MAX, NAMEPLATE_TEXT_MAX};
+use crate::printable::is_unseen;
 use crate::reading::DeviceId;
 
 /// The characteristics that tell it, in the order of asking.
@@ -156,12 +157,8 @@ fn system_id(octets: &[u8]) -> Option<String> {
 
 /// A text of a device's: short, of what is seen, without what turns or hides other text.
 pub fn text(octets: &[u8]) -> Option<String> {
-    let hidden = |c: char| {
-        matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
-            || matches!(c, '\u{feff}' | '\u{fff9}'..='\u{fffd}' | '\u{e0000}'..='\u{e0fff}')
-    };
     let told = String::from_utf8_lossy(octets);
-    let seen = told.chars().filter(|c| !c.is_control() && !hidden(*c)).take(NAMEPLATE_TEXT_MAX);
+    let seen = told.chars().filter(|c| !is_unseen(*c)).take(NAMEPLATE_TEXT_MAX);
     Some(seen.collect::<String>().trim().to_owned()).filter(|text| !text.is_empty())
 }
 

@@ -2,17 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::disallowed_methods)]
 
-use std::time::{Duration, Instant};
-
 use serde_json::Value;
 use wardline::lab::endpoint::{Endpoint, Manners, Settings};
 
 mod support;
 
-use support::PATIENCE;
 use support::broker::{Broker, Door};
 use support::device::Device;
-use support::gateway::{Gateway, KEY};
+use support::gateway::{Gateway, KEY, until};
 use support::mllp::{Receiver, Reply};
 use support::nats::{Bus, Console};
 
@@ -43,17 +40,6 @@ async fn publish(device: &Device, name: &str, what: &str, numbers: std::ops::Ran
             70 + n % 30
         );
         device.publish(&format!("vitals/{name}"), [support::dated(&payload)]).await;
-    }
-}
-
-async fn until<T>(what: &str, gateway: &Gateway, mut look: impl FnMut() -> Option<T>) -> T {
-    let since = Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(since.elapsed() < PATIENCE, "{what} did not happen\n{}", gateway.log());
-        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 

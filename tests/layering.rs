@@ -29,6 +29,7 @@ const LEAVES: &[&str] = &[
     "mapping",
     "minimum",
     "nameplate",
+    "printable",
     "probed",
     "reading",
     "roster",

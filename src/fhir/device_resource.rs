@@ -3,11 +3,15 @@
 //! Pure: what is known goes in, the resource comes out. Promises: the guide's profile is claimed only where all that it
 //! asks for is there. Must never: invent a system id, a maker or a certificate.
 
+use std::collections::BTreeMap;
+
+use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
 
 use super::bundle::{Single, Target, Write};
 use super::device::Device;
 use super::identity::{escaped, hashed_id};
+use super::inbound::is_id;
 use super::scope::Scope;
 use super::types::system;
 use crate::nameplate::{Nameplate, Udi};
@@ -98,27 +102,38 @@ pub fn gateway(scope: &Scope, write: Write) -> Single {
 /// A Device that a server holds, with what is known by now put in and all else left as it is, to be written in its place.
 /// `None`: it says all of it already, or it is no Device.
 pub fn renewed(found: &[u8], ours: &Single) -> Option<Single> {
-    let mut found: Map<String, Value> = serde_json::from_slice(found).ok()?;
+    // As it is written there: a number that passed through a parser might lose a digit.
+    let mut found: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(found).ok()?;
     let ours: Map<String, Value> = serde_json::from_slice(&ours.body).ok()?;
-    let id =
-        found.get("id").and_then(Value::as_str).filter(|_| found.get("resourceType") == ours.get("resourceType"))?;
-    let place = Target::put(format!("Device/{id}"));
-    let before = found.clone();
+    let said = |found: &BTreeMap<String, Box<RawValue>>, key: &str| -> Option<Value> {
+        serde_json::from_str(found.get(key)?.get()).ok()
+    };
+    let id = said(&found, "id").filter(|_| said(&found, "resourceType").as_ref() == ours.get("resourceType"))?;
+    let target = Target::put(format!("Device/{}", id.as_str().filter(|id| is_id(id))?));
+    let mut changed = false;
     for (key, value) in ours {
-        match key.as_str() {
-            "resourceType" | "id" => {}
-            "identifier" => add(found.entry(key).or_insert_with(|| json!([])), value),
+        let before = said(&found, &key);
+        let after = match key.as_str() {
+            "resourceType" | "id" => continue,
+            "identifier" => with(before.clone(), value),
             "meta" => {
-                let meta = found.entry(key).or_insert_with(|| json!({}));
-                let (Some(meta), Some(profile)) = (meta.as_object_mut(), value.get("profile").cloned()) else {
+                let mut meta = before.clone().unwrap_or_else(|| json!({}));
+                let (Some(parts), Some(profile)) = (meta.as_object_mut(), value.get("profile").cloned()) else {
                     continue;
                 };
-                add(meta.entry("profile").or_insert_with(|| json!([])), profile);
+                let profiles = with(parts.remove("profile"), profile);
+                parts.insert("profile".into(), profiles);
+                meta
             }
-            _ => drop(found.insert(key, value)),
+            _ => value,
+        };
+        if before.as_ref() != Some(&after) {
+            found.insert(key, to_raw_value(&after).ok()?);
+            changed = true;
         }
     }
-    (found != before).then(|| Single { target: place, body: Value::Object(found).to_string().into_bytes() })
+    let body = changed.then(|| serde_json::to_vec(&found).ok()).flatten()?;
+    Some(Single { target, body })
 }
 
 /// The id of the one Device of a searchset. `None`: there is none, or it is not the only one.
@@ -127,22 +142,22 @@ pub fn only(searchset: &[u8]) -> Option<String> {
     let resources = found.get("entry")?.as_array()?.iter().filter_map(|entry| entry.get("resource"));
     let mut ids = resources.filter(|r| r.get("resourceType").is_some_and(|kind| kind == "Device")).map(|r| r.get("id"));
     let (first, second) = (ids.next()??, ids.next());
-    let id = first.as_str().filter(|_| second.is_none())?;
-    let is_id = !id.is_empty() && id.len() <= 64 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b));
-    is_id.then(|| id.to_owned())
+    first.as_str().filter(|id| second.is_none() && is_id(id)).map(str::to_owned)
 }
 
-/// What is not in the list yet; of identifiers, system and value decide.
-fn add(list: &mut Value, more: Value) {
-    let (Some(list), Value::Array(more)) = (list.as_array_mut(), more) else { return };
+/// The list with what is not in it yet; of identifiers, system and value decide.
+fn with(list: Option<Value>, more: Value) -> Value {
+    let mut list = list.unwrap_or_else(|| json!([]));
+    let (Some(all), Value::Array(more)) = (list.as_array_mut(), more) else { return list };
     let same = |a: &Value, b: &Value| {
         a == b || a.is_object() && ["system", "value"].into_iter().all(|key| a.get(key) == b.get(key))
     };
     for one in more {
-        if !list.iter().any(|there| same(there, &one)) {
-            list.push(one);
+        if !all.iter().any(|there| same(there, &one)) {
+            all.push(one);
         }
     }
+    list
 }
 
 fn target(write: Write, system: &str, value: &str) -> (Option<String>, Target) {
@@ -274,4 +289,30 @@ fn specializations(vitals: &[Vital]) -> Vec<Value> {
         })
     };
     found.into_iter().map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_wrote_into_a_device_stays_to_the_letter() {
+        let ours = Single {
+            target: Target::put("Device/d".into()),
+            body: br#"{"resourceType":"Device","identifier":[{"system":"s","value":"1"}],"manufacturer":"A&D"}"#
+                .to_vec(),
+        };
+        let theirs = r#"{"resourceType":"Device","id":"d","identifier":[{"system":"x","value":"9"}],
+            "property":[{"valueQuantity":[{"value":1.10}]}],"unknownToUs":{"a":1e400}}"#;
+        let new = renewed(theirs.as_bytes(), &ours).unwrap();
+        let text = String::from_utf8(new.body.clone()).unwrap();
+        for kept in ["\"value\":1.10", "1e400", "\"value\":\"9\"", "\"value\":\"1\"", "A&D"] {
+            assert!(text.contains(kept), "{kept}: {text}");
+        }
+        assert_eq!(new.target.url, "Device/d");
+        assert!(renewed(&new.body, &ours).is_none(), "it says all of it already");
+        for broken in ["{", r#"{"resourceType":"Patient","id":"d"}"#, r#"{"resourceType":"Device","id":"../d"}"#] {
+            assert!(renewed(broken.as_bytes(), &ours).is_none(), "{broken}");
+        }
+    }
 }

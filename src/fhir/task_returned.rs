@@ -12,6 +12,7 @@ use super::inbound::{Modifiers, Searchset, Unclear, is_id, patient, unmodified};
 use super::types::system;
 use crate::alarm::{Alert, AlertId};
 use crate::limits::{TASK_OWNER_CHARS_MAX, TASKS_SHOWN_MAX};
+use crate::printable::is_unseen;
 
 /// How the work of a Task stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -204,20 +205,13 @@ pub fn task(body: &[u8]) -> Result<Task, Unclear> {
 /// A name that can be shown as it is: short, and without anything that is not seen or that turns what stands around it.
 fn name(display: &str) -> Option<&str> {
     let display = display.trim();
-    let unseen = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-                | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
-    };
-    let fits = (1..=TASK_OWNER_CHARS_MAX).contains(&display.chars().count()) && !display.chars().any(unseen);
+    let fits = (1..=TASK_OWNER_CHARS_MAX).contains(&display.chars().count()) && !display.chars().any(is_unseen);
     fits.then_some(display)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::alarm::{Condition, Priority};
-    use crate::clock::Stamp;
     use crate::reading::PatientId;
     use serde_json::{Value, json};
 
@@ -230,22 +224,7 @@ mod tests {
     }
 
     fn alert(patient: Option<&str>) -> Alert {
-        let at = Stamp::at_ms(1);
-        Alert {
-            id: AlertId("00ff".into()),
-            rule: "r".into(),
-            condition: Condition::Limit,
-            priority: Priority::High,
-            patient: patient.map(PatientId::new),
-            device: None,
-            vital: None,
-            text: String::new(),
-            evidence: vec![],
-            raised: at,
-            received: at,
-            acknowledged: None,
-            resolved: None,
-        }
+        Alert { patient: patient.map(PatientId::new), ..crate::fhir::fixtures::alert(&[]).alert }
     }
 
     #[test]

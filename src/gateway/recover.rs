@@ -49,16 +49,15 @@ pub(super) fn recover(
         let salvaged = Input::Technical { name, active: true, priority: Priority::High, text: &text };
         first.extend(engine.step(clock.now(), salvaged));
     }
-    if before.people_damaged > 0 {
-        let text = format!(
-            "{} records about people are damaged and not in force: who held a device, who was matched, or what the centre \
-             ordered. See `wardline assign DEVICE`, `patient list` and `thresholds`, and say it again (WL-J061)",
-            before.people_damaged
-        );
-        let name = "journal-people-damaged";
-        let damaged = Input::Technical { name, active: true, priority: Priority::High, text: &text };
-        first.extend(engine.step(clock.now(), damaged));
-    }
+    let text = format!(
+        "{} records about people are damaged and not in force: who held a device, who was matched, or what the centre \
+         ordered. See `wardline assign DEVICE`, `patient list` and `thresholds`, and say it again (WL-J061)",
+        before.people_damaged
+    );
+    // Over when all of it was said again.
+    let active = before.people_damaged > 0;
+    let damaged = Input::Technical { name: "journal-people-damaged", active, priority: Priority::High, text: &text };
+    first.extend(engine.step(clock.now(), damaged));
     let streams = config.sources.iter().filter_map(|source| match source {
         SourceSettings::Bluetooth(b) => Some((Arc::from(&*b.name), Duration::from_secs(b.stream_period_s))),
         SourceSettings::Mqtt(_) => None,

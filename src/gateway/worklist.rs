@@ -264,27 +264,13 @@ fn word(alert: &Alert, heard: &[Task], destination: &str) -> Word {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::alarm::{Acknowledged, Condition};
+    use crate::alarm::Acknowledged;
     use crate::clock::Stamp;
     use crate::fhir::task_returned::task;
 
     fn alert(id: &str, by: Option<&str>) -> Alert {
-        let at = Stamp::at_ms(1);
-        Alert {
-            id: AlertId(id.into()),
-            rule: "r".into(),
-            condition: Condition::Limit,
-            priority: Priority::High,
-            patient: None,
-            device: None,
-            vital: None,
-            text: String::new(),
-            evidence: vec![],
-            raised: at,
-            received: at,
-            acknowledged: by.map(|by| Acknowledged { by: by.into(), at }),
-            resolved: None,
-        }
+        let acknowledged = by.map(|by| Acknowledged { by: by.into(), at: Stamp::at_ms(1) });
+        Alert { id: AlertId(id.into()), patient: None, acknowledged, ..crate::fhir::fixtures::alert(&[]).alert }
     }
 
     fn tasks(statuses: &[&str]) -> Vec<Task> {

@@ -44,6 +44,11 @@ impl Gate {
         self.terms.is_open()
     }
 
+    /// Whether a destination may be asked about a patient.
+    pub fn may_ask(&self, patient: &PatientId, now: Stamp) -> bool {
+        self.terms.may_ask(self.histories.get(patient), now)
+    }
+
     /// The category whose consent a reading of this vital sign lacks, or that match fields are lacking. `None`: it may go.
     pub fn lacks(&self, patient: &PatientId, vital: Option<&str>, now: Stamp) -> Option<&str> {
         self.lacks_consent(patient, vital, now).or_else(|| self.lacks_person(patient))
@@ -119,13 +124,6 @@ fn bare(reading: &Reading) -> Reading {
         part.value = Value::Absent(Absence::Unknown);
     }
     bare
-}
-
-impl Gate {
-    /// Whether a destination may be asked about a patient.
-    pub fn may_ask(&self, patient: &PatientId, now: Stamp) -> bool {
-        self.terms.may_ask(self.histories.get(patient), now)
-    }
 }
 
 impl Consents {

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
 
 use super::reader::{ReadError, Reader};
@@ -37,40 +37,35 @@ pub(super) type People = HashMap<PatientId, Arc<Demographics>>;
 
 /// All that is kept and whole. A damaged row is told of, without whose it is.
 pub(super) fn all(conn: &Connection) -> rusqlite::Result<All> {
-    let (mut found, mut damaged) = (All::new(), 0_u32);
-    each(conn, |_, kept| {
-        damaged += u32::from(kept.is_none());
-        found.extend(kept);
-        Ok(())
-    })?;
-    if damaged > 0 {
-        tracing::error!(
-            code = "WL-J062",
-            rows = damaged,
-            "Match fields are damaged and count as not given: give them again."
-        );
-    }
-    Ok(found)
+    read(conn).map(|(whole, _)| whole)
 }
 
-/// Each row, and what it holds if it is as it was written.
-fn each(
-    conn: &Connection,
-    mut seen: impl FnMut(&Row<'_>, Option<(PatientId, Arc<str>, Introduced)>) -> rusqlite::Result<()>,
-) -> rusqlite::Result<()> {
+/// What is whole, and the keys of rows that are not as they were written, which are told of.
+fn read(conn: &Connection) -> rusqlite::Result<(All, Vec<[Value; 2]>)> {
+    let (mut whole, mut damaged) = (All::new(), Vec::new());
     let mut rows = conn.prepare("SELECT patient, destination, body, seal FROM demographic ORDER BY 1, 2")?;
     let mut rows = rows.query([])?;
     while let Some(row) = rows.next()? {
-        let read = || {
+        let kept = || {
             let text = |i: usize| row.get_ref(i).ok()?.as_str().ok();
             let (patient, destination, body) = (text(0)?, text(1)?, text(2)?);
             let intact = row.get::<_, i64>(3).ok()? == seal::of_demographic(patient, destination, body);
             let kept = intact.then(|| serde_json::from_str(body).ok()).flatten()?;
             Some((PatientId::new(patient), Arc::from(destination), kept))
         };
-        seen(row, read())?;
+        match kept() {
+            Some(kept) => whole.push(kept),
+            None => damaged.push([row.get(0)?, row.get(1)?]),
+        }
     }
-    Ok(())
+    if !damaged.is_empty() {
+        tracing::error!(
+            code = "WL-J062",
+            rows = damaged.len(),
+            "Match fields are damaged and count as not given: give them again."
+        );
+    }
+    Ok((whole, damaged))
 }
 
 /// Keeps them, in the place of what was there.
@@ -109,14 +104,7 @@ pub(super) fn keep_only_asked(conn: &Connection, creditors: &[Creditor]) -> rusq
     for name in names.iter().filter(|name| asked.get(name.as_str()).is_none_or(|fields| fields.is_empty())) {
         changed |= moment.execute("DELETE FROM demographic WHERE destination = ?1", [name])? > 0;
     }
-    let mut damaged: Vec<[Value; 2]> = Vec::new();
-    each(&moment, |row, kept| {
-        if kept.is_none() {
-            damaged.push([row.get(0)?, row.get(1)?]);
-        }
-        Ok(())
-    })?;
-    let whole = all(&moment)?;
+    let (whole, damaged) = read(&moment)?;
     let gone = "DELETE FROM demographic WHERE patient IS ?1 AND destination IS ?2";
     for key in damaged {
         changed |= moment.execute(gone, key)? > 0;
@@ -180,6 +168,13 @@ mod tests {
         journal.redress(act).await.unwrap();
     }
 
+    /// A journal that was closed with one person in it.
+    async fn left_with_one(folder: &Path, creditors: &[Creditor]) {
+        let journal = opened(folder, creditors);
+        introduce(&journal, "lab").await;
+        journal.close().await;
+    }
+
     fn named(journal: &Journal, destination: &str) -> Option<Arc<Demographics>> {
         journal.consents().gate(destination)?.person(&patient())
     }
@@ -239,10 +234,7 @@ mod tests {
     async fn a_damaged_row_names_nobody() {
         let folder = tempfile::tempdir().unwrap();
         let lab = [creditor("lab", &[Field::PatientName, Field::Sex])];
-        let journal = opened(folder.path(), &lab);
-        introduce(&journal, "lab").await;
-        journal.close().await;
-        drop(journal);
+        left_with_one(folder.path(), &lab).await;
         let conn = open::connect(&Machine, &folder.path().join(open::FILE), vault(folder.path()).key()).unwrap();
         let damage = "UPDATE demographic SET patient = 'Patient/other'";
         assert_eq!(conn.execute(damage, []).unwrap(), 1);
@@ -260,10 +252,7 @@ mod tests {
     async fn a_salvage_that_lost_a_part_of_the_table_names_nobody() {
         let folder = tempfile::tempdir().unwrap();
         let lab = [creditor("lab", &[Field::PatientName, Field::Sex])];
-        let journal = opened(folder.path(), &lab);
-        introduce(&journal, "lab").await;
-        journal.close().await;
-        drop(journal);
+        left_with_one(folder.path(), &lab).await;
         let (file, vault) = (folder.path().join(open::FILE), vault(folder.path()));
         let page = {
             let pages = Pages::of(&Machine, &file, vault.key()).unwrap();

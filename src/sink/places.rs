@@ -50,7 +50,7 @@ impl Places {
         let plate = self.plates.of(device);
         let mut all = vitals.to_vec();
         if let Some(written) = self.written.get_mut(device) {
-            written.vitals.extend(vitals.iter().filter(|v| !written.vitals.contains(v)).copied().collect::<Vec<_>>());
+            merge(&mut written.vitals, vitals);
             all.clone_from(&written.vitals);
         }
         Facts { plate, vitals: all, ..Facts::default() }
@@ -65,7 +65,7 @@ impl Places {
 
     fn wrote(&mut self, device: &str, body: Vec<u8>, vitals: &[Vital]) {
         let written = self.written.entry(device.to_owned()).or_default();
-        written.vitals.extend(vitals.iter().filter(|v| !written.vitals.contains(v)).copied().collect::<Vec<_>>());
+        merge(&mut written.vitals, vitals);
         (written.body, written.not_before) = (body, None);
     }
 
@@ -104,9 +104,7 @@ impl FhirSink {
         let mut wanted: BTreeMap<&str, Vec<Vital>> = BTreeMap::new();
         for (_, item, reading) in readings.iter().filter(|(.., r)| r.patient.is_some()) {
             let vitals = wanted.entry(&*reading.device.0).or_default();
-            if !vitals.contains(&reading.vital) {
-                vitals.push(reading.vital);
-            }
+            merge(vitals, &[reading.vital]);
             let scope = self.scope_of(item);
             self.write_device(&scope.gateway, device::gateway(&scope, self.write), &[]).await?;
         }
@@ -124,10 +122,12 @@ impl FhirSink {
         }
         let place = self.places().found.get(id).cloned();
         match place.filter(|_| self.write == Write::ConditionalCreate) {
-            Some(place) => self.renew(id, &place, resource, vitals).await,
-            None => return self.put(id, resource, vitals).await,
+            Some(place) => {
+                self.renew(id, &place, resource, vitals).await;
+                Ok(())
+            }
+            None => self.put(id, resource, vitals).await,
         }
-        Ok(())
     }
 
     async fn put(&self, id: &str, resource: Single, vitals: &[Vital]) -> Result<(), Unwell> {
@@ -187,6 +187,15 @@ impl FhirSink {
         let Some(renewed) = device::renewed(&answer.body, ours) else { return true };
         self.turn().await;
         matches!(self.one(renewed).await, Ok(Outcome::Delivered(_)))
+    }
+}
+
+/// Those that are not among them yet.
+fn merge(all: &mut Vec<Vital>, more: &[Vital]) {
+    for vital in more {
+        if !all.contains(vital) {
+            all.push(*vital);
+        }
     }
 }
 

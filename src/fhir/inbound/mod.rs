@@ -1,4 +1,4 @@
-//! What a centre orders, read from FHIR R4: Goal targets, ServiceRequests and CarePlan activities; and what it does with Tasks. Pure: bytes in, orders out.
+//! What a centre orders, read from FHIR R4: Goal targets, ServiceRequests and CarePlan activities. Pure: bytes in, orders out.
 //!
 //! Promises: a resource that cannot be read spoils no other one; what changes the meaning of a resource and is not known
 //! here (`modifierExtension`) makes it not understood. Must never: guess a unit, a bound or a frequency.
