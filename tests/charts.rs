@@ -312,6 +312,11 @@ async fn a_history_that_is_damaged_gives_nobody_the_past() {
     assert_eq!(held[0]["patient"], "Patient/p0", "{held}");
     assert!(held[0]["from_ms"].is_i64(), "{held}");
     assert_eq!(gateway.stop(), Some(0), "{}", gateway.log());
+    // Who holds it was written anew.
+    gateway.start();
+    let over = || !gateway.json(&["alerts"]).to_string().contains("WL-J061");
+    until("the end of the alert", &gateway, || over().then_some(())).await;
+    assert_eq!(gateway.stop(), Some(0), "{}", gateway.log());
 }
 
 /// A cuff that is known at two boxes, of two rooms or of home and clinic: each reading once at the centre, whoever sends it.
