@@ -5,6 +5,7 @@
 
 mod amend;
 mod answer;
+pub mod audits;
 pub mod claims;
 pub mod deliver;
 pub mod fhir;
