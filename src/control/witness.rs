@@ -190,6 +190,8 @@ mod tests {
         witness.saw(&ada, [whose("Patient/a")]).await;
         witness.saw(&ada, []).await;
         assert_eq!(count(), 3, "another patient, and another person");
+        clock.set(at(23, 30));
+        witness.saw(&page, [whose("Patient/a"), whose("Patient/c")]).await;
         clock.set(at(24, 0));
         witness.saw(&page, [whose("Patient/a"), whose("Patient/c")]).await;
         assert_eq!((count(), shelf.0.lock().unwrap()[3].patients.len()), (4, 1), "each day anew");

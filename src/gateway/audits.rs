@@ -13,7 +13,7 @@ use super::probe::{Survey, Surveys};
 use crate::alarm::Priority;
 use crate::custody::Why;
 use crate::fhir::Audit;
-use crate::journal::{Act, Deeds, JournalError, Told};
+use crate::journal::{Act, Deeds, Told};
 use crate::sink::audits::Heard;
 
 /// Deeds read at once.
@@ -70,14 +70,10 @@ impl Audits {
                 let entries = found.damaged;
                 tracing::warn!(code = "WL-F022", destination = %name, entries, "Entries of the chain of custody are not as they were sealed, and are told to nobody.");
             }
-            let (round, through) = self.round(name, survey, &found, at).await;
+            let (round, through) = self.round(name, survey, &found, (at, &mut kept)).await;
             at = through;
-            if at > kept && (!found.deeds.is_empty() || at - kept >= LOOKED_AT) {
-                match self.keep(name, at).await {
-                    Ok(()) => kept = at,
-                    Err(JournalError::Full) => {}
-                    Err(_) => return,
-                }
+            if at - kept >= LOOKED_AT {
+                self.keep(name, at, &mut kept).await;
             }
             if let Round::Refused(why) = &round {
                 self.say(name, Some(why)).await;
@@ -104,8 +100,14 @@ impl Audits {
         }
     }
 
-    /// Answers up to which entry nothing is left to tell.
-    async fn round(&self, name: &Arc<str>, survey: &Survey, found: &Deeds, at: i64) -> (Round, i64) {
+    /// Answers up to which entry nothing is left to tell; what is told is kept at once.
+    async fn round(
+        &self,
+        name: &Arc<str>,
+        survey: &Survey,
+        found: &Deeds,
+        (at, kept): (i64, &mut i64),
+    ) -> (Round, i64) {
         let (mut through, mut refused): (i64, Vec<(i64, Why)>) = (at, Vec::new());
         for told in &found.deeds {
             if !told.is_for_others() {
@@ -118,6 +120,7 @@ impl Audits {
                         tracing::warn!(code = "WL-F022", destination = %name, entry, why = why.text, "What somebody did was not told: it was refused, and others were taken.");
                     }
                     through = told.entry;
+                    self.keep(name, through, kept).await;
                 }
                 Heard::Refused(why) => refused.push((told.entry, why)),
                 Heard::Later(why, after) => {
@@ -165,9 +168,12 @@ impl Audits {
         read.ok().and_then(Result::ok).unwrap_or(Deeds { through: after, ..Deeds::default() })
     }
 
-    async fn keep(&self, name: &Arc<str>, through: i64) -> Result<(), JournalError> {
+    /// What is not kept now, with the next one: a journal that ends ends the process.
+    async fn keep(&self, name: &Arc<str>, through: i64, kept: &mut i64) {
         let act = Act::Told { destination: name.to_string(), through };
-        self.0.journal.redress(act).await.map(drop)
+        if self.0.journal.redress(act).await.is_ok() {
+            *kept = through;
+        }
     }
 
     /// `None`: it takes them.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::fhir::Unwell;
 use super::probe::Prober;
+use super::smart::AuthTrouble;
 use super::why::Trouble;
 use crate::custody::{Outcome, Why};
 use crate::fhir::Audit;
@@ -35,24 +36,26 @@ fn heard(outcome: Result<Outcome, Unwell>) -> Heard {
         Ok(Outcome::Delivered(_)) => Heard::Told,
         Ok(Outcome::Reject(why)) => Heard::Refused(why),
         // Servers say in many ways that they have no such resource, or none for us.
-        Err((trouble @ (Trouble::NotHere(_) | Trouble::Refused { .. } | Trouble::Credential(403)), _)) => {
-            Heard::Refused(trouble.why())
-        }
-        Err((trouble @ Trouble::ServerError(501), _)) => Heard::Refused(trouble.why()),
+        Err((trouble, _)) if is_refusal(&trouble) => Heard::Refused(trouble.why()),
         Ok(Outcome::Retry { why, after, .. }) => Heard::Later(why, after),
         Err((trouble, after)) => Heard::Later(trouble.why(), after),
     }
 }
 
+fn is_refusal(trouble: &Trouble) -> bool {
+    let no_right = matches!(trouble, Trouble::Credential(403) | Trouble::Auth(AuthTrouble::Forbidden(_)));
+    no_right || matches!(trouble, Trouble::NotHere(_) | Trouble::Refused { .. } | Trouble::ServerError(501))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sink::smart::AuthTrouble;
 
     #[test]
     fn what_a_server_does_not_have_is_refused_and_what_fails_is_for_later() {
         let refused = |t: Trouble| matches!(heard(Err((t, None))), Heard::Refused(_));
         assert!([405, 404].into_iter().all(|s| refused(Trouble::NotHere(s))) && refused(Trouble::ServerError(501)));
+        assert!(refused(Trouble::Auth(AuthTrouble::Forbidden(String::new()))));
         assert!(refused(Trouble::Credential(403)) && !refused(Trouble::Credential(401)));
         for trouble in [Trouble::Unreachable("x"), Trouble::ServerError(500), Trouble::Throttled(429)] {
             assert!(!refused(trouble));
