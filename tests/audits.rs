@@ -226,6 +226,7 @@ async fn what_people_do_is_told_once_in_any_weather() {
     // Where ids are the server's, a box that goes down over an answer tells once more, and the seal says so.
     let mut seals = std::collections::HashSet::new();
     let mut events = posted.events.lock().unwrap().clone();
+    assert!(events.len() <= expected.len() + 2, "it went down twice");
     events.retain(|(_, body)| seals.insert(body["entity"].as_array().unwrap().last().unwrap().to_string()));
     assert_eq!(events.iter().map(|(_, body)| told(body)).collect::<Vec<_>>(), expected);
     let ids: std::collections::BTreeSet<_> = centre.events.lock().unwrap().iter().map(|(id, _)| id.clone()).collect();
@@ -323,12 +324,12 @@ async fn an_export_that_broke_off_has_failed() {
     let device = Device::connect(broker.device_port);
     let message =
         |n: u32| format!("{{\"id\":{n},\"heart_rate\":61,\"spo2\":97,\"weight\":81.5,\"weight_unit\":\"kg\"}}");
-    device.publish("vitals/watch-0", (0..2_500).map(message)).await;
-    until("the readings", &gateway, || {
-        eprintln!("{}", centre.readings());
-        (centre.readings() >= 7_500).then_some(())
-    })
-    .await;
+    // In parts: a broker queues so many and no more.
+    for part in 0..5_u32 {
+        device.publish("vitals/watch-0", (part * 500..(part + 1) * 500).map(message)).await;
+        let there = (part as usize + 1) * 1_500;
+        until("the readings", &gateway, || (centre.readings() >= there).then_some(())).await;
+    }
     let begin = |gateway: &Gateway| {
         let mut stream = std::os::unix::net::UnixStream::connect(gateway.path("control.sock")).unwrap();
         let ask = "GET /v1/export?since=2020-01-01T00:00:00Z&by=Ada HTTP/1.1\r\nHost: wardline\r\n\r\n";
