@@ -366,3 +366,40 @@ async fn what_an_absent_destination_is_asked_with_is_corrected_with_the_rest() {
     assert_eq!((&account[0]["waiting"], &account[0]["delivered"]), (&5.into(), &0.into()), "{account}");
     assert_eq!(gateway.stop(), Some(0));
 }
+
+/// What an alert pointed to was taken back: what happens to the alert afterwards does not bring it back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn evidence_that_was_taken_back_stays_taken_back() {
+    let Some(broker) = Broker::start(&Door::Open, "") else { return };
+    let kept = || Endpoint::start(Settings { keep: true, ..Settings::default() }).unwrap();
+    let (created, updated) = (kept(), kept());
+    let rule = "[[rule]]\nid = \"heart-rate-high\"\ntitle = \"high\"\nvital = \"heart-rate\"\nabove = 62\nunit = \"/min\"\n\
+                priority = \"medium\"\n";
+    let destinations =
+        fhir("created", &created.url(), "conditional-create") + &fhir("updated", &updated.url(), "update");
+    let mut gateway = Gateway::new(&(settings(&broker, &destinations) + "[alerts]\nrules = [\"rules.toml\"]\n"));
+    std::fs::write(gateway.path("rules.toml"), rule).unwrap();
+    gateway.start();
+    let device = Device::connect(broker.device_port);
+    publish(&device, "watch-0", 3..4).await;
+    let both = [&created, &updated];
+    until("the alert", &gateway, || both.iter().all(|e| e.bodies("Task").len() == 1).then_some(())).await;
+    until("delivery", &gateway, || settled(&gateway).then_some(())).await;
+    let key = gateway.json(&["readings"])[0]["reading"]["key"].as_str().unwrap().to_owned();
+    let correct = ["correct", &key, "--to", "Patient/p1", "--by", "Ada", "--reason", "the other watch"];
+    assert_eq!(gateway.json(&correct)["left"], 0);
+    let right = BTreeMap::from([chart("Patient/p0", "entered-in-error", 63..64), chart("Patient/p1", "final", 63..64)]);
+    for endpoint in both {
+        until("the correction", &gateway, || (charts(endpoint) == right).then_some(())).await;
+    }
+    let alerts = gateway.json(&["alerts"]);
+    let id = alerts[0]["id"].as_str().unwrap();
+    gateway.json(&["alerts", "ack", id, "--by", "Joy"]);
+    let taken = |e: &Endpoint| e.bodies("Task").iter().any(|t| t.contains("Joy"));
+    until("what she said", &gateway, || both.iter().all(|e| taken(e)).then_some(())).await;
+    until("delivery", &gateway, || settled(&gateway).then_some(())).await;
+    for endpoint in both {
+        assert_eq!((charts(endpoint), endpoint.counts().duplicates), (right.clone(), 0));
+    }
+    assert_eq!(gateway.stop(), Some(0), "{}", gateway.log());
+}

@@ -8,6 +8,7 @@ mod answer;
 pub mod claims;
 pub mod deliver;
 pub mod fhir;
+mod flight;
 mod habits;
 pub mod http;
 mod manifest;
