@@ -169,6 +169,7 @@ pub fn alert(id: &str, evidence: Vec<ReadingKey>) -> Alert {
         received: raised,
         acknowledged: None,
         resolved: None,
+        taken_back: None,
     }
 }
 

@@ -112,6 +112,7 @@ fn short(events: &[AlertEvent]) -> Vec<String> {
                 Happened::Raised => "raised",
                 Happened::Acknowledged => "acknowledged",
                 Happened::Resolved => "resolved",
+                Happened::TakenBack => "taken-back",
             };
             format!("{done} {:?}", e.alert.condition).to_lowercase()
         })
