@@ -242,6 +242,7 @@ struct Anew<'c> {
     reader: &'c Reader,
     decoder: Decoder,
     intake: Intake,
+    histories: HashMap<DeviceId, History>,
 }
 
 impl<'c> Anew<'c> {
@@ -251,7 +252,8 @@ impl<'c> Anew<'c> {
         for device in cabinet.reader.devices()? {
             intake.hand(&device, i64::MIN, "");
         }
-        Ok(Self { reader: &cabinet.reader, decoder, intake })
+        let histories = cabinet.reader.held()?.into_iter().map(|h| (h.device, h.history)).collect();
+        Ok(Self { reader: &cabinet.reader, decoder, intake, histories })
     }
 
     /// `None`: it says what it said before, or cannot be read any more.
@@ -273,8 +275,14 @@ impl<'c> Anew<'c> {
             new.taken = Taken { device: new.taken.device, ..old.taken };
         }
         let labels = |r: &Reading| r.quality.iter().copied().collect::<HashSet<_>>();
-        let same =
-            (new.vital, &new.parts, new.site, new.taken.device) == (old.vital, &old.parts, old.site, old.taken.device);
+        // Whose it is follows from who had the device, and which part of it, at that time: what a person said of it was said
+        // of another slot, or of another time.
+        new.patient = match (new.slot, new.taken.device) == (old.slot, old.taken.device) {
+            true => old.patient.clone(),
+            false => self.histories.get(&new.device).and_then(|h| super::inbox::owner(h, &new)),
+        };
+        let same = (new.vital, &new.parts, new.site, new.taken.device, new.slot)
+            == (old.vital, &old.parts, old.site, old.taken.device, old.slot);
         Ok((!same || labels(&new) != labels(old)).then_some(new))
     }
 }
