@@ -10,6 +10,7 @@ use crate::reading::{Absence, DeviceId, Part, ReadingKey, Taken, TimeMethod, Val
 use crate::unit::Unit;
 use crate::vital::Role;
 
+mod corrected;
 mod doubt;
 mod life;
 mod limits;
