@@ -30,7 +30,7 @@ fn what_was_taken_back_counts_no_more() {
         assert!(bench.short(&wrong).is_empty());
         if corrected {
             let right = for_b(&wrong);
-            assert!(correct(&mut bench, std::slice::from_ref(&right), vec![], &[right.clone()]).is_empty());
+            assert!(correct(&mut bench, std::slice::from_ref(&right), vec![], std::slice::from_ref(&right)).is_empty());
         }
         let expected: &[&str] = if corrected { &[] } else { &["raised limit"] };
         assert_eq!(bench.sys("191"), expected);
