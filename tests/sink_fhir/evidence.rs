@@ -80,13 +80,13 @@ async fn an_alert_points_to_evidence_that_is_on_its_way() {
         assert_eq!(twice, Vec::<String>::new());
         let carried: usize = requests.iter().map(|r| observations(&r.json()).len()).sum();
         assert_eq!(carried, 2, "each once");
-        let all = requests.iter().flat_map(|r| {
+        let mut all = requests.iter().flat_map(|r| {
             let body = r.json();
             body["entry"]
                 .as_array()
                 .map_or_else(|| vec![body.clone()], |all| all.iter().map(|e| e["resource"].clone()).collect())
         });
-        let issue = all.filter(|r| r["resourceType"] == "DetectedIssue").last().unwrap();
+        let issue = all.rfind(|r| r["resourceType"] == "DetectedIssue").unwrap();
         let known = &issue["implicated"][0];
         assert_eq!(known["type"], "Observation", "{issue}");
         assert_eq!(known["identifier"]["value"].as_str(), Some(&*observations(&requests[0].json())[1]));
