@@ -1,6 +1,6 @@
 //! Alerts that rest on nothing any more: all their evidence was taken back, or says something else by now.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use rusqlite::{OptionalExtension, params};
 
@@ -14,11 +14,13 @@ const CORRECTIONS_MAX: usize = 16;
 impl Reader {
     /// Alerts with evidence among these rows' keys (`None`: that are open) of which nothing stands, and who took it back.
     pub fn baseless(&self, of: Option<&BTreeSet<ReadingKey>>) -> Result<Vec<(Alert, String)>, ReadError> {
+        let corrected = self.corrected_keys()?;
         let sql = "SELECT body FROM alert WHERE ?1 OR resolved_ms IS NULL ORDER BY id";
         let touched = |alert: &Alert| {
             alert.patient.is_some()
                 && alert.taken_back.is_none()
                 && alert.evidence.iter().any(|key| of.is_none_or(|keys| keys.contains(key)))
+                && alert.evidence.iter().all(|key| corrected.contains(key))
         };
         let alerts: Vec<Alert> = self.with(|conn| {
             let mut statement = conn.prepare(sql)?;
@@ -36,6 +38,14 @@ impl Reader {
             }
         }
         Ok(all)
+    }
+
+    fn corrected_keys(&self) -> Result<HashSet<ReadingKey>, ReadError> {
+        self.with(|conn| {
+            let mut all = conn.prepare("SELECT key FROM corrected JOIN reading ON reading.id = corrected.reading")?;
+            let keys = all.query_map([], |r| Ok(ReadingKey(r.get(0)?)))?;
+            keys.collect()
+        })
     }
 
     /// Who took back its last evidence; `None`: some stands.
