@@ -449,6 +449,7 @@ impl Destination for FhirSink {
         }
         let withdrawn: Vec<_> = readings.iter().filter(|(.., r)| r.is_withdrawal()).copied().collect();
         self.readings(readings, &mut outcomes).await;
+        self.places().clocks.judge(outcomes.iter().flatten().any(is_delivered));
         for (n, item, reading) in withdrawn {
             if let Some(Some(refused @ Outcome::Reject(_))) = outcomes.get(n) {
                 let outcome = self.take_back(reading, &self.scope_of(item), refused.clone()).await;

@@ -69,6 +69,7 @@ pub fn reading(n: u64, device: &str) -> Reading {
         stored: false,
         unassigned: None,
         amendment: None,
+        clocks: None,
     }
 }
 

@@ -77,6 +77,7 @@ impl Bench {
             stored: false,
             unassigned: None,
             amendment: None,
+            clocks: None,
         }
     }
 
