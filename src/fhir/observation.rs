@@ -8,8 +8,8 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::Unmappable;
-use super::coincident::REFERENCE_EXTENSION;
 use super::codes::{Codings, Common, component_code, statistic};
+use super::coincident::REFERENCE_EXTENSION;
 use super::device::{Device, GATEWAY_EXTENSION, gateway};
 use super::device_resource::contained;
 use super::identity::Identity;

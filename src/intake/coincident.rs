@@ -129,12 +129,7 @@ pub(super) fn kept(pair: &ClockPair, zone: &TimeZone) -> Option<Coincident> {
 }
 
 /// What a record's time means. `None`: the clocks tell nothing.
-pub(super) fn read<'c>(
-    clocks: &'c Clocks,
-    record: &Record,
-    received: Stamp,
-    zone: &TimeZone,
-) -> Option<Word<'c>> {
+pub(super) fn read<'c>(clocks: &'c Clocks, record: &Record, received: Stamp, zone: &TimeZone) -> Option<Word<'c>> {
     let Record { time, near, possible, fell, live, .. } = *record;
     let now = Line::of(&clocks.now, zone).filter(|_| received.trusted)?;
     let before = clocks.before.as_ref().and_then(|pair| Line::of(pair, zone));

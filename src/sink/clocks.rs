@@ -32,7 +32,7 @@ impl Pairs {
     }
 
     fn is_wanted(&self, name: &str) -> bool {
-        !self.found.contains_key(name) && self.not_before.is_none_or(|at| Instant::now() >= at)
+        !self.failed && !self.found.contains_key(name) && self.not_before.is_none_or(|at| Instant::now() >= at)
     }
 
     fn learn(&mut self, name: String, place: String) {
