@@ -135,8 +135,7 @@ async fn play(centre: Centre, idempotency: &str) {
     );
     let (cuff, readings) = of_the_last_year("2025-12-31T23:00:00");
     let Some(mut rig) = Rig::start(vec![cuff.clone()], &[], &destination).await else { return };
-    let doubtful = "preliminary";
-    let (pairs, all) = centre.holds(&rig, doubtful, readings).await;
+    let (pairs, all) = centre.holds(&rig, "final", readings).await;
     assert_eq!((pairs.len(), all.len()), (1, readings), "{pairs:#?}");
     let (pair, now) = (&pairs[0], jiff::Timestamp::now());
     let places: Vec<_> = all.iter().map(refers).collect();
