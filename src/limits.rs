@@ -332,6 +332,8 @@ pub const DISK_FULL_RETRY: Duration = Duration::from_secs(1);
 pub const LINK_DOWN_ALERT: Duration = Duration::from_secs(60);
 /// Technical conditions on their way to the pipeline.
 pub const CONDITIONS_WAITING_MAX: usize = 256;
+/// A device is handed out so much later than now at most: clocks of people and boxes differ.
+pub const HAND_OUT_AHEAD_MAX: Duration = Duration::from_secs(300);
 /// Orders of people on their way to the pipeline.
 pub const ORDERS_WAITING_MAX: usize = 64;
 /// The pipeline turns at least four times in this, and looks at alert conditions that end with time; a turn that takes

@@ -153,13 +153,16 @@ impl Writer<'_> {
     }
 
     /// The next rows of the pass, whole frames only, with those to remove marked. Answers also whether the pass is at its end.
+    /// What was corrected stays, with its corrections: a device that sends its memory again would bring it back.
     fn old_rows(&mut self, before_ms: Option<i64>) -> rusqlite::Result<(Vec<Old>, bool)> {
         let aged = self.room.what == Pass::Aged;
         let bytes_only = self.room.what == Pass::Bytes;
         let mut walk = self.conn.prepare(
             "SELECT id, coalesce(frame, id), patient IS NOT NULL AND NOT EXISTS
                (SELECT 1 FROM rejected WHERE rejected.reading = reading.id
-                AND destination IN (SELECT id FROM destination)) AND (bytes IS NOT NULL OR frame IS NOT NULL OR NOT ?3),
+                AND destination IN (SELECT id FROM destination)) AND (bytes IS NOT NULL OR frame IS NOT NULL OR NOT ?3)
+               AND (?3 OR reading.amendment IS NULL AND NOT EXISTS
+                    (SELECT 1 FROM corrected WHERE corrected.reading = reading.id)),
              committed_ms, committed_trusted
              FROM reading WHERE id > ?1 ORDER BY id LIMIT ?2",
         )?;

@@ -222,6 +222,7 @@ impl<'c> Store<'c> {
             Happened::Raised => "raised",
             Happened::Acknowledged => "acknowledged",
             Happened::Resolved => "resolved",
+            Happened::TakenBack => "taken-back",
         };
         let id = tally.next_event;
         self.event.execute(params![

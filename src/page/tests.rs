@@ -151,6 +151,7 @@ fn alert(id: &str, priority: Priority, n: u32, text: &str) -> Alert {
         received: Stamp::at_ms(NOW - 240_000),
         acknowledged: None,
         resolved: None,
+        taken_back: None,
     }
 }
 

@@ -9,6 +9,7 @@ pub mod claims;
 mod clocks;
 pub mod deliver;
 pub mod fhir;
+mod flight;
 mod habits;
 pub mod http;
 mod manifest;

@@ -177,6 +177,7 @@ pub fn alert(id: &str, evidence: Vec<ReadingKey>) -> Alert {
         received: raised,
         acknowledged: None,
         resolved: None,
+        taken_back: None,
     }
 }
 
