@@ -42,6 +42,7 @@ pub(crate) fn reading(vital: &str) -> Reading {
         stored: false,
         unassigned: None,
         amendment: None,
+        clocks: None,
     }
 }
 

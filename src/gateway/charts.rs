@@ -268,11 +268,11 @@ impl<'c> Anew<'c> {
         let mut new = readings.swap_remove(place);
         if new.taken.device == old.taken.device {
             // How it came, and what the device's clock was known to be, is not in the bytes: what was found then stands.
-            (new.taken, new.stored) = (old.taken, old.stored);
+            (new.taken, new.stored, new.clocks) = (old.taken, old.stored, old.clocks.clone());
             new.quality.retain(|q| *q != Quality::TimeDoubtful);
             new.quality.extend(old.quality.iter().filter(|q| **q == Quality::TimeDoubtful));
         } else if !new.taken.is_dated_by_device() {
-            new.taken = Taken { device: new.taken.device, ..old.taken };
+            (new.taken, new.clocks) = (Taken { device: new.taken.device, ..old.taken }, old.clocks.clone());
         }
         let labels = |r: &Reading| r.quality.iter().copied().collect::<HashSet<_>>();
         // Whose it is follows from who had the device, and which part of it, at that time: what a person said of it was said

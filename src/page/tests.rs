@@ -106,6 +106,7 @@ fn reading(n: u32, vital: &str, numbers: &[(Role, &str)], at: i64) -> view::Row 
         stored: false,
         unassigned: None,
         amendment: None,
+        clocks: None,
     };
     view::Row { reading, committed_ms: at, destinations: vec![] }
 }

@@ -462,6 +462,7 @@ impl Destination for FhirSink {
         let withdrawn: Vec<_> = readings.iter().filter(|(.., r)| r.is_withdrawal()).copied().collect();
         let _until_answered = self.flight.readings(readings.iter().map(|(.., r)| *r)).await;
         self.readings(readings, &mut outcomes).await;
+        self.places().clocks.judge(outcomes.iter().flatten().any(is_delivered));
         for (n, item, reading) in withdrawn {
             if let Some(Some(refused @ Outcome::Reject(_))) = outcomes.get(n) {
                 let outcome = self.take_back(reading, &self.scope_of(item), refused.clone()).await;

@@ -6,6 +6,7 @@
 mod amend;
 mod answer;
 pub mod claims;
+mod clocks;
 pub mod deliver;
 pub mod fhir;
 mod flight;

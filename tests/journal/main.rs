@@ -20,6 +20,7 @@ mod known;
 mod log;
 mod model;
 mod museum;
+mod older;
 mod opening;
 mod pending;
 mod power;

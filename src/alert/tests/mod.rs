@@ -78,6 +78,7 @@ impl Bench {
             stored: false,
             unassigned: None,
             amendment: None,
+            clocks: None,
         }
     }
 

@@ -1,0 +1,3 @@
+-- The pair of clocks that a reading was dated by, for whoever wants to know how far the device's own times were off.
+
+ALTER TABLE reading ADD COLUMN clocks TEXT;         -- JSON: what the device's clock said at a moment of ours (src/reading.rs)
