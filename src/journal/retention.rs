@@ -3,7 +3,7 @@
 //! Promises: a reading goes only when it is settled at every destination, whole frames at a time, and after its days
 //! are over or the budget is spent. Must never: remove what is owed, refused, or nobody's.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::chain::{self, Entry};
 use super::redress;
@@ -13,6 +13,7 @@ use super::writer::Writer;
 use crate::clock::{DAY_MS, Stamp};
 use crate::config::JournalSettings;
 use crate::limits;
+use crate::reading::ReadingKey;
 
 /// When and where to go on.
 pub(super) struct Retention {
@@ -153,16 +154,13 @@ impl Writer<'_> {
     }
 
     /// The next rows of the pass, whole frames only, with those to remove marked. Answers also whether the pass is at its end.
-    /// What was corrected stays, with its corrections: a device that sends its memory again would bring it back.
     fn old_rows(&mut self, before_ms: Option<i64>) -> rusqlite::Result<(Vec<Old>, bool)> {
         let aged = self.room.what == Pass::Aged;
         let bytes_only = self.room.what == Pass::Bytes;
         let mut walk = self.conn.prepare(
             "SELECT id, coalesce(frame, id), patient IS NOT NULL AND NOT EXISTS
                (SELECT 1 FROM rejected WHERE rejected.reading = reading.id
-                AND destination IN (SELECT id FROM destination)) AND (bytes IS NOT NULL OR frame IS NOT NULL OR NOT ?3)
-               AND (?3 OR reading.amendment IS NULL AND NOT EXISTS
-                    (SELECT 1 FROM corrected WHERE corrected.reading = reading.id)),
+                AND destination IN (SELECT id FROM destination)) AND (bytes IS NOT NULL OR frame IS NOT NULL OR NOT ?3),
              committed_ms, committed_trusted
              FROM reading WHERE id > ?1 ORDER BY id LIMIT ?2",
         )?;
@@ -207,7 +205,8 @@ impl Writer<'_> {
         Ok(rows.len())
     }
 
-    /// The chain of custody says which readings are gone, and loses its beginning with all that it speaks of.
+    /// The chain of custody says which readings are gone, and loses its beginning with all that it speaks of. Of what was
+    /// corrected the key is kept: a device that sends its memory again would bring it back.
     fn remove(&mut self, rows: &[Old], now: Stamp) -> rusqlite::Result<usize> {
         let mut spans = Spans::default();
         rows.iter().for_each(|o| spans.insert(o.id, o.id, drop));
@@ -220,12 +219,20 @@ impl Writer<'_> {
         let step = self.conn.unchecked_transaction()?;
         let mut attempts =
             step.prepare("DELETE FROM attempt WHERE destination IN (SELECT id FROM destination) AND reading = ?1")?;
+        let mut bygone = step.prepare(
+            "INSERT OR IGNORE INTO bygone SELECT key FROM reading WHERE id = (SELECT reading FROM corrected WHERE reading = ?1)
+             RETURNING key",
+        )?;
+        let mut corrected = step.prepare("DELETE FROM corrected WHERE reading = ?1")?;
         let mut reading = step.prepare("DELETE FROM reading WHERE id = ?1")?;
+        let mut keys = Vec::new();
         for old in rows {
             attempts.execute([old.id])?;
+            keys.extend(bygone.query_row([old.id], |r| r.get(0).map(ReadingKey)).optional()?);
+            corrected.execute([old.id])?;
             reading.execute([old.id])?;
         }
-        drop((attempts, reading));
+        drop((attempts, bygone, corrected, reading));
         step.execute_batch(
             "DELETE FROM receipt WHERE last_reading < (SELECT min(id) FROM reading)
                AND first_reading < (SELECT min(id) FROM reading);
@@ -234,6 +241,7 @@ impl Writer<'_> {
         )?;
         self.chain.append(&mut head, now, &entry)?;
         step.commit()?;
+        self.store.bygone.extend(keys);
         self.setup.tally.head = head;
         Ok(rows.len())
     }
