@@ -312,6 +312,11 @@ async fn add_device(
     if device.patient.iter().chain(device.slots.values()).any(|p| !desk.patients.contains(p)) {
         return Err(Fault::Refused("its patient is not one of this box".into()));
     }
+    let latest = desk.clock.now().plus(limits::HAND_OUT_AHEAD_MAX).timestamp();
+    if desk.clock.now().trusted && device.since.is_some_and(|since| since > latest) {
+        let why = "it is handed out later than now: what it measures until then would have no holder. Say it when it has happened";
+        return Err(Fault::Refused(why.into()));
+    }
     in_time(desk.orders.add_device(device, by)).await
 }
 

@@ -91,6 +91,7 @@ fn alert(id: &str) -> Alert {
         received: Stamp::at_ms(4),
         acknowledged: None,
         resolved: None,
+        taken_back: None,
     }
 }
 

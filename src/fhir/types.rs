@@ -26,6 +26,8 @@ pub(super) mod system {
     pub const DEVICE: &str = "urn:wardline:device";
     pub const GATEWAY: &str = "urn:wardline:gateway";
     pub const ALERT: &str = "urn:wardline:alert";
+    /// A pair of clocks.
+    pub const CLOCK: &str = "urn:wardline:clock";
     pub const RULE: &str = "urn:wardline:rule";
     /// The version of codes and units that a resource was made with.
     pub const MAPPING: &str = "urn:wardline:mapping";

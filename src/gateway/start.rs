@@ -296,6 +296,11 @@ impl Parts {
         let records = records::of(&config, &journal, &clock, waiting.clone());
         let registry = consents::Registry::new(&config, &clock, &journal, (waiting.clone(), &roster));
         let cabinet = charts::Cabinet::new(&config, &clock, &journal, catalogue.clone(), orders.clone());
+        let behind = cabinet.clone();
+        inflow.spawn(async move {
+            behind.catch_up().await;
+            Ok(())
+        });
         let office = Office::new(&config, &clock, &journal, catalogue, orders.clone(), (surveys.clone(), &roster));
         let (watched, found) = (office.clone(), links.found.clone());
         inflow.spawn(async move {

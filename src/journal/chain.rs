@@ -126,8 +126,8 @@ pub(super) fn seal(before: &Seal, id: i64, at_ms: i64, entry: &Entry<'_>) -> Sea
 /// What of a reading never changes: what arrived, not whose it is, and not a time that it gets later.
 /// Each field has its length or a fixed one, so that nothing can move from one to another.
 pub(super) fn add(all: &mut Context, reading: &Reading, to: &mut Vec<u8>) -> rusqlite::Result<()> {
-    let Reading { key, device, profile, slot, vital, parts, sequence, taken, quality, site, stored, amendment, .. } =
-        reading;
+    let Reading { key, device, profile, slot, vital, parts, sequence, taken, quality, .. } = reading;
+    let Reading { site, stored, amendment, clocks, .. } = reading;
     let Stamp { wall_ms, mono_us, boot, trusted } = taken.received;
     to.clear();
     to.extend(key.0);
@@ -155,6 +155,9 @@ pub(super) fn add(all: &mut Context, reading: &Reading, to: &mut Vec<u8>) -> rus
     serde_json::to_writer(&mut *to, &(parts, quality)).map_err(json)?;
     if let Some(amendment) = amendment {
         serde_json::to_writer(&mut *to, amendment).map_err(json)?;
+    }
+    if let Some(clocks) = clocks {
+        serde_json::to_writer(&mut *to, clocks).map_err(json)?;
     }
     all.update(&to.len().to_be_bytes());
     all.update(to);

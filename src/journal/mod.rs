@@ -5,6 +5,7 @@
 
 mod amend;
 pub mod backup;
+mod baseless;
 mod chain;
 mod charts;
 mod consent;
@@ -52,6 +53,8 @@ mod verify;
 mod wal;
 mod withheld;
 mod writer;
+
+pub(crate) use baseless::says_the_same;
 
 use std::fs::File;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};

@@ -110,6 +110,7 @@ fn reading(n: u32, vital: &str, numbers: &[(Role, &str)], at: i64) -> view::Row 
         stored: false,
         unassigned: None,
         amendment: None,
+        clocks: None,
     };
     view::Row { reading, committed_ms: at, destinations: vec![] }
 }
@@ -154,6 +155,7 @@ fn alert(id: &str, priority: Priority, n: u32, text: &str) -> Alert {
         received: Stamp::at_ms(NOW - 240_000),
         acknowledged: None,
         resolved: None,
+        taken_back: None,
     }
 }
 

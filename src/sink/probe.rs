@@ -320,6 +320,7 @@ impl Prober {
             stored: false,
             unassigned: None,
             amendment: None,
+            clocks: None,
         };
         Identity::of(&reading).map_err(Trouble::Unmappable)?;
         Ok(reading)

@@ -75,7 +75,8 @@ async fn a_hand_in_the_file_is_found() {
         "DELETE FROM custody WHERE what = 'deed'",
         "INSERT INTO reading SELECT id + 10, x'00', key_order, device, patient, channel, frame, profile, vital, parts, slot,
          sequence, taken_ms, taken_uncertainty_ms, taken_method, device_time, quality, site, from_memory, committed_ms,
-         committed_trusted, received_ms, received_trusted, received_mono_us, received_boot, bytes, seal, unassigned, amendment
+         committed_trusted, received_ms, received_trusted, received_mono_us, received_boot, bytes, seal, unassigned, amendment,
+         clocks
          FROM reading WHERE id = 1",
     ] {
         let faults = tamper(folder.path(), sql);

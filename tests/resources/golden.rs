@@ -11,7 +11,6 @@ use wardline::fhir::{
     provenance, sensor_device,
 };
 use wardline::nameplate::{Certification, Nameplate, Udi};
-use wardline::reading::DeviceTime;
 use wardline::vital::Vital;
 
 use super::forms;
@@ -51,9 +50,8 @@ pub fn cuff() -> Facts {
 /// What is no Observation of a patient.
 pub fn others() -> Vec<(&'static str, Json)> {
     let scope = forms::scope(UsCore::Any);
-    let zone = jiff::tz::TimeZone::get("Europe/Vienna").unwrap();
-    let clocks = |theirs| Clocks { device: "ble:C0:26:DF:00:11:22", theirs, zone: &zone, ours_ms: AT_MS };
-    let civil = DeviceTime::Civil("2026-11-22T11:09:58".parse().unwrap());
+    let clocks = |theirs| Clocks { device: "ble:C0:26:DF:00:11:22", theirs, ours_ms: AT_MS };
+    let face = ("2026-11-22T11:09:58".parse().unwrap(), 60);
     let origin = Origin {
         device: "ble:C0:26:DF:00:11:22",
         person: Some("N. Nurse"),
@@ -73,7 +71,11 @@ pub fn others() -> Vec<(&'static str, Json)> {
         ("device.sensor", sensor_device("ble:C0:26:DF:00:11:22", &cuff(), None)),
         ("device.sensor-unknown", sensor_device("mqtt:cuff-17", &Facts::default(), None)),
         ("device.gateway", gateway_device(&scope, None)),
-        ("clocks", coincident(&clocks(Some(civil)), &scope).unwrap()),
+        ("clocks", coincident(&clocks(Some(face)), &scope).unwrap()),
+        (
+            "clocks.guide",
+            coincident(&Clocks::of(&forms::clocked("blood-pressure")).unwrap(), &forms::placed()).unwrap(),
+        ),
         ("clocks.lost", coincident(&clocks(None), &scope).unwrap()),
         ("provenance.withdrawal", provenance(&["Observation/wl-1"], Why::Withdrawal, &origin, &scope)),
         ("provenance.replacement", provenance(&["Observation/wl-2"], Why::Replacement, &origin, &scope)),
