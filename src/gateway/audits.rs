@@ -60,7 +60,14 @@ impl Audits {
 
     async fn follow(&self, name: &Arc<str>, survey: &Survey) {
         let mut changed = self.0.journal.changed();
-        let Some(mut kept) = self.told(name).await else { return };
+        let mut kept = loop {
+            match self.told(name).await {
+                Some(Some(told)) => break told,
+                Some(None) => return,
+                // The journal cannot be read now.
+                None => tokio::time::sleep(AGAIN.1).await,
+            }
+        };
         // An alert of before a restart may be open.
         let (mut at, mut failed, mut refused) = (kept, 0_u32, true);
         loop {
@@ -156,9 +163,10 @@ impl Audits {
         survey.prober().tell(&audit).await
     }
 
-    async fn told(&self, name: &Arc<str>) -> Option<i64> {
+    /// `None`: it cannot be said now.
+    async fn told(&self, name: &Arc<str>) -> Option<Option<i64>> {
         let (reader, name) = (self.0.reader.clone(), name.clone());
-        tokio::task::spawn_blocking(move || reader.told(&name)).await.ok()?.ok()?
+        tokio::task::spawn_blocking(move || reader.told(&name)).await.ok()?.ok()
     }
 
     /// What cannot be read now is read with the next change.

@@ -187,7 +187,11 @@ impl Parts {
         let patience = telemetry::starting();
         let (journal, before) = Journal::open(&vault, &config.journal, &creditors, options.clock.clone())?;
         drop(patience);
-        journal.redress(tell(&config, &options, before.salvaged.is_some())).await?;
+        match journal.redress(tell(&config, &options, before.salvaged.is_some())).await {
+            // A box without room still raises alerts; who wants to know what people do is noted with the next start.
+            Err(JournalError::Full) => tracing::warn!("The start could not be noted in the chain of custody: no room."),
+            noted => drop(noted?),
+        }
         super::care::resume(&mut engine, &journal, (&rules, &config), &options.clock).await?;
         let Start { core, ended, devices: before, held } = recover(&config, before, &options.clock, &catalogue, engine);
         if !held.is_empty() {
