@@ -115,7 +115,7 @@ async fn a_pair_is_written_once_after_its_devices_and_before_its_readings() {
         // After a restart it is the same resource.
         let again = sink(&server.url, &how);
         assert_eq!(deliver(&again, &[dated(5, 0)]).await, 1);
-        let last = server.requests().into_iter().filter(|r| kind(r) == "pair").next_back().unwrap();
+        let last = server.requests().into_iter().rfind(|r| kind(r) == "pair").unwrap();
         assert_eq!((last.path, last.body), (pairs[0].path.clone(), pairs[0].body.clone()));
         assert_eq!(references(&server)[4], places[0]);
     }
