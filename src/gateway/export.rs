@@ -11,6 +11,7 @@ use serde_json::json;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::view::{ExportFilter, ExportFormat};
+use crate::control::witness::Taken;
 use crate::control::{Pieces, Unreadable};
 use crate::journal::export::{Fate, Wanted};
 use crate::journal::{Journal, Reader};
@@ -62,6 +63,8 @@ struct Export {
     wanted: Wanted,
     format: ExportFormat,
     permit: Permit,
+    /// What is said of it afterwards. `None`: it was said.
+    taken: Option<Taken>,
     /// Where the next page begins; `None`: it is whole.
     after: Option<i64>,
     last: i64,
@@ -72,7 +75,7 @@ struct Export {
 }
 
 /// Begins one.
-pub(super) fn begin(reader: Reader, filter: ExportFilter, permit: Permit) -> Result<Pieces, Unreadable> {
+pub(super) fn begin(reader: Reader, filter: ExportFilter, permit: Permit, taken: Taken) -> Result<Pieces, Unreadable> {
     let ExportFilter { since_ms, until_ms, device, patient, format } = filter;
     let wanted = Wanted { since_ms, until_ms, device, patient };
     let last = reader.newest_row()?;
@@ -82,6 +85,7 @@ pub(super) fn begin(reader: Reader, filter: ExportFilter, permit: Permit) -> Res
         wanted,
         format,
         permit,
+        taken: Some(taken),
         after: Some(0),
         last,
         begun: false,
@@ -112,6 +116,9 @@ impl Iterator for Export {
                 self.left_out += 1;
                 continue;
             }
+            if let (Some(taken), Some(patient)) = (&mut self.taken, &reading.patient) {
+                taken.holds(patient);
+            }
             for part in &reading.parts {
                 let cells = cells(reading, *fate, part);
                 match self.format {
@@ -124,6 +131,7 @@ impl Iterator for Export {
         self.damaged += page.damaged;
         self.after = page.next;
         if self.after.is_none() {
+            self.taken.take().into_iter().for_each(Taken::whole);
             let Self { lines, left_out, damaged, .. } = *self;
             tracing::info!(lines, left_out, damaged, "readings were exported for analysis by an administrator.");
         }

@@ -216,7 +216,7 @@ impl Pipeline {
                 in_flight.push(Box::pin(async move {
                     // Who holds it first: a device that is known and nobody's binds nothing.
                     let kept = match held {
-                        Some(held) => journal.redress(Act::Hold(vec![held])).await.map(drop),
+                        Some(held) => journal.redress(Act::Hold { held: vec![held], by: Some(by) }).await.map(drop),
                         None => Ok(()),
                     };
                     let kept = match kept {

@@ -11,6 +11,7 @@ mod charts;
 mod consent;
 mod counts;
 mod days;
+mod deeds;
 mod demographics;
 #[doc(hidden)]
 pub mod disk;
@@ -77,6 +78,7 @@ pub use amend::Correction;
 pub use consent::{Consents, Gate};
 pub use counts::{Counts, Custody, Owed};
 pub use days::{Day, DayCounts};
+pub use deeds::{Deeds, Told};
 pub use demographics::Introduced;
 #[doc(hidden)]
 pub use driven::Driven;

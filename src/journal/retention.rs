@@ -6,10 +6,10 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::chain::{self, Entry};
-use super::redress;
 use super::spans::Spans;
 use super::vault;
 use super::writer::Writer;
+use super::{deeds, redress};
 use crate::clock::{DAY_MS, Stamp};
 use crate::config::JournalSettings;
 use crate::limits;
@@ -216,6 +216,8 @@ impl Writer<'_> {
         let (digest, mut head) = (chain::digest(&[&detail]), self.setup.tally.head);
         let entry =
             Entry { what: "removed", destination: None, first: *first, last: *last, digest, detail: Some(&detail) };
+        // What somebody did is kept until it was told to who wants to know.
+        let needed = deeds::needed_from(self.conn, head)?.unwrap_or(i64::MAX);
         let step = self.conn.unchecked_transaction()?;
         let mut attempts =
             step.prepare("DELETE FROM attempt WHERE destination IN (SELECT id FROM destination) AND reading = ?1")?;
@@ -233,12 +235,13 @@ impl Writer<'_> {
             reading.execute([old.id])?;
         }
         drop((attempts, bygone, corrected, reading));
-        step.execute_batch(
+        step.execute_batch(&format!(
             "DELETE FROM receipt WHERE last_reading < (SELECT min(id) FROM reading)
                AND first_reading < (SELECT min(id) FROM reading);
              DELETE FROM custody WHERE id <
-               (SELECT id FROM custody WHERE last_reading >= (SELECT min(id) FROM reading) ORDER BY id LIMIT 1) - 1",
-        )?;
+               (SELECT id FROM custody WHERE last_reading >= (SELECT min(id) FROM reading) ORDER BY id LIMIT 1) - 1
+               AND id < {needed}",
+        ))?;
         self.chain.append(&mut head, now, &entry)?;
         step.commit()?;
         self.store.bygone.extend(keys);

@@ -61,7 +61,11 @@ impl Records for Shelf {
     fn copy(&self) -> Result<(view::Copy, std::path::PathBuf), Unreadable> {
         Err(Unreadable("no file".into()))
     }
-    fn export(&self, _: view::ExportFilter) -> Result<crate::control::Pieces, Unreadable> {
+    fn export(
+        &self,
+        _: view::ExportFilter,
+        _: crate::control::witness::Taken,
+    ) -> Result<crate::control::Pieces, Unreadable> {
         unreachable!("the page exports nothing")
     }
     fn devices(&self) -> Result<Vec<DeviceSettings>, Unreadable> {
@@ -167,6 +171,7 @@ fn desk(rows: Vec<view::Row>, alerts: Vec<Alert>, centre: view::LinkState) -> Ar
         gateway: "ward-1".into(),
         started: clock.now(),
         radio: None,
+        witness: control::witness::Witness::new(Arc::new(control::witness::Unrecorded), clock.clone()),
         technicians: control::technician::Technicians::default(),
         watchdog: Watchdog::new(clock.clone()),
         clock,

@@ -5,6 +5,7 @@
 
 mod amend;
 mod answer;
+pub mod audits;
 pub mod claims;
 mod clocks;
 pub mod deliver;

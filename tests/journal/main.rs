@@ -11,6 +11,7 @@ mod consent;
 mod corrupt;
 mod crash;
 mod custody;
+mod deeds;
 mod evidence;
 mod faults;
 mod full;

@@ -46,6 +46,7 @@ fn settings(url: &str) -> FhirSettings {
         mapping_file: None,
         care_plan: None,
         follow_tasks: None,
+        audit: false,
         alert_owner: Some("Group/care".into()),
     }
 }
