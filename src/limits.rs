@@ -297,9 +297,7 @@ pub const NAMEPLATE_DEVICES_MAX: usize = 4_096;
 pub const NAMEPLATE_AGAIN: Duration = Duration::from_secs(24 * 3_600);
 /// Pairs of clocks whose place at a destination is kept ready; the oldest is written again if it is needed: that is harmless.
 pub const CLOCK_PAIRS_CACHED_MAX: usize = 4_096;
-/// A destination that took no pair of clocks is asked with the next one after this.
-pub const CLOCK_PAIRS_AGAIN: Duration = Duration::from_secs(600);
-/// A Device that could not be brought up to date at a destination waits so long.
+/// A Device that could not be brought up to date at a destination waits so long; so do pairs of clocks where one was not taken.
 pub const DEVICE_RENEWAL_AGAIN: Duration = Duration::from_secs(600);
 /// Bluetooth devices of which something is remembered between two frames.
 pub const DEVICES_REMEMBERED_MAX: usize = 256;

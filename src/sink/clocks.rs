@@ -48,7 +48,7 @@ impl Pairs {
     /// No more of them for a while.
     fn pause(&mut self) {
         tracing::info!("the destination takes no coincident time stamp: readings go without it for a while");
-        (self.failed, self.not_before) = (false, Some(Instant::now() + limits::CLOCK_PAIRS_AGAIN));
+        (self.failed, self.not_before) = (false, Some(Instant::now() + limits::DEVICE_RENEWAL_AGAIN));
     }
 
     /// What came of the readings after it. Where they were taken, a pair that failed did so for itself; else it is asked

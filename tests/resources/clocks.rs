@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value as Json, json};
 use wardline::custody::{Item, Outcome};
+use wardline::minimum::{Field, Fields};
 use wardline::reading::{Coincident, Reading, ReadingKey};
 use wardline::sink::Destination;
 use wardline::sink::fhir::FhirSink;
@@ -115,7 +116,7 @@ async fn a_pair_is_written_once_after_its_devices_and_before_its_readings() {
         // After a restart it is the same resource.
         let again = sink(&server.url, &how);
         assert_eq!(deliver(&again, &[dated(5, 0)]).await, 1);
-        let last = server.requests().into_iter().filter(|r| kind(r) == "pair").next_back().unwrap();
+        let last = server.requests().into_iter().rfind(|r| kind(r) == "pair").unwrap();
         assert_eq!((last.path, last.body), (pairs[0].path.clone(), pairs[0].body.clone()));
         assert_eq!(references(&server)[4], places[0]);
     }
@@ -199,4 +200,15 @@ async fn only_who_asks_for_it_gets_a_pair_and_only_with_a_reading_that_goes() {
     let server = Scripted::start(move |r| if kind(r) == "device" { Reply::json(422, &refusal) } else { good(r) }).await;
     assert_eq!(deliver(&sink(&server.url, CREATE), &[dated(1, 0)]).await, 1);
     assert_eq!(kinds(&server), ["device", "device", "bundle"]);
+}
+
+#[test]
+fn a_destination_that_gets_no_device_or_its_time_gets_no_pair() {
+    let reading = forms::clocked("blood-pressure");
+    let kept = |left_out: Option<Field>| {
+        let fields: Vec<_> = Field::ALL.into_iter().filter(|f| Some(*f) != left_out).collect();
+        Fields::from(Some(&fields[..])).cut(&reading).clocks.is_some()
+    };
+    assert!(kept(None) && kept(Some(Field::Site)) && kept(Some(Field::Gateway)));
+    assert!(!kept(Some(Field::Device)) && !kept(Some(Field::DeviceTime)));
 }
