@@ -25,6 +25,7 @@ mod registry;
 pub mod replay;
 mod start;
 mod strangers;
+mod taken_back;
 mod watch;
 mod worklist;
 
