@@ -156,6 +156,7 @@ fn arrival(n: u64, patient: &PatientId) -> Arrival {
         stored: false,
         unassigned: None,
         amendment: None,
+        clocks: None,
     };
     let frame = Frame {
         path: Path::Topic(format!("vitals/{device}/heart-rate").into()),

@@ -91,8 +91,11 @@ pub struct Alert {
     pub received: Stamp,
     /// Acknowledgement, if any.
     pub acknowledged: Option<Acknowledged>,
-    /// When the condition had cleared.
+    /// When the condition had cleared, or the alert was taken back.
     pub resolved: Option<Stamp>,
+    /// Who took back all that it rests on: it never was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_back: Option<Acknowledged>,
 }
 
 impl fmt::Debug for Alert {
@@ -114,6 +117,9 @@ pub enum Happened {
     Acknowledged,
     /// The condition cleared.
     Resolved,
+    /// All that it rests on was taken back.
+    #[serde(rename = "taken-back")]
+    TakenBack,
 }
 
 /// One event with the alert as it stands after it.
@@ -148,6 +154,7 @@ mod tests {
             received: at,
             acknowledged: Some(Acknowledged { by: "Canary".into(), at }),
             resolved: None,
+            taken_back: None,
         };
         let event = AlertEvent { happened: Happened::Raised, at, alert: alert.clone() };
         let shown = format!("{event:?} {alert:#?} {:?}", alert.acknowledged).to_lowercase();

@@ -64,11 +64,11 @@ pub fn unowned(old: &Reading, order: &Order) -> Reading {
     Reading { patient: None, unassigned: Some(Unassigned::TakenBack), ..new }
 }
 
-/// What the same bytes mean by now. Its key is its own where that differs, so that the device's next sending is known.
+/// What the same bytes mean by now, and whose that is: of nobody, if it has no patient. Its key is its own where that differs, so that the device's next sending is known.
 pub fn reread(old: &Reading, new: Reading, order: &Order) -> Reading {
     let key = if new.key == old.key { key_of(&old.key, "replaced") } else { new.key };
-    let patient = old.patient.clone();
-    amended(&Reading { patient, unassigned: None, ..new }, Kind::Replacement, key, order).of(old.key)
+    let unassigned = new.patient.is_none().then_some(Unassigned::TakenBack);
+    amended(&Reading { unassigned, ..new }, Kind::Replacement, key, order).of(old.key)
 }
 
 fn amended(reading: &Reading, kind: Kind, key: ReadingKey, order: &Order) -> Reading {

@@ -3,12 +3,14 @@
 //! Promises: nothing is acknowledged before the journal is open; a part that fails or panics ends the process in order;
 //! shutdown goes sources → pipeline → deliveries → journal within `limits::SHUTDOWN_MAX`.
 
+mod audits;
 #[doc(hidden)]
 pub mod bare;
 mod care;
 mod charts;
 mod consents;
 mod core;
+mod deeds;
 mod export;
 mod inbox;
 mod orders;

@@ -12,6 +12,7 @@ pub mod clock;
 pub mod consent;
 pub mod custody;
 pub mod decimal;
+pub mod deed;
 pub mod demographics;
 pub mod fault;
 pub mod limits;

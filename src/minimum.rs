@@ -109,6 +109,9 @@ impl Fields {
         if !self.has(Field::DeviceTime) {
             cut.taken.device = None;
         }
+        if !self.has(Field::DeviceTime) || !self.has(Field::Device) {
+            cut.clocks = None;
+        }
         if !self.has(Field::Slot) {
             (cut.slot, cut.sequence) = (None, None);
         }

@@ -84,6 +84,17 @@ pub struct ClockPair {
     pub trusted: bool,
 }
 
+/// A pair of clocks that a reading was dated by: what the device's showed, in the zone in which it tells the time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Coincident {
+    /// The device's, local.
+    pub device: jiff::civil::DateTime,
+    /// So many minutes that local time was ahead of UTC.
+    pub offset_min: i16,
+    /// Ours, which was right: milliseconds since 1970.
+    pub box_ms: i64,
+}
+
 /// A device's clock, as it was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Clocks {
@@ -380,12 +391,6 @@ impl Taken {
     pub fn is_dated_by_device(&self) -> bool {
         matches!(self.method, TimeMethod::DeviceInstant | TimeMethod::DeviceCivil | TimeMethod::DeviceCorrected)
     }
-
-    /// A moment on the device's clock with the same moment on ours, where a wrong clock was corrected: the coincident pair
-    /// that the correction stands for.
-    pub fn coincident(&self) -> Option<(DeviceTime, i64)> {
-        self.device.zip(self.at_ms).filter(|_| self.method == TimeMethod::DeviceCorrected)
-    }
 }
 
 /// How the resolved instant was found.
@@ -445,6 +450,9 @@ pub struct Reading {
     /// What it corrects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub amendment: Option<Arc<Amendment>>,
+    /// What the device's clock said when it was asked, if its time lies on that setting of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clocks: Option<Arc<Coincident>>,
 }
 
 impl Reading {

@@ -332,6 +332,67 @@ async fn a_corrected_profile_reads_the_stored_bytes_again() {
     assert_eq!(gateway.stop(), Some(0), "{}", gateway.log());
 }
 
+/// A profile took the wrong number for the user's: whose a reading is follows from the right one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_corrected_slot_gives_the_reading_to_whoever_has_that_slot() {
+    let Some(broker) = Broker::start(&Door::Open, "") else { return };
+    let endpoint = Endpoint::start(Settings { keep: true, ..Settings::default() }).unwrap();
+    let mut gateway = Gateway::new(&settings(&broker, &fhir("centre", &endpoint.url(), "update")));
+    let profiles = gateway.path("profiles");
+    std::fs::create_dir(&profiles).unwrap();
+    let profile = |slot: &str, of: u8| {
+        let text = format!(
+            "id = \"site-scale\"\ntitle = \"Scale of the site\"\nmanufacturer = \"site\"\nmodels = [\"scale\"]\n\
+             confidence = \"A\"\nsources = [\"the site\"]\nlink = \"mqtt\"\n\
+             [[decode]]\ntopic = \"site/{{device}}\"\nformat = \"json\"\nid = {{ path = \"n\", unique = true }}\n\
+             slot = \"{slot}\"\ntime = {{ path = \"t\", form = \"iso8601\" }}\n\
+             [[decode.vital]]\nvital = \"body-weight\"\nvalue = {{ path = \"w\", unit = \"kg\" }}\n\
+             [[example]]\nname = \"one\"\norigin = \"constructed\"\ndevice = \"mqtt:s1\"\n\
+             frame = {{ topic = \"site/s1\", text = '{{\"n\":1,\"t\":\"2026-11-22T10:00:00Z\",\"w\":71.5,\"u\":1,\"v\":2}}' }}\n\
+             readings = [{{ vital = \"body-weight\", value = \"71.5\", unit = \"kg\", slot = {of}, \
+             time = \"2026-11-22T10:00:00Z\", sequence = 1 }}]\n\
+             [[example]]\nname = \"no weight\"\norigin = \"constructed\"\ndevice = \"mqtt:s1\"\n\
+             frame = {{ topic = \"site/s1\", text = '{{\"n\":1}}' }}\nreject = \"WL-D104\"\n"
+        );
+        std::fs::write(profiles.join("site-scale.toml"), text).unwrap();
+    };
+    profile("u", 1);
+    gateway.reword(|text| {
+        let profiles = profiles.display();
+        text.replacen("[gateway]\n", &format!("[gateway]\nprofiles = \"{profiles}\"\n"), 1)
+            + "[[device]]\nid = \"mqtt:s1\"\nslots = { \"1\" = \"Patient/p0\", \"2\" = \"Patient/p1\" }\n"
+    });
+    gateway.start();
+    let device = Device::connect(broker.device_port);
+    // Of the second one nobody knows who has slot 3.
+    let message =
+        |n: u64, v: u8| format!("{{\"n\":{n},\"t\":\"{}T10:00:{n:02}Z\",\"w\":71,\"u\":1,\"v\":{v}}}", support::day());
+    device.publish("site/s1", [message(1, 2), message(2, 3), message(3, 1)]).await;
+    until("delivery", &gateway, || (endpoint.counts().observations == 3).then_some(())).await;
+    gateway.stop();
+    profile("v", 2);
+    gateway.start();
+    let said = ["correct", "--device", "mqtt:s1", "--reread", "--by", "Ada", "--reason", "the other number"];
+    // The third one stays as it is.
+    let (text, why, code) = gateway.cli(&[&said[..], &["--json"]].concat());
+    assert_eq!(code, Some(1), "{text}{why}");
+    let done: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((done["corrected"].as_array().unwrap().len(), &done["left"]), (2, &1.into()), "{text}");
+    let right = BTreeMap::from([
+        (("Patient/p0".to_owned(), "entered-in-error".to_owned()), vec![71, 71]),
+        (("Patient/p0".to_owned(), "final".to_owned()), vec![71]),
+        (("Patient/p1".to_owned(), "final".to_owned()), vec![71]),
+    ]);
+    until("the correction", &gateway, || (charts(&endpoint) == right).then_some(())).await;
+    assert_eq!(gateway.json(&["unassigned"])[0]["why"], "taken-back");
+    // A hand-out that is still to come would leave the time until then without a holder.
+    let tomorrow = (jiff::Timestamp::now() + Duration::from_secs(86_400)).to_string();
+    let early = ["assign", "mqtt:watch-0", "Patient/p1", "--since", &tomorrow, "--by", "Ada"];
+    let (_, why, code) = gateway.cli(&early);
+    assert!(code == Some(1) && why.contains("later than now"), "{why}");
+    assert_eq!(gateway.stop(), Some(0), "{}", gateway.log());
+}
+
 /// Who had a device before is lost with its row: whoever has it now had it since now, and not ever.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_history_that_is_damaged_gives_nobody_the_past() {

@@ -56,6 +56,7 @@ fn sink(url: &str, idempotency: Idempotency) -> FhirSink {
         alert_owner: None,
         care_plan: None,
         follow_tasks: None,
+        audit: false,
     };
     FhirSink::new(&settings, &"box-1".into()).unwrap()
 }

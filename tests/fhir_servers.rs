@@ -67,6 +67,7 @@ fn settings(server: &FhirServer, idempotency: Idempotency) -> FhirSettings {
         alert_owner: None,
         care_plan: None,
         follow_tasks: None,
+        audit: false,
     }
 }
 

@@ -23,6 +23,7 @@ const LEAVES: &[&str] = &[
     "consent",
     "custody",
     "decimal",
+    "deed",
     "demographics",
     "fault",
     "limits",

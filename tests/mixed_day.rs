@@ -250,7 +250,7 @@ fn settings(broker: &Broker, fhir: &[FhirServer; 2], hl7: &[Peer; 2]) -> String 
          [[source]]\nkind = \"mqtt\"\nname = \"home\"\nurl = \"mqtt://127.0.0.1:{}\"\n",
         broker.port
     );
-    for (server, (name, way)) in fhir.iter().zip([("helios", "update"), ("sekmet", "update")]) {
+    for (server, (name, way)) in fhir.iter().zip([("helios", "update"), ("sekmet", "conditional-create")]) {
         let url = &server.url;
         write!(text, "[[destination]]\nkind = \"fhir\"\nname = \"{name}\"\nurl = \"{url}\"\nidempotency = \"{way}\"\n")
             .unwrap();

@@ -45,6 +45,7 @@ fn prober(url: &str, idempotency: Idempotency) -> Prober {
         alert_owner: None,
         care_plan: None,
         follow_tasks: None,
+        audit: false,
     };
     Prober::new(&settings, &"box-1".into(), &Clock::system()).unwrap()
 }

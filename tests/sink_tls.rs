@@ -59,6 +59,7 @@ fn settings(url: &str, ca_file: PathBuf) -> FhirSettings {
         alert_owner: None,
         care_plan: None,
         follow_tasks: None,
+        audit: false,
     }
 }
 

@@ -387,6 +387,11 @@ fn is_unknowable(clock: Clock, came: Came) -> bool {
     (late && !matches!(came, Came::Stream | Came::LiveThird)) || hidden
 }
 
+/// The instant of a clock's face in a zone.
+fn ms(face: jiff::civil::DateTime, zone: &str) -> i64 {
+    face.in_tz(zone).unwrap().timestamp().as_millisecond()
+}
+
 /// What must hold whatever the row is.
 fn judge(clock: Clock, came: Came, ours: Ours, reading: &Reading) {
     let row = format!("{} / {} / {ours:?}: {:?} {:?}", clock.name(), came.name(), reading.taken, reading.quality);
@@ -400,6 +405,13 @@ fn judge(clock: Clock, came: Came, ours: Ours, reading: &Reading) {
             (at - truth).abs() <= allowed || taken.uncertainty_ms == u32::MAX,
             "the truth is in the interval: {row}"
         );
+    }
+    // The pair is of the setting of the clock under which the value was measured: by it anybody finds the truth.
+    let corrected = taken.method == TimeMethod::DeviceCorrected;
+    assert!(reading.clocks.is_some() || !corrected, "it was corrected by a pair: {row}");
+    if let (Some(pair), Some(DeviceTime::Civil(said))) = (reading.clocks.as_deref(), taken.device) {
+        let by_pair = pair.box_ms + (ms(said, "UTC") - ms(pair.device, "UTC"));
+        assert!((by_pair - truth).abs() <= MINUTE, "{} s off by the pair: {row}", (by_pair - truth) / SECOND);
     }
     if came.is_stored() {
         assert!(!matches!(taken.method, TimeMethod::Received | TimeMethod::Pending), "never by its receipt: {row}");

@@ -97,15 +97,29 @@ impl Register {
 
     /// Resolves an alert, if it is open.
     pub(super) fn resolve(&mut self, id: &AlertId, happened: &mut Change) {
-        let Some(mut alert) = self.open.remove(id) else { return };
+        let Some(mut alert) = self.close(id) else { return };
+        alert.resolved = Some(happened.now);
+        happened.add(Happened::Resolved, alert);
+    }
+
+    /// Takes it out of the register.
+    fn close(&mut self, id: &AlertId) -> Option<Alert> {
+        let alert = self.open.remove(id)?;
         let about = About::alert(&alert);
         // A confirmed alert may have taken the place of this one.
         if self.about.get(&about) == Some(id) {
             self.about.remove(&about);
         }
         self.without_patient = self.without_patient.saturating_sub(usize::from(is_without_patient(&alert)));
-        alert.resolved = Some(happened.now);
-        happened.add(Happened::Resolved, alert);
+        Some(alert)
+    }
+
+    /// What the alert rests on was taken back: it ends, if it is open, and it never was.
+    pub(super) fn take_back(&mut self, alert: Alert, by: &str, happened: &mut Change) {
+        let mut alert = self.close(&alert.id).unwrap_or(alert);
+        alert.resolved = alert.resolved.or(Some(happened.now));
+        alert.taken_back = Some(Acknowledged { by: by.into(), at: happened.now });
+        happened.add(Happened::TakenBack, alert);
     }
 
     /// A person takes an alert. The same name twice is one acknowledgement; another name is a hand-over.

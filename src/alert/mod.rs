@@ -5,6 +5,7 @@
 //! until the condition cleared beyond doubt, or, where no reading can tell that, until a person took it.
 //! Must never: read a clock, wait, or log a value.
 
+pub mod corrected;
 mod judge;
 mod lifecycle;
 pub mod notify;

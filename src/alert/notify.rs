@@ -53,6 +53,7 @@ impl Signal {
                 Happened::Raised => "raised",
                 Happened::Acknowledged => "acknowledged",
                 Happened::Resolved => "resolved",
+                Happened::TakenBack => "taken-back",
             },
         );
         let (condition, is_now) = match alert.condition {

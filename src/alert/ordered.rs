@@ -41,6 +41,8 @@ struct Expected {
     vital: Vital,
     every: Duration,
     order: String,
+    /// Since when it is ordered.
+    since: Stamp,
     last: Stamp,
 }
 
@@ -61,6 +63,12 @@ impl Expectations {
             }
         }
         over
+    }
+
+    /// When the patient's were measured, by these readings alone.
+    pub(super) fn again(&mut self, patient: &PatientId, recent: &[Reading]) {
+        self.0.iter_mut().filter(|((whose, _), _)| whose == patient).for_each(|(_, e)| e.last = e.since);
+        recent.iter().filter(|r| r.patient.as_ref() == Some(patient)).for_each(|reading| drop(self.note(reading)));
     }
 
     /// Those that stay out.
@@ -102,7 +110,9 @@ impl Engine {
                 }
                 if let Some(order) = ordered.order.clone() {
                     let (vital, every) = (*vital, Duration::from_secs(*every_s));
-                    self.expected.0.insert(key, Expected { vital, every, order, last: ordered.since });
+                    self.expected
+                        .0
+                        .insert(key, Expected { vital, every, order, since: ordered.since, last: ordered.since });
                     recent.iter().for_each(|reading| drop(self.expected.note(reading)));
                 }
             }
@@ -122,7 +132,7 @@ impl Engine {
     }
 
     /// Only for the window of this rule.
-    fn look_again(&mut self, at: usize, reading: &Reading) {
+    pub(super) fn look_again(&mut self, at: usize, reading: &Reading) {
         let Some(rule) = self.rules.get(at).filter(|r| r.vitals.contains(&reading.vital)) else { return };
         let Some(known) = reading.patient.as_ref().and_then(|p| self.patients.get_mut(p)) else { return };
         if reading.quality.contains(&Quality::Test) {

@@ -42,6 +42,7 @@ pub(super) fn alert(now: Stamp, condition: Condition, cause: Cause<'_>) -> Alert
         received: reading.taken.received,
         acknowledged: None,
         resolved: None,
+        taken_back: None,
     }
 }
 
@@ -62,6 +63,7 @@ pub(super) fn technical(now: Stamp, name: &str, priority: Priority, text: &str) 
         received: now,
         acknowledged: None,
         resolved: None,
+        taken_back: None,
     }
 }
 

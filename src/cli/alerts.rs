@@ -111,6 +111,9 @@ fn kind(alert: &Alert) -> String {
 }
 
 fn state(alert: &Alert) -> String {
+    if let Some(person) = &alert.taken_back {
+        return format!("entered in error, said {}", person.by);
+    }
     match (&alert.resolved, &alert.acknowledged) {
         (Some(_), _) => "resolved".into(),
         (None, Some(a)) => format!("acknowledged by {}", a.by),
@@ -147,6 +150,7 @@ mod tests {
             received: at,
             acknowledged: Some(Acknowledged { by: "Ada".into(), at }),
             resolved: None,
+            taken_back: None,
         };
         let shown = render(std::slice::from_ref(&alert), at.plus(std::time::Duration::from_secs(200)));
         let lines: Vec<_> = shown.lines().collect();

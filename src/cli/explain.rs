@@ -64,6 +64,9 @@ fn render(e: &Explained) -> String {
     }
     let taken = r.taken.at_ms.map_or_else(|| "not known yet: no clock could be trusted".into(), text::time);
     say("taken", format!("{taken} ± {} ms ({:?})", r.taken.uncertainty_ms, r.taken.method));
+    if let Some(clocks) = &r.clocks {
+        say("its clock", format!("{} at {}", clocks.device, text::time(clocks.box_ms)));
+    }
     if !r.quality.is_empty() {
         say("labels", text::quality(r));
     }

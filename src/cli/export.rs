@@ -31,6 +31,9 @@ pub struct Args {
     /// How it is written.
     #[arg(long, value_enum, default_value_t = Format::Csv)]
     format: Format,
+    /// Who exports, for the record (default: this user).
+    #[arg(long, value_name = "NAME")]
+    by: Option<String>,
     /// New file. It holds patient data.
     #[arg(long, value_name = "FILE")]
     to: PathBuf,
@@ -58,6 +61,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     query.extend(args.device.iter().map(|d| ("device", d.clone())));
     query.extend(args.patient.iter().map(|p| ("patient", p.clone())));
+    query.extend(args.by.iter().map(|by| ("by", by.clone())));
     let exported =
         args.remote.listen(crate::limits::EXPORT_MAX, async |client| client.export(&query, &args.to).await)?;
     let manifest = manifest(args, &query, &exported)?;

@@ -149,6 +149,7 @@ fn resource(vital: Vital, unit: Unit, scope: &Scope) -> anyhow::Result<Json> {
         stored: false,
         unassigned: None,
         amendment: None,
+        clocks: None,
     };
     Ok(serde_json::from_slice(&single(&reading, scope, Write::ConditionalCreate)?.body)?)
 }

@@ -28,13 +28,15 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     };
     telemetry::start_logs(&config.log);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(8).build()?;
-    runtime.block_on(serve(config))
+    let configuration = crate::config::fingerprint(&args.config, &config);
+    runtime.block_on(serve(config, Some(configuration)))
 }
 
-async fn serve(config: Config) -> anyhow::Result<ExitCode> {
+async fn serve(config: Config, configuration: Option<String>) -> anyhow::Result<ExitCode> {
     let stop = CancellationToken::new();
     let panicked = telemetry::end_on_panic(stop.clone());
-    let options = Options { clock: Clock::system(), metrics: telemetry::start_metrics()?, stop: stop.clone() };
+    let options =
+        Options { clock: Clock::system(), metrics: telemetry::start_metrics()?, configuration, stop: stop.clone() };
     let running = match gateway::start(config, options, Vec::new()).await {
         Ok(running) => running,
         Err(e) => return Ok(refused(&e)),

@@ -452,6 +452,10 @@ fn check_follow(f: &mut Findings, key: impl Fn(&str) -> String, fhir: &FhirSetti
         let reason = "alerts do not go to a receiver of collections: it has no Tasks";
         f.add("WL-C013", key("follow_tasks"), reason, "Remove `follow_tasks`.");
     }
+    if fhir.bundle == BundleKind::Collection && fhir.audit {
+        let reason = "a receiver of collections takes no AuditEvent of its own";
+        f.add("WL-C013", key("audit"), reason, "Remove `audit`.");
+    }
 }
 
 fn check_hl7(f: &mut Findings, hl7: &Hl7Settings) {

@@ -291,6 +291,9 @@ pub struct FhirSettings {
     /// The destination's own codes and units (TOML).
     #[serde(default)]
     pub mapping_file: Option<PathBuf>,
+    /// It is told what people did at the box, as AuditEvents.
+    #[serde(default)]
+    pub audit: bool,
     /// Who owns the Task of an alert, e.g. `Group/care-managers`.
     #[serde(default)]
     pub alert_owner: Option<String>,

@@ -14,6 +14,7 @@ use crate::reading::{DeviceId, PatientId};
 mod check;
 mod consent;
 mod destination;
+mod fingerprint;
 mod hl7;
 mod load;
 mod preset;
@@ -29,6 +30,7 @@ pub use destination::{
     Apply, AuthSettings, BundleKind, CarePlanSettings, DestinationSettings, DeviceForm, FhirSettings,
     FollowTasksSettings, Idempotency, NatsSettings, NdjsonSettings, SmartSettings, Uncoded, UsCore, WebhookSettings,
 };
+pub use fingerprint::fingerprint;
 pub use hl7::{FirstCode, FirstUnit, Hl7Settings, ResultStatus};
 pub use load::{ConfigError, Finding};
 pub use relay::{RelayConfig, RelaySettings};

@@ -103,6 +103,10 @@ impl RelayConfig {
         }
         for d in self.destinations() {
             check_destination(&mut f, &d);
+            if matches!(&d, DestinationSettings::Fhir(fhir) if fhir.audit) {
+                let reason = "what people do is known to the box: a relay knows nothing of it";
+                f.add("WL-C013", format!("{}, audit", d.name()), reason, "Say it in the configuration of the boxes.");
+            }
             if d.consent().is_some() || d.fields() != Fields::default() {
                 let reason = "consents are on the box: a relay passes on what a box let go";
                 f.add("WL-C013", format!("{}, consent", d.name()), reason, "Say it in the configuration of the boxes.");
@@ -163,6 +167,7 @@ mod tests {
             ("[relay]", "[relay]\nack_wait_s = 30", "WL-C010 relay.ack_wait_s"),
             ("[\"tls://bus.example\"]", "[]", "WL-C010 destination bus, servers"),
             ("[bus]", "[log]\nlevel = \"loud\"\n[bus]", "WL-C011 log.level"),
+            ("[destination]", "[destination]\naudit = true", "WL-C013 centre, audit"),
             ("[bus]", "[bus]\nhurry = 1", "WL-C002 line 6, bus.hurry"),
         ] {
             assert!(findings(from, to).iter().any(|f| f.starts_with(expected)), "{expected}: {:?}", findings(from, to));

@@ -86,6 +86,8 @@ fn a_parse_error_names_line_and_key_also_within_a_source() {
     bad("\"update\"", "\"hope\"", "WL-C002", "line 22, destination.idempotency");
     bad("idempotency = \"update\"", "", "WL-C002", "line 18, destination.kind");
     bad("[gateway]", "[gateway", "WL-C002", "line 2, gateway");
+    // A webhook is told of alerts, and not of what people do.
+    bad("secret_file =", "audit = true\nsecret_file =", "WL-C002", "line 29, destination.audit");
 }
 
 #[test]
@@ -128,6 +130,12 @@ fn zones_numbers_levels_and_references() {
     bad("[[device]]", "[[patient]]\nreference = \"8f2c canary\"\n[[device]]", "WL-C003", "patient number 2");
     let follows = |more: &str| format!("name = \"centre\"\nfollow_tasks = {{ {more} }}");
     bad("name = \"centre\"", &follows("every_s = 0"), "WL-C010", "destination centre, follow_tasks.every_s");
+    bad(
+        "idempotency =",
+        "audit = true\nbundle = \"collection\"\nidempotency =",
+        "WL-C013",
+        "destination centre, audit",
+    );
     let documents = format!("{}\nbundle = \"collection\"", follows(""));
     bad("name = \"centre\"", &documents, "WL-C013", "destination centre, follow_tasks");
     bad("user = \"box-1\"\n", "", "WL-C013", "source ward, password_file");

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::inbox::{DECISION_MAX, Settled, name, text, within};
 use super::routes::admitted;
+use super::witness::Caller;
 use super::{Desk, Fault, Role};
 use crate::association::{History, Unassigned};
 use crate::reading::{DeviceId, PatientId, Reading, ReadingKey};
@@ -135,8 +136,10 @@ async fn held(State(desk): Shared, _role: Extension<Role>, Path(id): Path<String
     desk.charts.held(DeviceId(id.into())).await.map(Json)
 }
 
-async fn nobodys(State(desk): Shared, _role: Extension<Role>) -> Answer<Vec<Nobody>> {
-    desk.charts.nobodys().await.map(Json)
+async fn nobodys(State(desk): Shared, Extension(caller): Extension<Caller>) -> Answer<Vec<Nobody>> {
+    let all = desk.charts.nobodys().await?;
+    desk.witness.saw(&caller, all.first().map(|_| None)).await;
+    Ok(Json(all))
 }
 
 #[derive(Deserialize)]

@@ -35,6 +35,7 @@ pub mod technician;
 mod tests;
 pub mod thresholds;
 pub mod view;
+pub mod witness;
 
 pub use access::Role;
 pub use health::router as health_router;
@@ -69,6 +70,8 @@ pub struct Desk {
     pub consents: Arc<dyn consents::Consents>,
     /// Whom destinations find by more than the pseudonym.
     pub register: Arc<dyn demographics::Register>,
+    /// Who looked at what.
+    pub witness: witness::Witness,
     /// What is known of the destinations.
     pub probes: Arc<dyn probe::Probes>,
     /// One for each source.
@@ -119,8 +122,8 @@ pub trait Records: Send + Sync {
     fn storage(&self, now_ms: i64) -> Result<view::Storage, Unreadable>;
     /// Writes a checked copy of the journal to a file of the gateway's own, which the caller removes.
     fn copy(&self) -> Result<(view::Copy, std::path::PathBuf), Unreadable>;
-    /// Readings for analysis, as lines; only what may leave the box.
-    fn export(&self, filter: view::ExportFilter) -> Result<Pieces, Unreadable>;
+    /// Readings for analysis, as lines; only what may leave the box. It says of itself whether it came to its end.
+    fn export(&self, filter: view::ExportFilter, taken: witness::Taken) -> Result<Pieces, Unreadable>;
     /// Devices and their holders as they are in force.
     fn devices(&self) -> Result<Vec<DeviceSettings>, Unreadable>;
 }

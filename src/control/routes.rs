@@ -13,6 +13,7 @@ use serde::Deserialize;
 use tokio::io::AsyncReadExt;
 
 use super::client::COPY;
+use super::witness::{Caller, Taken};
 use super::{Desk, Fault, Records, Role, Unreadable, view};
 use crate::alarm::{Alert, AlertId, Priority};
 use crate::clock::DAY_MS;
@@ -98,7 +99,7 @@ struct ReadingsQuery {
 
 async fn readings(
     State(desk): Shared,
-    _role: Extension<Role>,
+    Extension(caller): Extension<Caller>,
     query: Result<Query<ReadingsQuery>, QueryRejection>,
 ) -> Answer<Vec<view::Row>> {
     let Query(query) = query.map_err(|e| Fault::Malformed(e.body_text()))?;
@@ -107,12 +108,20 @@ async fn readings(
         since_ms: query.since.map(jiff::Timestamp::as_millisecond),
         limit: query.limit.unwrap_or(50).min(limits::READINGS_LISTED_MAX),
     };
-    read(&desk, move |records| records.readings(&filter)).await.map(Json)
+    let rows = read(&desk, move |records| records.readings(&filter)).await?;
+    desk.witness.saw(&caller, rows.iter().map(|row| row.reading.patient.clone())).await;
+    Ok(Json(rows))
 }
 
-async fn explain(State(desk): Shared, _role: Extension<Role>, Path(key): Path<String>) -> Answer<view::Explained> {
+async fn explain(
+    State(desk): Shared,
+    Extension(caller): Extension<Caller>,
+    Path(key): Path<String>,
+) -> Answer<view::Explained> {
     let key = key.parse().map_err(|()| Fault::Malformed("a reading id has 32 hex digits".into()))?;
-    read(&desk, move |records| records.explain(key)).await?.map(Json).ok_or(Fault::Missing("reading"))
+    let explained = read(&desk, move |records| records.explain(key)).await?.ok_or(Fault::Missing("reading"))?;
+    desk.witness.saw(&caller, [explained.reading.patient.clone()]).await;
+    Ok(Json(explained))
 }
 
 #[derive(Deserialize)]
@@ -124,14 +133,17 @@ struct AlertsQuery {
 
 async fn alerts(
     State(desk): Shared,
-    _role: Extension<Role>,
+    Extension(caller): Extension<Caller>,
     query: Result<Query<AlertsQuery>, QueryRejection>,
 ) -> Answer<Vec<Alert>> {
     let Query(query) = query.map_err(|e| Fault::Malformed(e.body_text()))?;
-    if query.all {
-        return read(&desk, |records| records.alerts(limits::READINGS_LISTED_MAX)).await.map(Json);
-    }
-    Ok(Json(desk.alerts.borrow().to_vec()))
+    let all = match query.all {
+        true => read(&desk, |records| records.alerts(limits::READINGS_LISTED_MAX)).await?,
+        false => desk.alerts.borrow().to_vec(),
+    };
+    // One about the box itself shows nobody's data.
+    desk.witness.saw(&caller, all.iter().filter(|a| a.vital.is_some()).map(|a| a.patient.clone())).await;
+    Ok(Json(all))
 }
 
 #[derive(Deserialize)]
@@ -197,21 +209,31 @@ async fn storage(State(desk): Shared, _role: Extension<Role>) -> Answer<view::St
 }
 
 /// The copy itself; what it holds is in the header [`COPY`], as JSON.
-async fn backup(State(desk): Shared, Extension(role): Extension<Role>) -> Result<Response, Fault> {
+async fn backup(
+    State(desk): Shared,
+    Extension(role): Extension<Role>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Response, Fault> {
     if !role.administers() {
+        desk.witness.refused(&caller).await;
         return Err(Fault::Forbidden);
     }
+    let taken = desk.witness.exports(&caller.0, None).await?;
     let (copy, path) = read(&desk, |records| records.copy()).await?;
     let open = tokio::fs::File::open(&path).await;
     // It lives as long as it is open.
     let _ = tokio::fs::remove_file(&path).await;
     let file = open.map_err(|e| Unreadable(e.to_string()))?;
     let what = serde_json::to_string(&copy).map_err(|e| Unreadable(e.to_string()))?;
-    let pieces = futures_util::stream::try_unfold(file, async |mut file| {
+    let left = copy.bytes;
+    let pieces = futures_util::stream::try_unfold((file, left, Some(taken)), async |(mut file, left, mut taken)| {
         let mut piece = vec![0; 64 * 1_024];
         let n = file.read(&mut piece).await?;
         piece.truncate(n);
-        Ok::<_, std::io::Error>((n > 0).then_some((piece, file)))
+        let left = left.saturating_sub(n as u64);
+        // Whoever has the length does not ask for more.
+        taken.take_if(|_| left == 0).into_iter().for_each(Taken::whole);
+        Ok::<_, std::io::Error>((n > 0).then_some((piece, (file, left, taken))))
     });
     let head = [(COPY, what), ("content-length", copy.bytes.to_string())];
     Ok((head, Body::from_stream(pieces)).into_response())
@@ -226,22 +248,27 @@ struct ExportQuery {
     patient: Option<PatientId>,
     #[serde(default)]
     format: view::ExportFormat,
+    by: Option<String>,
 }
 
 /// Lines, as the journal is read. An answer that breaks off is not whole.
 async fn export(
     State(desk): Shared,
     Extension(role): Extension<Role>,
+    Extension(caller): Extension<Caller>,
     query: Result<Query<ExportQuery>, QueryRejection>,
 ) -> Result<Response, Fault> {
     if !role.administers() {
+        desk.witness.refused(&caller).await;
         return Err(Fault::Forbidden);
     }
-    let Query(ExportQuery { since, until, device, patient, format }) =
+    let Query(ExportQuery { since, until, device, patient, format, by }) =
         query.map_err(|e| Fault::Malformed(e.body_text()))?;
     let until_ms = until.map_or(i64::MAX, jiff::Timestamp::as_millisecond);
+    let by = by.map_or_else(|| Ok(caller.0.to_string()), |by| super::inbox::name(&by))?;
+    let taken = desk.witness.exports(&by, patient.as_ref()).await?;
     let filter = view::ExportFilter { since_ms: since.as_millisecond(), until_ms, device, patient, format };
-    let pieces = read(&desk, move |records| records.export(filter)).await?;
+    let pieces = read(&desk, move |records| records.export(filter, taken)).await?;
     let lines = futures_util::stream::try_unfold(pieces, async |mut pieces| {
         let next = tokio::task::spawn_blocking(move || (pieces.next(), pieces)).await;
         let (next, pieces) = next.map_err(std::io::Error::other)?;
@@ -284,6 +311,11 @@ async fn add_device(
     }
     if device.patient.iter().chain(device.slots.values()).any(|p| !desk.patients.contains(p)) {
         return Err(Fault::Refused("its patient is not one of this box".into()));
+    }
+    let latest = desk.clock.now().plus(limits::HAND_OUT_AHEAD_MAX).timestamp();
+    if desk.clock.now().trusted && device.since.is_some_and(|since| since > latest) {
+        let why = "it is handed out later than now: what it measures until then would have no holder. Say it when it has happened";
+        return Err(Fault::Refused(why.into()));
     }
     in_time(desk.orders.add_device(device, by)).await
 }

@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 
 use super::access::{Owner, Peer};
+use super::witness::Caller;
 use super::{Desk, Fault, health, routes};
 use crate::config::ControlSettings;
 use crate::fault::Explain;
@@ -116,6 +117,9 @@ async fn admit(owner: Owner, ConnectInfo(peer): ConnectInfo<Peer>, mut request: 
         // The path of an acknowledgement or an assignment holds no patient data; its body is not logged.
         tracing::info!(uid = peer.0, path = request.uri().path(), "Command received.");
     }
+    let words = if role.administers() { "administrator" } else { "operator" };
+    let caller = Caller(format!("{words} (uid {})", peer.0.unwrap_or_default()).into());
+    request.extensions_mut().insert(caller);
     request.extensions_mut().insert(role);
     next.run(request).await
 }

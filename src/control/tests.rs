@@ -55,7 +55,7 @@ impl Records for Shelf {
     fn copy(&self) -> Result<(view::Copy, std::path::PathBuf), Unreadable> {
         Err(Unreadable("no file".into()))
     }
-    fn export(&self, _: view::ExportFilter) -> Result<super::Pieces, Unreadable> {
+    fn export(&self, _: view::ExportFilter, _: super::witness::Taken) -> Result<super::Pieces, Unreadable> {
         Err(Unreadable("no file".into()))
     }
     fn devices(&self) -> Result<Vec<DeviceSettings>, Unreadable> {
@@ -91,6 +91,7 @@ fn alert(id: &str) -> Alert {
         received: Stamp::at_ms(4),
         acknowledged: None,
         resolved: None,
+        taken_back: None,
     }
 }
 
@@ -104,6 +105,7 @@ fn desk(clock: Clock) -> Arc<Desk> {
         gateway: "box-1".into(),
         started: clock.now(),
         radio: None,
+        witness: super::witness::Witness::new(Arc::new(super::witness::Unrecorded), clock.clone()),
         technicians: super::technician::Technicians::default(),
         watchdog: Watchdog::new(clock.clone()),
         clock,

@@ -41,6 +41,8 @@ pub struct AlertResources<'a> {
     pub write: Write,
     /// Readings at hand, the alert's among them.
     pub readings: &'a [Arc<Reading>],
+    /// What is on its way to the server without this alert: it is pointed to, and not brought along.
+    pub elsewhere: &'a [ReadingKey],
 }
 
 impl<'a> AlertResources<'a> {
@@ -49,6 +51,10 @@ impl<'a> AlertResources<'a> {
         let mut bundle = Bundle::new(Kind::Transaction, 4);
         let mut implicated = Vec::new();
         for reading in self.evidence() {
+            if self.is_elsewhere(reading) {
+                implicated.push(Pointer::Observation(Identity::of(reading)?));
+                continue;
+            }
             let full_url = urn(&reading.key.to_string());
             bundle.entry(Some(&full_url), |body| put_observation(body, reading, self.scope, self.write))?;
             implicated.push(match self.write {
@@ -83,6 +89,11 @@ impl<'a> AlertResources<'a> {
             .into_iter()
             .filter(|r| r.patient.is_some() && r.patient == alert.patient)
             .filter(move |r| single(r, scope, write).is_ok())
+    }
+
+    /// Whether it is brought along by itself, where a second one at the same moment could be stored as another.
+    pub fn is_elsewhere(&self, reading: &Reading) -> bool {
+        self.write == Write::ConditionalCreate && self.elsewhere.contains(&reading.key)
     }
 
     /// The DetectedIssue alone or in a Bundle.

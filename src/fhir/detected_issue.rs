@@ -44,7 +44,10 @@ pub(super) fn json(alert: &Alert, scope: &Scope, id: Option<&str>, implicated: &
         let date = date_time(ack.at.wall_ms, false);
         mitigation.push(Mitigation { action: text("Acknowledged"), date, author: Reference::named(&ack.by) });
     }
-    if let Some(at) = alert.resolved {
+    if let Some(person) = &alert.taken_back {
+        let date = date_time(person.at.wall_ms, false);
+        mitigation.push(Mitigation { action: text(TAKEN_BACK), date, author: Reference::named(&person.by) });
+    } else if let Some(at) = alert.resolved {
         let date = date_time(at.wall_ms, false);
         mitigation.push(Mitigation { action: text("Condition cleared"), date, author: author(scope) });
     }
@@ -52,7 +55,11 @@ pub(super) fn json(alert: &Alert, scope: &Scope, id: Option<&str>, implicated: &
         resource_type: "DetectedIssue",
         id,
         identifier: [Identifier { system: system::ALERT, value: &alert.id.0 }],
-        status: if alert.condition == Condition::Unconfirmed { "preliminary" } else { "final" },
+        status: match alert.condition {
+            _ if alert.taken_back.is_some() => "entered-in-error",
+            Condition::Unconfirmed => "preliminary",
+            Condition::Limit | Condition::Retrospective | Condition::Technical => "final",
+        },
         code: Concept { coding: Some([Coding::new(system::RULE, &alert.rule)]), text: Some(title(alert.condition)) },
         severity: match alert.priority {
             Priority::High => "high",
@@ -69,6 +76,9 @@ pub(super) fn json(alert: &Alert, scope: &Scope, id: Option<&str>, implicated: &
     // Nothing in these types fails to serialise.
     serde_json::to_vec(&resource).unwrap_or_default()
 }
+
+/// Nothing was detected: the readings were another's, or were read wrong.
+pub(super) const TAKEN_BACK: &str = "Readings taken back";
 
 /// What a condition is called.
 pub(super) fn title(condition: Condition) -> &'static str {

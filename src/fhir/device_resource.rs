@@ -136,11 +136,11 @@ pub fn renewed(found: &[u8], ours: &Single) -> Option<Single> {
     Some(Single { target, body })
 }
 
-/// The id of the one Device of a searchset. `None`: there is none, or it is not the only one.
-pub fn only(searchset: &[u8]) -> Option<String> {
+/// The id of the one resource of this kind in a searchset. `None`: there is none, or it is not the only one.
+pub fn only(searchset: &[u8], kind: &str) -> Option<String> {
     let found: Value = serde_json::from_slice(searchset).ok()?;
     let resources = found.get("entry")?.as_array()?.iter().filter_map(|entry| entry.get("resource"));
-    let mut ids = resources.filter(|r| r.get("resourceType").is_some_and(|kind| kind == "Device")).map(|r| r.get("id"));
+    let mut ids = resources.filter(|r| r.get("resourceType").is_some_and(|k| k == kind)).map(|r| r.get("id"));
     let (first, second) = (ids.next()??, ids.next());
     first.as_str().filter(|id| second.is_none() && is_id(id)).map(str::to_owned)
 }

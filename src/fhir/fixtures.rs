@@ -42,6 +42,7 @@ pub(crate) fn reading(vital: &str) -> Reading {
         stored: false,
         unassigned: None,
         amendment: None,
+        clocks: None,
     }
 }
 
@@ -74,6 +75,7 @@ pub(crate) fn alert(evidence: &[&Reading]) -> AlertEvent {
             received: Stamp::at_ms(RECEIVED_MS),
             acknowledged: None,
             resolved: None,
+            taken_back: None,
         },
     }
 }

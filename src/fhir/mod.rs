@@ -23,7 +23,7 @@ mod task_update;
 mod types;
 
 pub use alert::{AlertResources, Pointer};
-pub use audit_event::{Audit, Did, audit_event};
+pub use audit_event::{Audit, audit_event};
 pub use bundle::{Bundle, Kind, Single, Target, Write, single, single_at, single_new};
 pub use coincident::{Clocks, coincident};
 pub use device::{GATEWAY_EXTENSION, GATEWAY_SYSTEM};

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use super::Unmappable;
 use super::codes::{Codings, Common, component_code, statistic};
+use super::coincident::REFERENCE_EXTENSION;
 use super::device::{Device, GATEWAY_EXTENSION, gateway};
 use super::device_resource::contained;
 use super::identity::Identity;
@@ -33,7 +34,7 @@ struct Observation<'a> {
     meta: &'a RawValue,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     contained: Vec<serde_json::Value>,
-    extension: [ReferenceExtension<'a>; 1],
+    extension: Vec<ReferenceExtension<'a>>,
     identifier: [Identifier<'a>; 1],
     status: &'static str,
     category: &'a RawValue,
@@ -106,13 +107,16 @@ pub fn write(
     if matches!(scope.devices, Devices::Contained) {
         within.extend(contained(reading, scope));
     }
+    let mut extension = vec![ReferenceExtension { url: GATEWAY_EXTENSION, value: gateway(scope) }];
+    let clock = scope.clock(reading).map(Reference::to);
+    extension.extend(clock.map(|value| ReferenceExtension { url: REFERENCE_EXTENSION, value }));
     within.extend(reading.amendment.as_deref().map(|amendment| provenance::within(reading, amendment, scope)));
     let observation = Observation {
         resource_type: "Observation",
         id,
         meta: &common.meta,
         contained: within,
-        extension: [ReferenceExtension { url: GATEWAY_EXTENSION, value: gateway(scope) }],
+        extension,
         identifier: [Identifier { system: Identity::system(), value: identity.value() }],
         status: match labels.preliminary {
             _ if reading.is_withdrawal() => "entered-in-error",

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::coincident::Clocks;
 use crate::mapping::Mapping;
 use crate::reading::Reading;
 use crate::vital::VitalRow;
@@ -62,6 +63,8 @@ pub struct Scope {
     pub phd: bool,
     /// How devices are named.
     pub devices: Devices,
+    /// Where pairs of clocks are at the server, by [`super::Clocks::name`].
+    pub clocks: Arc<HashMap<String, String>>,
     /// A vital sign that no code system has goes out with its name alone; else it is refused here.
     pub uncoded: bool,
     /// Codes and units.
@@ -76,6 +79,7 @@ impl Scope {
             us_core: UsCore::Any,
             phd: false,
             devices: Devices::Reference,
+            clocks: Arc::default(),
             uncoded: true,
             mapping: None,
         }
@@ -94,8 +98,14 @@ impl Scope {
         }
     }
 
+    /// Where the pair of clocks is that a reading was dated by.
+    pub(super) fn clock(&self, reading: &Reading) -> Option<&str> {
+        let known = (!self.clocks.is_empty()).then(|| Clocks::of(reading)).flatten()?;
+        self.clocks.get(&known.name(self)).map(String::as_str)
+    }
+
     /// Whether both devices can be found from the Observation: the guide asks for literal references.
-    pub(super) fn reaches(&self, reading: &Reading) -> bool {
+    pub fn reaches(&self, reading: &Reading) -> bool {
         match &self.devices {
             Devices::Reference => false,
             Devices::Contained => true,

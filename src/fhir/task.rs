@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::detected_issue::title;
 use super::device::author;
 use super::scope::Scope;
-use super::task_update::{CLEARED, TAKEN_HERE};
+use super::task_update::{TAKEN_HERE, over};
 use super::types::{Annotation, Identifier, One, Reference, date_time, system, text};
 use crate::alarm::{AlertEvent, Priority};
 
@@ -50,11 +50,12 @@ pub(super) fn json(
         id,
         identifier: [Identifier { system: system::ALERT, value: &alert.id.0 }],
         status: match (&alert.acknowledged, alert.resolved) {
+            _ if alert.taken_back.is_some() => "entered-in-error",
             (None, _) => "requested",
             (Some(_), None) => "accepted",
             (Some(_), Some(_)) => "completed",
         },
-        business_status: alert.resolved.map(|_| text(CLEARED)),
+        business_status: over(alert).map(|(word, _)| text(word)),
         intent: "order",
         priority: match alert.priority {
             Priority::High => "stat",

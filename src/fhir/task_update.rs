@@ -8,13 +8,15 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
+use super::detected_issue::TAKEN_BACK;
 use super::inbound::Unclear;
 use super::task_returned::{Standing, task};
 use super::types::{Annotation, date_time, text};
-use crate::alarm::AlertEvent;
+use crate::alarm::{Alert, AlertEvent};
+use crate::clock::Stamp;
 
 /// On the Task: nobody needs to act for the value's sake any more.
-pub(super) const CLEARED: &str = "Condition cleared";
+const CLEARED: &str = "Condition cleared";
 /// In a note, with the name of who took it here.
 pub(super) const TAKEN_HERE: &str = "Acknowledged at the gateway.";
 
@@ -23,6 +25,14 @@ struct Note {
     text: Option<String>,
     #[serde(rename = "authorString")]
     author: Option<String>,
+}
+
+/// Why nobody needs to act any more, and since when.
+pub(super) fn over(alert: &Alert) -> Option<(&'static str, Stamp)> {
+    match (&alert.taken_back, alert.resolved) {
+        (Some(person), _) => Some((TAKEN_BACK, person.at)),
+        (None, resolved) => resolved.map(|at| (CLEARED, at)),
+    }
 }
 
 /// The Task after this event. `None`: it says so already. An error: it is not understood, and is to stay as it is.
@@ -37,6 +47,12 @@ pub fn updated(seen: &[u8], event: &AlertEvent) -> Result<Option<Vec<u8>>, Uncle
     };
     let alert = &event.alert;
     let status = match (standing, &alert.acknowledged, alert.resolved) {
+        // Whoever has it there is at work for nothing, or for somebody else.
+        (Standing::Waiting | Standing::Claimed | Standing::Working | Standing::Held, ..)
+            if alert.taken_back.is_some() =>
+        {
+            Some("entered-in-error")
+        }
         (Standing::Waiting, Some(_), None) => Some("accepted"),
         (Standing::Waiting | Standing::Claimed, Some(_), Some(_)) => Some("completed"),
         // Nobody took it, or whoever has it there says how far it is.
@@ -48,11 +64,11 @@ pub fn updated(seen: &[u8], event: &AlertEvent) -> Result<Option<Vec<u8>>, Uncle
         let time = Some(date_time(ack.at.wall_ms, false));
         notes.push(Annotation { author: Some(&ack.by), time, text: TAKEN_HERE });
     }
-    match (alert.resolved, parts.contains_key("businessStatus")) {
-        (Some(_), false) => put(&mut parts, "businessStatus", raw(text(CLEARED))),
-        // The centre has a word of its own there: ours goes beside it.
-        (Some(at), true) if !parts.get("businessStatus").is_some_and(|theirs| theirs.get().contains(CLEARED)) => {
-            notes.push(Annotation { author: None, time: Some(date_time(at.wall_ms, false)), text: CLEARED });
+    match (over(alert), parts.contains_key("businessStatus")) {
+        (Some((word, _)), false) => put(&mut parts, "businessStatus", raw(text(word))),
+        // The centre has a word of its own there, or we had: ours goes beside it.
+        (Some((word, at)), true) if !parts.get("businessStatus").is_some_and(|theirs| theirs.get().contains(word)) => {
+            notes.push(Annotation { author: None, time: Some(date_time(at.wall_ms, false)), text: word });
         }
         _ => {}
     }

@@ -290,7 +290,7 @@ fn every_vital_maps_with_and_without_profiles() {
 
 fn transaction(event: &crate::alarm::AlertEvent, write: Write, readings: &[Arc<Reading>]) -> Json {
     let scope = scope();
-    let resources = AlertResources { event, scope: &scope, owner: Some("Group/care"), write, readings };
+    let resources = AlertResources { event, scope: &scope, owner: Some("Group/care"), write, readings, elsewhere: &[] };
     let (body, entries) = resources.transaction().unwrap();
     let json: Json = serde_json::from_slice(&body).unwrap();
     assert_eq!(json["entry"].as_array().unwrap().len(), entries);

@@ -26,6 +26,8 @@ pub(super) mod system {
     pub const DEVICE: &str = "urn:wardline:device";
     pub const GATEWAY: &str = "urn:wardline:gateway";
     pub const ALERT: &str = "urn:wardline:alert";
+    /// A pair of clocks.
+    pub const CLOCK: &str = "urn:wardline:clock";
     pub const RULE: &str = "urn:wardline:rule";
     /// The version of codes and units that a resource was made with.
     pub const MAPPING: &str = "urn:wardline:mapping";
@@ -37,6 +39,12 @@ pub(super) mod system {
     pub const PARTICIPANT: &str = "http://terminology.hl7.org/CodeSystem/provenance-participant-type";
     pub const DATA_OPERATION: &str = "http://terminology.hl7.org/CodeSystem/v3-DataOperation";
     pub const AUDIT_SOURCE: &str = "http://terminology.hl7.org/CodeSystem/security-source-type";
+    pub const AUDIT_ENTITY: &str = "http://terminology.hl7.org/CodeSystem/audit-entity-type";
+    pub const OBJECT_ROLE: &str = "http://terminology.hl7.org/CodeSystem/object-role";
+    /// What was done, as the journal has it.
+    pub const DEED: &str = "urn:wardline:deed";
+    /// An entry of the chain of custody, by its seal.
+    pub const CUSTODY: &str = "urn:wardline:custody";
 }
 
 /// A code as text, or as a number that FHIR writes as text (MDC).

@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 
 use tokio::sync::mpsc;
 
-use super::orders::Order;
+use super::orders::{self, Order};
 use crate::amendment::{self, Order as Saying};
 use crate::association::{History, Unassigned};
 use crate::clock::Clock;
@@ -97,7 +97,7 @@ impl Cabinet {
         match items {
             0 => Err(Fault::Refused("none of these readings is nobody's: `wardline correct` changes an owner".into())),
             items => {
-                let _ = self.orders.send(Order::Learn { of: whose, wrong: Vec::new() }).await;
+                let _ = self.orders.send(Order::Learn { of: whose }).await;
                 Ok(Settled { items, left: asked.saturating_sub(items) })
             }
         }
@@ -160,6 +160,33 @@ impl Cabinet {
         Ok(corrections)
     }
 
+    /// What follows from corrections that were made.
+    fn follows(&self, done: Vec<journal::Correction>) -> Result<orders::Corrected, ReadError> {
+        let keys = done.iter().map(|c| *c.withdrawal.known_as()).collect();
+        let (baseless, recent) = (self.reader.baseless(Some(&keys))?, self.reader.recent()?);
+        let is_news = |c: &&journal::Correction| {
+            c.replacement.as_ref().is_some_and(|new| !journal::says_the_same(&c.withdrawal, new))
+        };
+        let changed = done.iter().filter(is_news).filter_map(|c| c.replacement.clone()).collect();
+        let (wrong, right): (Vec<_>, Vec<_>) = done.into_iter().map(|c| (c.withdrawal, c.replacement)).unzip();
+        let right = right.into_iter().flatten().collect();
+        Ok(orders::Corrected { wrong, right, changed, baseless, recent })
+    }
+
+    /// The same for alerts that a stop left open in the middle of a correction.
+    pub(super) async fn catch_up(self: Arc<Self>) {
+        let left = self.read(|cabinet| {
+            let baseless = cabinet.reader.baseless(None)?;
+            let recent = if baseless.is_empty() { Vec::new() } else { cabinet.reader.recent()? };
+            Ok(orders::Corrected { baseless, recent, ..orders::Corrected::default() })
+        });
+        match left.await {
+            Ok(left) if !left.baseless.is_empty() => drop(self.orders.send(Order::Correct(Box::new(left))).await),
+            Ok(_) => {}
+            Err(_) => tracing::warn!("whether open alerts rest on readings that were taken back could not be read"),
+        }
+    }
+
     async fn carry_out(self: &Arc<Self>, order: Correction) -> Result<Corrected, Fault> {
         let (by, dry_run, at_ms) = (order.by.clone(), order.dry_run, self.clock.now().wall_ms);
         let (meant, all) = self
@@ -182,8 +209,7 @@ impl Cabinet {
             let why = (unchanged > 0).then(|| "nothing would change for these".to_owned());
             return Ok(Corrected { corrected: keys, left: unchanged, why });
         }
-        let (wrong, of): (Vec<_>, Vec<_>) = all.iter().map(|c| (c.withdrawal.clone(), c.replacement.clone())).unzip();
-        let mut waiting = all;
+        let mut waiting = all.clone();
         let until = self.clock.now().plus(ON_ITS_WAY_MAX);
         loop {
             for part in waiting.chunks(limits::INBOX_STEP_ITEMS) {
@@ -197,8 +223,10 @@ impl Cabinet {
             }
             tokio::time::sleep(AGAIN).await;
         }
-        let _ = self.orders.send(Order::Learn { of: of.into_iter().flatten().collect(), wrong }).await;
         let late: BTreeSet<ReadingKey> = waiting.iter().map(|c| *c.withdrawal.known_as()).collect();
+        let done = all.into_iter().filter(|c| !late.contains(c.withdrawal.known_as())).collect();
+        let follows = self.read(|cabinet| cabinet.follows(done)).await?;
+        let _ = self.orders.send(Order::Correct(Box::new(follows))).await;
         let why = match (late.is_empty(), unchanged) {
             (true, 0) => None,
             (true, _) => Some("nothing would change for these".to_owned()),
@@ -214,6 +242,7 @@ struct Anew<'c> {
     reader: &'c Reader,
     decoder: Decoder,
     intake: Intake,
+    histories: HashMap<DeviceId, History>,
 }
 
 impl<'c> Anew<'c> {
@@ -223,7 +252,8 @@ impl<'c> Anew<'c> {
         for device in cabinet.reader.devices()? {
             intake.hand(&device, i64::MIN, "");
         }
-        Ok(Self { reader: &cabinet.reader, decoder, intake })
+        let histories = cabinet.reader.held()?.into_iter().map(|h| (h.device, h.history)).collect();
+        Ok(Self { reader: &cabinet.reader, decoder, intake, histories })
     }
 
     /// `None`: it says what it said before, or cannot be read any more.
@@ -238,15 +268,21 @@ impl<'c> Anew<'c> {
         let mut new = readings.swap_remove(place);
         if new.taken.device == old.taken.device {
             // How it came, and what the device's clock was known to be, is not in the bytes: what was found then stands.
-            (new.taken, new.stored) = (old.taken, old.stored);
+            (new.taken, new.stored, new.clocks) = (old.taken, old.stored, old.clocks.clone());
             new.quality.retain(|q| *q != Quality::TimeDoubtful);
             new.quality.extend(old.quality.iter().filter(|q| **q == Quality::TimeDoubtful));
         } else if !new.taken.is_dated_by_device() {
-            new.taken = Taken { device: new.taken.device, ..old.taken };
+            (new.taken, new.clocks) = (Taken { device: new.taken.device, ..old.taken }, old.clocks.clone());
         }
         let labels = |r: &Reading| r.quality.iter().copied().collect::<HashSet<_>>();
-        let same =
-            (new.vital, &new.parts, new.site, new.taken.device) == (old.vital, &old.parts, old.site, old.taken.device);
+        // Whose it is follows from who had the device, and which part of it, at that time: what a person said of it was said
+        // of another slot, or of another time.
+        new.patient = match (new.slot, new.taken.device) == (old.slot, old.taken.device) {
+            true => old.patient.clone(),
+            false => self.histories.get(&new.device).and_then(|h| super::inbox::owner(h, &new)),
+        };
+        let same = (new.vital, &new.parts, new.site, new.taken.device, new.slot)
+            == (old.vital, &old.parts, old.site, old.taken.device, old.slot);
         Ok((!same || labels(&new) != labels(old)).then_some(new))
     }
 }

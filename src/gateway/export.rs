@@ -11,6 +11,7 @@ use serde_json::json;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::view::{EXPORT_SAID, ExportFilter, ExportFormat, Exported, LeftOut};
+use crate::control::witness::Taken;
 use crate::control::{Pieces, Unreadable};
 use crate::journal::export::{Fate, Wanted};
 use crate::journal::{Journal, Reader};
@@ -61,6 +62,8 @@ struct Export {
     wanted: Wanted,
     format: ExportFormat,
     permit: Permit,
+    /// What is said of it afterwards. `None`: it was said.
+    taken: Option<Taken>,
     /// Where the next page begins; `None`: it is whole.
     after: Option<i64>,
     last: i64,
@@ -69,12 +72,12 @@ struct Export {
 }
 
 /// Begins one.
-pub(super) fn begin(reader: Reader, filter: ExportFilter, permit: Permit) -> Result<Pieces, Unreadable> {
+pub(super) fn begin(reader: Reader, filter: ExportFilter, permit: Permit, taken: Taken) -> Result<Pieces, Unreadable> {
     let ExportFilter { since_ms, until_ms, device, patient, format } = filter;
     let wanted = Wanted { since_ms, until_ms, device, patient };
     let last = reader.newest_row()?;
     let (after, begun, said) = (Some(0), false, Exported::default());
-    Ok(Box::new(Export { reader, wanted, format, permit, after, last, begun, said }))
+    Ok(Box::new(Export { reader, wanted, format, permit, taken: Some(taken), after, last, begun, said }))
 }
 
 impl Iterator for Export {
@@ -105,6 +108,9 @@ impl Iterator for Export {
                 *n += 1;
                 continue;
             }
+            if let (Some(taken), Some(patient)) = (&mut self.taken, &reading.patient) {
+                taken.holds(patient);
+            }
             for part in &reading.parts {
                 let cells = cells(reading, *fate, part);
                 match self.format {
@@ -118,6 +124,7 @@ impl Iterator for Export {
         self.after = page.next;
         let mut out = out.into_bytes();
         if self.after.is_none() {
+            self.taken.take().into_iter().for_each(Taken::whole);
             let Exported { lines, left_out: LeftOut { no_patient, no_consent, damaged } } = self.said;
             tracing::info!(
                 lines,

@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::alarm::AlertId;
+use crate::alarm::{Alert, AlertId};
 use crate::alert::AlertError;
 use crate::alert::ordered::Ordered;
 use crate::config::DeviceSettings;
@@ -25,8 +25,10 @@ pub(super) enum Order {
     Acknowledge { id: AlertId, by: String, hand_over: bool, answer: oneshot::Sender<Result<(), AlertError>> },
     /// A device joins, or gets another holder.
     AddDevice { device: DeviceSettings, by: String, answer: oneshot::Sender<Result<(), JournalError>> },
-    /// A person said whose readings are: what they tell of people is known from now on, or is not true.
-    Learn { of: Vec<Reading>, wrong: Vec<Reading> },
+    /// A person said whose readings are: what they tell of people is known from now on.
+    Learn { of: Vec<Reading> },
+    /// A person corrected readings.
+    Correct(Box<Corrected>),
     /// What the centre ordered, and what readings tell of it.
     Obey { ordered: Vec<Ordered>, recent: Vec<Reading> },
     /// Frames of the inbox, to be decoded by this decoder: how many became readings.
@@ -37,6 +39,21 @@ pub(super) enum Order {
         decoder: Box<Decoder>,
         answer: oneshot::Sender<Result<u64, JournalError>>,
     },
+}
+
+/// What was corrected, and what follows for those who judge readings.
+#[derive(Default)]
+pub(super) struct Corrected {
+    /// What was not true.
+    pub(super) wrong: Vec<Reading>,
+    /// What is.
+    pub(super) right: Vec<Reading>,
+    /// Those of the right ones that say something else than the wrong ones.
+    pub(super) changed: Vec<Reading>,
+    /// Alerts that rest on nothing any more, and who took it back.
+    pub(super) baseless: Vec<(Alert, String)>,
+    /// The newest readings that stand.
+    pub(super) recent: Vec<Reading>,
 }
 
 /// Hands orders to the pipeline.

@@ -21,7 +21,7 @@ pub(super) fn evidence_of(journal: &Journal) -> Evidence {
     let reader = Arc::new(journal.reader());
     Arc::new(move |keys| {
         let reader = reader.clone();
-        let find = move || keys.into_iter().filter_map(|key| Some(Arc::new(reader.find(key).ok()??.reading))).collect();
+        let find = move || keys.into_iter().filter_map(|key| reader.standing(key).ok()?.map(Arc::new)).collect();
         async { tokio::task::spawn_blocking(find).await.unwrap_or_default() }.boxed()
     })
 }

@@ -77,7 +77,7 @@ impl Reception {
             standing: Standing::Active,
             checked_ms: now_ms,
         };
-        let act = Act::Join(vec![member.clone()]);
+        let act = Act::Join { members: vec![member.clone()], by: Some(member.by.clone()) };
         self.surveys.journal.redress(act).await.map_err(|e| Fault::Refused(e.to_string()))?;
         self.roster.join(&member.reference, member.display.as_deref());
         tracing::info!(destination = %member.destination, "A patient was matched.");
@@ -127,7 +127,8 @@ impl Surveys {
             }
         }
         if !asked.is_empty() {
-            self.journal.redress(Act::Join(asked)).await.map_err(|e| Fault::Refused(e.to_string()))?;
+            let act = Act::Join { members: asked, by: None };
+            self.journal.redress(act).await.map_err(|e| Fault::Refused(e.to_string()))?;
         }
         self.tell_of_people(true).await;
         Ok(unasked)

@@ -17,10 +17,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::core::{Core, Look};
-use super::orders::Order;
+use super::orders::{Corrected, Order};
 use super::quota::{Admission, FLOOD, Quota};
 use crate::alarm::{AlertEvent, Priority};
 use crate::alert::Input;
+use crate::alert::corrected;
 use crate::alert::notify::Signal;
 use crate::clock::Clock;
 use crate::journal::{Act, Group, Journal, JournalError, Kept};
@@ -215,7 +216,7 @@ impl Pipeline {
                 in_flight.push(Box::pin(async move {
                     // Who holds it first: a device that is known and nobody's binds nothing.
                     let kept = match held {
-                        Some(held) => journal.redress(Act::Hold(vec![held])).await.map(drop),
+                        Some(held) => journal.redress(Act::Hold { held: vec![held], by: Some(by) }).await.map(drop),
                         None => Ok(()),
                     };
                     let kept = match kept {
@@ -233,9 +234,15 @@ impl Pipeline {
                     self.signal(events, pending);
                 }
             }
-            Order::Learn { of, wrong } => {
+            Order::Learn { of } => of.iter().for_each(|reading| self.core.intake.learn(reading)),
+            Order::Correct(order) => {
+                let Corrected { wrong, right, changed, baseless, recent } = *order;
                 wrong.iter().for_each(|reading| self.core.intake.unlearn(reading));
-                of.iter().for_each(|reading| self.core.intake.learn(reading));
+                right.iter().for_each(|reading| self.core.intake.learn(reading));
+                let people = wrong.into_iter().filter_map(|reading| reading.patient).collect();
+                let corrected = corrected::Corrected { people, right: &changed, baseless, recent: &recent };
+                let events = self.core.engine.correct(self.clock.now(), corrected);
+                self.signal(events, pending);
             }
             Order::Redo { cause, by, frames, mut decoder, answer } => {
                 let now = self.clock.now();

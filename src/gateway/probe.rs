@@ -239,6 +239,11 @@ impl Surveys {
         self.all.iter().filter_map(|(name, survey)| Some((name, survey.care_plan()?)))
     }
 
+    /// Destinations that are told what people do here.
+    pub(super) fn audited(&self) -> impl Iterator<Item = (&Arc<str>, &Survey)> {
+        self.all.iter().filter(|(_, survey)| survey.settings.audit)
+    }
+
     /// Destinations whose Tasks are followed.
     pub(super) fn worked(&self) -> impl Iterator<Item = (&Arc<str>, &Survey, &FollowTasksSettings)> {
         self.all.iter().filter_map(|(name, survey)| Some((name, survey, survey.follow_tasks()?)))

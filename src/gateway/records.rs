@@ -10,6 +10,7 @@ use super::export::{Permit, permit};
 use crate::alarm::Alert;
 use crate::clock::Clock;
 use crate::config::{Config, DestinationSettings, DeviceSettings, JournalSettings};
+use crate::control::witness::Taken;
 use crate::control::{Pieces, Records, Unreadable, view};
 use crate::custody::Why;
 use crate::fhir::{Identity, Scope, write_observation};
@@ -177,9 +178,9 @@ impl Records for Book {
         Ok((copied?, file))
     }
 
-    fn export(&self, filter: view::ExportFilter) -> Result<Pieces, Unreadable> {
+    fn export(&self, filter: view::ExportFilter, taken: Taken) -> Result<Pieces, Unreadable> {
         // A sight of its own, as for a copy.
-        super::export::begin(self.journal.reader(), filter, self.permit.clone())
+        super::export::begin(self.journal.reader(), filter, self.permit.clone(), taken)
     }
 
     fn devices(&self) -> Result<Vec<DeviceSettings>, Unreadable> {

@@ -108,12 +108,12 @@ impl Registrar {
     }
 
     async fn drop(&self, what: Forgetting) -> Result<Registered, Fault> {
-        let Forgetting { patient, destination, by: _ } = what;
+        let Forgetting { patient, destination, by } = what;
         let theirs = |(p, d, _): &(PatientId, Arc<str>, Introduced)| *p == patient && **d == *destination;
         if !self.kept().await?.iter().any(theirs) {
             return Err(Fault::Missing("patient with match fields at this destination"));
         }
-        let act = Act::Forget { patient, destination: destination.clone() };
+        let act = Act::Forget { patient, destination: destination.clone(), by };
         let on_the_way = self.journal.redress(act).await.map_err(|e| super::inbox::not_now(&e))?;
         tracing::info!(destination, "Match fields of a patient were taken back.");
         Ok(Registered { on_the_way })

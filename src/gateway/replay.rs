@@ -140,7 +140,7 @@ pub async fn run(capture: &Capture, settings: Settings) -> Result<Report, Replay
     let name: Arc<str> = "capture".into();
     let source = Extra { name: name.clone(), run: Box::new(|port| Box::pin(sim::run(port, name, feed))) };
     let stop = tokio_util::sync::CancellationToken::new();
-    let options = Options { clock: clock.clone(), metrics: telemetry::idle_metrics(), stop };
+    let options = Options { clock: clock.clone(), metrics: telemetry::idle_metrics(), configuration: None, stop };
     let running = super::start(config, options, vec![source]).await.map_err(|e| ReplayError::Start(Box::new(e)))?;
     let Running { desk, stop, .. } = &running;
     let (desk, stop) = (desk.clone(), stop.clone());

@@ -9,6 +9,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{mpsc, watch as seen};
 use tokio_util::sync::CancellationToken;
 
+use super::audits::Audits;
 use super::care::Care;
 use super::core::Core;
 use super::inbox::{Counter, Office, notice};
@@ -20,18 +21,19 @@ use super::probe::{self, Surveys};
 use super::quota::Quota;
 use super::recover::{Start, recover};
 use super::worklist::Worklist;
-use super::{Extra, Failed, Tasks, care, charts, consents, records, registry, watch};
+use super::{Extra, Failed, Tasks, care, charts, consents, deeds, records, registry, watch};
 use crate::alarm::AlertEvent;
 use crate::alert::Engine;
 use crate::alert::notify::Signal;
 use crate::alert::ruleset::{RuleError, Rules};
 use crate::clock::Clock;
-use crate::config::{Config, DeviceSettings, SourceSettings};
+use crate::config::{Config, DestinationSettings, DeviceSettings, SourceSettings};
 use crate::consent::Terms;
 use crate::control::Desk;
 use crate::control::serve::{ServeError, Sockets};
 use crate::control::technician::Technicians;
 use crate::control::view::{Link, LinkState};
+use crate::control::witness::Witness;
 use crate::custody::{Creditor, Why};
 use crate::journal::{Act, Journal, JournalError, KeyError, OpenError, Vault};
 use crate::limits;
@@ -53,6 +55,8 @@ pub struct Options {
     pub clock: Clock,
     /// Counters.
     pub metrics: PrometheusHandle,
+    /// Hash of the files that the configuration came from, hex. `None`: it came from no file.
+    pub configuration: Option<String>,
     /// Cancelled: the gateway ends in order.
     pub stop: CancellationToken,
 }
@@ -183,10 +187,11 @@ impl Parts {
         let patience = telemetry::starting();
         let (journal, before) = Journal::open(&vault, &config.journal, &creditors, options.clock.clone())?;
         drop(patience);
+        journal.redress(tell(&config, &options, before.salvaged.is_some())).await?;
         super::care::resume(&mut engine, &journal, (&rules, &config), &options.clock).await?;
         let Start { core, ended, devices: before, held } = recover(&config, before, &options.clock, &catalogue, engine);
         if !held.is_empty() {
-            journal.redress(Act::Hold(held)).await?;
+            journal.redress(Act::Hold { held, by: None }).await?;
         }
         let (signal, heartbeat) = (Signal::default(), heartbeat.transpose()?);
         Ok(Self {
@@ -270,6 +275,11 @@ impl Parts {
             follows.run().await;
             Ok(())
         });
+        let audits = Audits::new(&surveys);
+        inflow.spawn(async move {
+            audits.run().await;
+            Ok(())
+        });
         let worklist = Worklist::new(surveys.clone(), signal.watch(), orders.clone());
         inflow.spawn(async move {
             worklist.run().await;
@@ -286,13 +296,25 @@ impl Parts {
         let records = records::of(&config, &journal, &clock, waiting.clone());
         let registry = consents::Registry::new(&config, &clock, &journal, (waiting.clone(), &roster));
         let cabinet = charts::Cabinet::new(&config, &clock, &journal, catalogue.clone(), orders.clone());
+        let behind = cabinet.clone();
+        inflow.spawn(async move {
+            behind.catch_up().await;
+            Ok(())
+        });
         let office = Office::new(&config, &clock, &journal, catalogue, orders.clone(), (surveys.clone(), &roster));
         let (watched, found) = (office.clone(), links.found.clone());
         inflow.spawn(async move {
             notice::run(watched, waiting, found).await;
             Ok(())
         });
+        let (ledger, later) = deeds::ledger(&journal);
+        let until = outflow_stop.clone();
+        outflow.spawn(async move {
+            later.run(until).await;
+            Ok(())
+        });
         let desk = Arc::new(Desk {
+            witness: Witness::new(ledger, clock.clone()),
             gateway,
             started: clock.now(),
             clock: clock.clone(),
@@ -351,6 +373,13 @@ pub(super) async fn feel(journal: Journal, pulse: Pulse, stop: CancellationToken
             Err(e) => return Err(failed("journal", &e)),
         }
     }
+}
+
+/// Who wants to know what people do here, and which configuration this is.
+fn tell(config: &Config, options: &Options, all: bool) -> Act {
+    let wants = |d: &&DestinationSettings| matches!(d, DestinationSettings::Fhir(fhir) if fhir.audit);
+    let destinations = config.destinations.iter().filter(wants).map(|d| d.name().to_owned()).collect();
+    Act::Tell { destinations, all, configuration: options.configuration.clone() }
 }
 
 pub(super) fn creditor(name: &Arc<str>, sink: &Sink, terms: Terms) -> Creditor {

@@ -25,7 +25,7 @@ impl Surveys {
     /// Asks for what was there already at the last look, and was not asked for. Answers of how many, and how many stood again.
     pub(super) async fn look_back(&self, name: &Arc<str>, survey: &Survey, looks: &mut Looks) -> (u64, u64) {
         let (reader, name_of, since_ms) = (self.reader.clone(), name.clone(), self.clock.now().wall_ms - BACK_MS);
-        let taken = tokio::task::spawn_blocking(move || reader.taken_back(&name_of, since_ms, FOLLOWED_MAX)).await;
+        let taken = tokio::task::spawn_blocking(move || reader.withdrawals(&name_of, since_ms, FOLLOWED_MAX)).await;
         let Some(taken) = taken.ok().and_then(Result::ok) else { return (0, 0) };
         let before = looks.0.remove(name).unwrap_or_default();
         let known = |row: &i64| before.get(row).copied();

@@ -69,15 +69,17 @@ pub fn write(
     let device = alert.device.as_ref().map(|d| sender.device(d)).unwrap_or_else(|| sender.entity(&sender.gateway));
     let mut rows = Rows { number: 0, time: date_time(event.at.wall_ms, true), device, out: &mut body };
     // The rule by its name, and what a care manager reads.
-    let said = [composite(&facets.event), components(&[&alert.rule, &alert.text, "L"])].join("^");
+    let words =
+        if alert.taken_back.is_some() { format!("Entered in error: {}", alert.text) } else { alert.text.clone() };
+    let said = [composite(&facets.event), components(&[&alert.rule, &words, "L"])].join("^");
     rows.row(1, "CWE", &facets.event, |s| s.set(5, said).set(8, format!("{priority}~{kind}")));
     source(event, readings, sender, facets, &mut rows);
     let phase = match event.happened {
         Happened::Raised => "start",
         Happened::Acknowledged => "update",
-        Happened::Resolved => "end",
+        Happened::Resolved | Happened::TakenBack => "end",
     };
-    let state = match (alert.resolved.is_some(), alert.acknowledged.is_some()) {
+    let state = match (alert.resolved.is_some(), alert.acknowledged.is_some() || alert.taken_back.is_some()) {
         (false, _) => "active",
         // It signals until somebody takes it.
         (true, false) => "latched",

@@ -195,6 +195,7 @@ pub fn alert_control_id(event: &AlertEvent) -> String {
             Happened::Raised => "raised",
             Happened::Acknowledged => "acknowledged",
             Happened::Resolved => "resolved",
+            Happened::TakenBack => "taken-back",
         },
     );
     base32(context.finish().as_ref())

@@ -9,24 +9,27 @@ use jiff::tz::{Offset, TimeZone};
 
 use super::time::{instant, ms, span};
 use crate::clock::Stamp;
-use crate::limits::{CLOCK_AHEAD_MAX, CLOCK_DRIFT, CLOCK_RIGHT, CLOCK_ZONE_MAX, LIVE_LAG_MAX};
-use crate::reading::{ClockPair, Clocks, DeviceTime};
+use crate::limits::{BLE_CLOCK_SLACK, CLOCK_AHEAD_MAX, CLOCK_DRIFT, CLOCK_RIGHT, CLOCK_ZONE_MAX, LIVE_LAG_MAX};
+use crate::reading::{ClockPair, Clocks, Coincident, DeviceTime};
 
 /// Asking takes a moment, and both clocks show whole seconds.
 const ASKING_MS: i64 = 2_000;
 /// A record may be so much later than the answer to the question: it was measured in between.
 const AFTER_MS: i64 = 120_000;
 
-/// What a device's word means.
+/// What a device's word means, and the pair on whose line it lies.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Word {
-    /// What it says; the clock may be off by this.
-    AsSaid { off_ms: u32, doubt: bool },
+pub(super) enum Word<'c> {
+    /// What it says; the clock may be off by this. Without a pair it may be of a setting that nobody asked for.
+    AsSaid { off_ms: u32, doubt: bool, by: Option<&'c ClockPair> },
     /// This instant.
-    Corrected { ms: i64, uncertainty_ms: u32, doubt: bool },
+    Corrected { ms: i64, uncertainty_ms: u32, doubt: bool, by: &'c ClockPair },
     /// No time that could be known.
     Wrong,
 }
+
+/// It may be what it says, or anything else.
+const UNKNOWN: Word<'static> = Word::AsSaid { off_ms: u32::MAX, doubt: true, by: None };
 
 /// One setting of a device's clock, by a pair that lies on it.
 struct Line<'a> {
@@ -39,6 +42,13 @@ impl<'a> Line<'a> {
     fn of(pair: &'a ClockPair, zone: &TimeZone) -> Option<Self> {
         let (said, ..) = instant(DeviceTime::Civil(pair.device), zone);
         pair.trusted.then(|| Self { pair, behind_ms: pair.box_ms.saturating_sub(said) })
+    }
+
+    /// It still showed this setting when a live value came: nobody sets a clock that is so little off, or the value is nearer to
+    /// its receipt by this line than by its word.
+    fn held(&self, record: &Record, received: Stamp) -> bool {
+        let lag = |at: i64| received.wall_ms.saturating_sub(at).saturating_abs();
+        self.behind_ms.abs() <= ms(BLE_CLOCK_SLACK) || lag(self.at(record.time)) < lag(record.said)
     }
 
     fn is_right(&self) -> bool {
@@ -65,7 +75,7 @@ impl<'a> Line<'a> {
 
     /// By this line. `possible`: what the device says could be true as well, so the interval holds both. `known`: there is
     /// no older setting of the clock that the record could be of.
-    fn corrected(&self, record: &Record, possible: bool, known: bool) -> Word {
+    fn corrected(&self, record: &Record, possible: bool, known: bool) -> Word<'a> {
         let (at, by_line) = (self.at(record.time), self.uncertainty(record.time));
         let (uncertainty_ms, doubt) = match (possible, known) {
             (true, _) => (
@@ -75,7 +85,7 @@ impl<'a> Line<'a> {
             (false, true) => (span(by_line), false),
             (false, false) => (u32::MAX, true),
         };
-        Word::Corrected { ms: at, uncertainty_ms, doubt }
+        Word::Corrected { ms: at, uncertainty_ms, doubt, by: self.pair }
     }
 
     fn uncertainty(&self, time: DateTime) -> i64 {
@@ -111,15 +121,22 @@ pub(super) fn vouch(clocks: &Clocks, said: i64, received: Stamp, zone: &TimeZone
     right && clocks.before.as_ref().is_some_and(|before| before.trusted && said >= before.box_ms)
 }
 
+/// A pair as a reading keeps it. `None`: the device's local time is beyond what can be an instant.
+pub(super) fn kept(pair: &ClockPair, zone: &TimeZone) -> Option<Coincident> {
+    let at = zone.to_ambiguous_timestamp(pair.device).compatible().ok()?;
+    let offset_min = i16::try_from(zone.to_offset(at).seconds() / 60).ok()?;
+    Some(Coincident { device: pair.device, offset_min, box_ms: pair.box_ms })
+}
+
 /// What a record's time means. `None`: the clocks tell nothing.
-pub(super) fn read(clocks: &Clocks, record: &Record, received: Stamp, zone: &TimeZone) -> Option<Word> {
+pub(super) fn read<'c>(clocks: &'c Clocks, record: &Record, received: Stamp, zone: &TimeZone) -> Option<Word<'c>> {
     let Record { time, near, possible, fell, live, .. } = *record;
     let now = Line::of(&clocks.now, zone).filter(|_| received.trusted)?;
     let before = clocks.before.as_ref().and_then(|pair| Line::of(pair, zone));
     if near && live {
         // Right by now: it was always, or it was set since it was asked.
         let off_ms = if now.behind_ms.abs() <= ms(CLOCK_AHEAD_MAX) { now.off() } else { 0 };
-        return Some(Word::AsSaid { off_ms, doubt: false });
+        return Some(Word::AsSaid { off_ms, doubt: false, by: now.held(record, received).then_some(now.pair) });
     }
     if now.is_right() {
         // It was set since the last visit: what it measured before is on the line of then.
@@ -128,7 +145,9 @@ pub(super) fn read(clocks: &Clocks, record: &Record, received: Stamp, zone: &Tim
             // It is new since that visit, so it is not of before.
             Some(_) if fell => Word::Wrong,
             Some(line) => line.corrected(record, possible, true),
-            None if possible => Word::AsSaid { off_ms: now.off(), doubt: false },
+            None if possible => {
+                Word::AsSaid { off_ms: now.off(), doubt: false, by: now.reaches(time).then_some(now.pair) }
+            }
             None => Word::Wrong,
         });
     }
@@ -138,15 +157,15 @@ pub(super) fn read(clocks: &Clocks, record: &Record, received: Stamp, zone: &Tim
         // What is older than the last visit was taken then already: this is of a setting that nobody asked for.
         let older = visited.is_some_and(|at| now.at(time) < at.saturating_sub(now.uncertainty(time)));
         if older && !same {
-            return Some(if possible { Word::AsSaid { off_ms: u32::MAX, doubt: true } } else { Word::Wrong });
+            return Some(if possible { UNKNOWN } else { Word::Wrong });
         }
         let just_now = live && now.before_ms(time) <= ms(LIVE_LAG_MAX);
         let word = now.corrected(record, possible && !just_now, just_now || visited.is_some());
         return Some(match (word, visited.filter(|_| !same && !just_now)) {
             // It began anew since the last visit, once or more often: no more is certain than that it was since then.
-            (Word::Corrected { ms: at, uncertainty_ms, doubt }, Some(visit)) => {
+            (Word::Corrected { ms: at, uncertainty_ms, doubt, by }, Some(visit)) => {
                 let since = at.saturating_sub(visit).max(received.wall_ms.saturating_sub(at));
-                Word::Corrected { ms: at, uncertainty_ms: uncertainty_ms.max(span(since)), doubt }
+                Word::Corrected { ms: at, uncertainty_ms: uncertainty_ms.max(span(since)), doubt, by }
             }
             (word, _) => word,
         });
@@ -154,10 +173,12 @@ pub(super) fn read(clocks: &Clocks, record: &Record, received: Stamp, zone: &Tim
     // Later than the clock shows now: from before it fell back.
     Some(match before {
         Some(line) if line.at(time) > received.wall_ms.saturating_add(ms(CLOCK_AHEAD_MAX)) => Word::Wrong,
-        Some(line) if line.is_right() && possible => Word::AsSaid { off_ms: line.off(), doubt: false },
+        Some(line) if line.is_right() && possible => {
+            Word::AsSaid { off_ms: line.off(), doubt: false, by: Some(line.pair) }
+        }
         Some(line) if fell || line.is_right() => Word::Wrong,
         Some(line) => line.corrected(record, possible, true),
-        None if possible => Word::AsSaid { off_ms: u32::MAX, doubt: true },
+        None if possible => UNKNOWN,
         None => Word::Wrong,
     })
 }

@@ -104,6 +104,7 @@ mod tests {
             stored: false,
             unassigned: None,
             amendment: None,
+            clocks: None,
         }
     }
 

@@ -109,7 +109,7 @@ impl Intake {
             let key = identity::key(&device, &draft, &arrival);
             let mut strange = past::Past::default();
             let past = self.devices.get_mut(&device).map_or(&mut strange, |known| &mut known.past);
-            let time::Resolved { taken, doubt, may_be_old } = time::resolve(&draft, frame, prompt, &zone, past);
+            let time::Resolved { taken, doubt, may_be_old, clocks } = time::resolve(&draft, frame, prompt, &zone, past);
             let quality = labels(&draft, doubt);
             let mut reading = Reading {
                 key,
@@ -127,6 +127,7 @@ impl Intake {
                 stored: draft.stored || may_be_old,
                 unassigned: None,
                 amendment: None,
+                clocks,
             };
             self.attribute(&mut reading);
             readings.push(reading);

@@ -189,7 +189,12 @@ fn numbers_tell_that_a_clock_fell_also_after_a_restart() {
 
 #[test]
 fn a_record_is_dated_by_the_pair_of_both_clocks_on_its_own_line() {
-    use crate::reading::{ClockPair, Clocks};
+    use crate::reading::{ClockPair, Clocks, Coincident};
+    enum By {
+        Neither,
+        Now,
+        Before,
+    }
     const HOUR: i64 = 3_600_000;
     let pair = |said: &str, hours_ago: i64| ClockPair {
         device: said.parse().unwrap(),
@@ -197,32 +202,63 @@ fn a_record_is_dated_by_the_pair_of_both_clocks_on_its_own_line() {
         trusted: true,
     };
     #[track_caller]
-    fn check(clocks: (ClockPair, Option<ClockPair>), said: &str, hours_ago: Option<i64>, doubt: bool) {
+    fn check(clocks: (ClockPair, Option<ClockPair>), said: &str, hours_ago: Option<i64>, doubt: bool, by: By) {
         let device = DeviceId("ble:meter".into());
         let path = Path::Characteristic { device, uuid: "2A18".into(), name: None };
+        let pair = match by {
+            By::Neither => None,
+            By::Now => Some(clocks.0.clone()),
+            By::Before => clocks.1.clone(),
+        };
         let clocks = Some(Arc::new(Clocks { now: clocks.0, before: clocks.1 }));
         let frame = Frame { path, clocks, ..Frame::new("radio", "x", Stamp::at_ms(NOW_MS)) };
         let draft = Draft { device_time: civil(said), stored: true, ..draft("72") };
         let reading = take_one(&mut Intake::new(&config(""), 1), &frame, draft);
         let ago = reading.taken.at_ms.map(|at| (NOW_MS - at) / HOUR);
         assert_eq!((ago, reading.quality.contains(&Quality::TimeDoubtful)), (hours_ago, doubt), "{:?}", reading.taken);
+        let kept = pair.map(|p| Coincident { device: p.device, offset_min: 60, box_ms: p.box_ms });
+        assert_eq!(reading.clocks.as_deref(), kept.as_ref());
     }
     // Berlin: 11:00. Its clock began anew ten hours ago; the last visit was three days ago, and its clock was right then.
     let (anew, right) = (pair("2010-01-01T10:00:00", 0), pair("2026-11-19T11:00:00", 72));
-    check((anew.clone(), Some(right.clone())), "2010-01-01T06:00:00", Some(4), false);
-    check((anew.clone(), Some(right.clone())), "2026-11-21T11:00:00", Some(24), false);
+    check((anew.clone(), Some(right.clone())), "2010-01-01T06:00:00", Some(4), false, By::Now);
+    check((anew.clone(), Some(right.clone())), "2026-11-21T11:00:00", Some(24), false, By::Before);
     // Older than the last visit by the new line: of a setting that nobody saw.
-    check((anew.clone(), Some(right)), "2009-12-20T00:00:00", None, true);
-    check((anew.clone(), None), "2010-01-01T06:00:00", Some(4), true);
-    check((anew.clone(), None), "2026-11-21T11:00:00", Some(24), true);
+    check((anew.clone(), Some(right)), "2009-12-20T00:00:00", None, true, By::Neither);
+    check((anew.clone(), None), "2010-01-01T06:00:00", Some(4), true, By::Now);
+    // Later than it shows now: it may be of any setting, so no pair is beside it.
+    check((anew.clone(), None), "2026-11-21T11:00:00", Some(24), true, By::Neither);
     // The pair of a box that did not know the time says nothing.
-    check((ClockPair { trusted: false, ..anew.clone() }, None), "2010-01-01T06:00:00", None, true);
+    check((ClockPair { trusted: false, ..anew.clone() }, None), "2010-01-01T06:00:00", None, true, By::Neither);
     // It was set at the last visit, five hours ago; a record of before comes late.
     let then = ClockPair { box_ms: NOW_MS - 5 * HOUR, ..anew };
-    check((pair("2026-11-22T11:00:00", 0), Some(then.clone())), "2010-01-01T08:00:00", Some(7), false);
-    check((pair("2026-11-22T11:00:00", 0), Some(then)), "2026-11-22T09:00:00", Some(2), false);
+    check((pair("2026-11-22T11:00:00", 0), Some(then.clone())), "2010-01-01T08:00:00", Some(7), false, By::Before);
+    check((pair("2026-11-22T11:00:00", 0), Some(then)), "2026-11-22T09:00:00", Some(2), false, By::Now);
     // Summer time that nobody ended.
-    check((pair("2026-11-22T12:00:00", 0), None), "2026-11-22T07:00:00", Some(5), false);
+    check((pair("2026-11-22T12:00:00", 0), None), "2026-11-22T07:00:00", Some(5), false, By::Now);
+}
+
+/// A live value may have been measured before the clock was set, or after it.
+#[test]
+fn a_live_value_has_the_pair_only_if_the_clock_still_showed_that_setting() {
+    use crate::reading::{ClockPair, Clocks};
+    let has = |shown: &str, said: &str| {
+        let device = DeviceId("ble:cuff".into());
+        let path = Path::Characteristic { device, uuid: "2A35".into(), name: None };
+        let now = ClockPair { device: shown.parse().unwrap(), box_ms: NOW_MS - 10_000, trusted: true };
+        let clocks = Some(Arc::new(Clocks { now, before: None }));
+        let frame = Frame { path, clocks, ..Frame::new("radio", "x", Stamp::at_ms(NOW_MS)) };
+        let reading =
+            take_one(&mut Intake::new(&config(""), 1), &frame, Draft { device_time: civil(said), ..draft("72") });
+        assert_eq!(reading.taken.method, TimeMethod::DeviceCivil, "{said}");
+        reading.clocks.is_some()
+    };
+    // Berlin, 11:00:00; asked ten seconds ago.
+    assert!(has("2026-11-22T10:59:50", "2026-11-22T10:59:58"), "right");
+    assert!(has("2026-11-22T10:59:53", "2026-11-22T10:59:58"), "so little off that nobody sets it");
+    assert!(has("2026-11-22T10:57:50", "2026-11-22T10:57:58"), "two minutes behind, and left so");
+    assert!(!has("2026-11-22T10:57:50", "2026-11-22T10:59:58"), "two minutes behind, and set since");
+    assert!(!has("2026-11-20T10:59:50", "2026-11-22T10:59:58"), "days behind, and set since");
 }
 
 #[test]

@@ -4,6 +4,8 @@
 //! Promises: the device's word is kept whatever we make of it; a doubt is said, and the interval holds each time that may
 //! be true. Must never: date a stored value by its receipt, or take a clock that began anew for one that goes right.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::{AmbiguousOffset, TimeZone};
@@ -12,7 +14,7 @@ use super::coincident::{self, Record, Word};
 use super::past::Past;
 use crate::clock::WALL_FLOOR_MS;
 use crate::limits::{BOX_LIFE_MAX, CLOCK_AHEAD_MAX, DEVICE_MEMORY_MAX, LAG_SPREAD, LATE_MAX, LIVE_LAG_MAX};
-use crate::reading::{Delivery, DeviceTime, Draft, Frame, Path, Quality, Reading, Taken, TimeMethod};
+use crate::reading::{Coincident, Delivery, DeviceTime, Draft, Frame, Path, Quality, Reading, Taken, TimeMethod};
 
 /// A device's clock shows whole seconds and drifts: what its instant is good for.
 const DEVICE_UNCERTAINTY_MS: u32 = 1_000;
@@ -28,6 +30,8 @@ pub(super) struct Resolved {
     pub(super) doubt: bool,
     /// It does not say that it is from a memory, and may be old all the same.
     pub(super) may_be_old: bool,
+    /// The pair of clocks on whose line the device's time lies.
+    pub(super) clocks: Option<Arc<Coincident>>,
 }
 
 /// An instant with how it was found.
@@ -36,6 +40,7 @@ struct Dated {
     uncertainty_ms: u32,
     method: TimeMethod,
     doubt: bool,
+    clocks: Option<Coincident>,
 }
 
 /// Milliseconds of a limit.
@@ -62,9 +67,10 @@ pub(super) fn resolve(draft: &Draft, frame: &Frame, prompt: bool, zone: &TimeZon
         Some((time, said)) => look.believe(time, said, past),
         None => (None, false),
     };
-    if let Some(Dated { ms, uncertainty_ms, method, doubt }) = dated {
+    if let Some(Dated { ms, uncertainty_ms, method, doubt, clocks }) = dated {
         let taken = Taken { device: draft.device_time, received, at_ms: Some(ms), uncertainty_ms, method };
-        return Resolved { taken, doubt, may_be_old: waited && (doubt || !received.trusted) };
+        let may_be_old = waited && (doubt || !received.trusted);
+        return Resolved { taken, doubt, may_be_old, clocks: clocks.map(Arc::new) };
     }
     let doubt = draft.device_time.is_some() || waited;
     let (at_ms, uncertainty_ms, method) = if draft.stored {
@@ -84,7 +90,7 @@ pub(super) fn resolve(draft: &Draft, frame: &Frame, prompt: bool, zone: &TimeZon
     };
     let taken = Taken { device: draft.device_time, received, at_ms, uncertainty_ms, method };
     let late = doubt && !look.prompt && !steady && past.sends_late(received.wall_ms);
-    Resolved { taken, doubt, may_be_old: waited || late }
+    Resolved { taken, doubt, may_be_old: waited || late, clocks: None }
 }
 
 /// What a reading of before tells of its device's clock.
@@ -124,7 +130,7 @@ type Said = (i64, u32, TimeMethod);
 impl Look<'_> {
     /// The time that the device means, if it can be true. Also whether the device's clock is off by a known length.
     fn believe(&self, time: DeviceTime, (at, uncertainty_ms, method): Said, past: &mut Past) -> (Option<Dated>, bool) {
-        let as_said = Dated { ms: at, uncertainty_ms, method, doubt: false };
+        let as_said = Dated { ms: at, uncertainty_ms, method, doubt: false, clocks: None };
         let received = self.frame.received;
         let age = received.wall_ms.saturating_sub(at);
         let near = received.trusted && age.abs() <= ms(CLOCK_AHEAD_MAX);
@@ -142,11 +148,13 @@ impl Look<'_> {
             _ => None,
         };
         match word {
-            Some(Word::Corrected { ms, uncertainty_ms, doubt }) => {
-                (Some(Dated { ms, uncertainty_ms, method: TimeMethod::DeviceCorrected, doubt }), false)
+            Some(Word::Corrected { ms, uncertainty_ms, doubt, by }) => {
+                let clocks = coincident::kept(by, self.zone);
+                (Some(Dated { ms, uncertainty_ms, method: TimeMethod::DeviceCorrected, doubt, clocks }), false)
             }
-            Some(Word::AsSaid { off_ms, doubt }) => {
-                (Some(Dated { uncertainty_ms: uncertainty_ms.max(off_ms), doubt, ..as_said }), false)
+            Some(Word::AsSaid { off_ms, doubt, by }) => {
+                let clocks = by.and_then(|pair| coincident::kept(pair, self.zone));
+                (Some(Dated { uncertainty_ms: uncertainty_ms.max(off_ms), doubt, clocks, ..as_said }), false)
             }
             Some(Word::Wrong) => (None, false),
             None => self.believe_alone(as_said, age, possible, past),

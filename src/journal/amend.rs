@@ -4,7 +4,10 @@
 //! Promises: made twice, it is done once; all of it or nothing. Must never: touch what is being sent at this moment,
 //! as nobody can say yet whether it arrived.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use std::collections::{HashMap, HashSet};
+
+use rusqlite::{Connection, OptionalExtension, Statement, params};
+use serde::Deserialize;
 
 use super::outbox::Shelf;
 use super::store::New;
@@ -12,7 +15,7 @@ use super::tally::Tally;
 use super::writer::{Desk, Writer};
 use crate::clock::Stamp;
 use crate::custody::Why;
-use crate::reading::Reading;
+use crate::reading::{Reading, ReadingKey};
 
 /// A correction of one reading.
 #[derive(Clone, Debug)]
@@ -47,10 +50,15 @@ impl Writer<'_> {
     ) -> rusqlite::Result<Vec<i64>> {
         let before = "SELECT first_reading FROM start WHERE id = ?1";
         let before: i64 = self.conn.query_row(before, [self.setup.start], |r| r.get(0))?;
+        let alerts = alerts_with(self.conn, corrections)?;
         let mut done = Vec::new();
         for Correction { row, withdrawal, replacement } in corrections {
-            let in_flight = self.desks.iter().any(|d| d.readings.queue.attempts_in_flight(*row).is_some());
-            if in_flight || !is_correctable(self.conn, *row)? {
+            let events = alerts.get(withdrawal.known_as()).map_or(&[][..], |events| events);
+            let flies = |d: &Desk| {
+                d.readings.queue.attempts_in_flight(*row).is_some()
+                    || events.iter().any(|event| d.alerts.attempts_in_flight(*event).is_some())
+            };
+            if self.desks.iter().any(flies) || !is_correctable(self.conn, *row)? {
                 continue;
             }
             let Some(back) = self.store.amended(withdrawal, *row, now, tally)? else { continue };
@@ -68,7 +76,10 @@ impl Writer<'_> {
                         let gate = self.consents.gate(&desk.name);
                         gate.is_some_and(|gate| gate.permitted_since(patient, withdrawal.vital.id, since_ms))
                     });
-                    let has = give_up(self.conn, &mut self.shelf, desk, (*row, *row < before && could_go), tally)?;
+                    let mut has = give_up(self.conn, &mut self.shelf, desk, (*row, *row < before && could_go), tally)?;
+                    if could_go && has != Has::It && came_with_alert(self.conn, desk.id, events, *row < before)? {
+                        has = Has::It;
+                    }
                     owe(self.conn, &mut self.shelf, desk, has, to, tally)?;
                 }
             }
@@ -79,6 +90,46 @@ impl Writer<'_> {
         }
         Ok(done)
     }
+}
+
+/// Of an alert, for what it rests on.
+#[derive(Deserialize)]
+struct Evidence {
+    evidence: Vec<ReadingKey>,
+}
+
+/// The events of alerts that rest on these readings: an alert brings its evidence along.
+fn alerts_with(conn: &Connection, corrections: &[Correction]) -> rusqlite::Result<HashMap<ReadingKey, Vec<i64>>> {
+    let meant: HashSet<ReadingKey> = corrections.iter().map(|c| *c.withdrawal.known_as()).collect();
+    let mut found: HashMap<ReadingKey, Vec<i64>> = HashMap::new();
+    let mut alerts = conn.prepare("SELECT id, body FROM alert ORDER BY id")?;
+    let mut events = conn.prepare("SELECT id FROM alert_event WHERE alert = ?1 ORDER BY id")?;
+    let mut rows = alerts.query([])?;
+    while let Some(row) = rows.next()? {
+        // One that cannot be read is sent by nobody.
+        let Ok(alert) = serde_json::from_str::<Evidence>(row.get_ref(1)?.as_str()?) else { continue };
+        for key in alert.evidence.into_iter().filter(|key| meant.contains(key)) {
+            let ids: Vec<i64> = events.query_map([row.get::<_, i64>(0)?], |r| r.get(0))?.collect::<Result<_, _>>()?;
+            found.entry(key).or_default().extend(ids);
+        }
+    }
+    Ok(found)
+}
+
+/// The destination has, or may have, the reading from an alert: that was taken or refused in the end, was tried and may have
+/// arrived, or was on its way when the gateway stopped.
+fn came_with_alert(conn: &Connection, destination: i64, events: &[i64], was_before: bool) -> rusqlite::Result<bool> {
+    let mut delivery =
+        conn.prepare("SELECT state <> 'waiting' FROM alert_delivery WHERE destination = ?1 AND alert_event = ?2")?;
+    let mut tries = conn.prepare("SELECT code FROM alert_attempt WHERE destination = ?1 AND alert_event = ?2")?;
+    for event in events {
+        let of = [destination, *event];
+        let Some(is_settled) = delivery.query_row(of, |r| r.get::<_, bool>(0)).optional()? else { continue };
+        if is_settled || was_before || may_have_arrived(&mut tries, &of)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// An attributed reading that was not corrected yet, and takes back nothing itself.
@@ -120,8 +171,12 @@ fn give_up(
 /// There was an attempt before the last one that may have arrived.
 fn was_tried_before(conn: &Connection, destination: i64, row: i64) -> rusqlite::Result<bool> {
     let sql = "SELECT code FROM attempt WHERE destination = ?1 AND reading = ?2 ORDER BY number DESC LIMIT -1 OFFSET 1";
-    let mut earlier = conn.prepare(sql)?;
-    let mut codes = earlier.query([destination, row])?;
+    may_have_arrived(&mut conn.prepare(sql)?, &[destination, row])
+}
+
+/// One of the attempts that it finds.
+fn may_have_arrived(attempts: &mut Statement<'_>, of: &[i64; 2]) -> rusqlite::Result<bool> {
+    let mut codes = attempts.query(*of)?;
     while let Some(code) = codes.next()? {
         if (Why { code: code.get::<_, String>(0)?.into(), text: String::new() }).may_have_arrived() {
             return Ok(true);

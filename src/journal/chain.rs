@@ -18,7 +18,14 @@ pub(super) type Seal = [u8; 32];
 pub(super) struct Head {
     pub(super) id: i64,
     pub(super) seal: Seal,
+    /// The newest entry that says what the next start must know (`deeds.rs`); 0: there is none.
+    pub(super) stated: i64,
 }
+
+/// After so many entries that is said again, so that it is never far from the newest.
+const STATED_EVERY: i64 = 1_000;
+/// The entry that says it.
+pub(super) const STANDING: &str = "standing";
 
 /// One entry, before it has its place. `digest` is of what it speaks of, `detail` what cannot be found elsewhere.
 pub(super) struct Entry<'a> {
@@ -33,29 +40,49 @@ pub(super) struct Entry<'a> {
 /// The statement that appends.
 pub(super) struct Chain<'c> {
     append: Statement<'c>,
+    detail: Statement<'c>,
     text: Vec<u8>,
 }
 
 impl<'c> Chain<'c> {
     pub(super) fn prepare(conn: &'c Connection) -> rusqlite::Result<Self> {
         let append = conn.prepare("INSERT INTO custody VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?;
-        Ok(Self { append, text: Vec::with_capacity(1_024) })
+        let detail = conn.prepare("SELECT detail FROM custody WHERE id = ?1")?;
+        Ok(Self { append, detail, text: Vec::with_capacity(1_024) })
     }
 
     /// Where a chain goes on.
     pub(super) fn head(conn: &Connection) -> rusqlite::Result<Head> {
         let newest = "SELECT id, seal FROM custody ORDER BY id DESC LIMIT 1";
-        let head = conn.query_row(newest, [], |r| Ok(Head { id: r.get(0)?, seal: r.get(1)? })).optional()?;
-        Ok(head.unwrap_or_default())
+        let head = conn.query_row(newest, [], |r| Ok(Head { id: r.get(0)?, seal: r.get(1)?, stated: 0 })).optional()?;
+        let head = head.unwrap_or_default();
+        let stated = "SELECT id FROM custody WHERE id > ?1 AND what = ?2 ORDER BY id DESC LIMIT 1";
+        let stated = conn.query_row(stated, params![head.id - 2 * STATED_EVERY, STANDING], |r| r.get(0)).optional()?;
+        Ok(Head { stated: stated.unwrap_or(0), ..head })
     }
 
     /// Appends an entry; `head` moves to it.
     pub(super) fn append(&mut self, head: &mut Head, at: Stamp, entry: &Entry<'_>) -> rusqlite::Result<()> {
+        self.put(head, at, entry)?;
+        if entry.what == STANDING {
+            head.stated = head.id;
+        } else if head.stated > 0 && head.id - head.stated >= STATED_EVERY {
+            let detail: Option<String> = self.detail.query_row([head.stated], |r| r.get(0)).optional()?.flatten();
+            let digest = digest(&[detail.as_deref().unwrap_or_default()]);
+            let (first, last) = (entry.last, entry.last);
+            let again = Entry { what: STANDING, destination: None, first, last, digest, detail: detail.as_deref() };
+            self.put(head, at, &again)?;
+            head.stated = head.id;
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, head: &mut Head, at: Stamp, entry: &Entry<'_>) -> rusqlite::Result<()> {
         let (id, at_ms) = (head.id + 1, at.wall_ms);
         let seal = seal(&head.seal, id, at_ms, entry);
         let Entry { what, destination, first, last, digest, detail } = entry;
         self.append.execute(params![id, at_ms, what, destination, first, last, detail, digest, seal])?;
-        *head = Head { id, seal };
+        *head = Head { id, seal, ..*head };
         Ok(())
     }
 
@@ -99,8 +126,8 @@ pub(super) fn seal(before: &Seal, id: i64, at_ms: i64, entry: &Entry<'_>) -> Sea
 /// What of a reading never changes: what arrived, not whose it is, and not a time that it gets later.
 /// Each field has its length or a fixed one, so that nothing can move from one to another.
 pub(super) fn add(all: &mut Context, reading: &Reading, to: &mut Vec<u8>) -> rusqlite::Result<()> {
-    let Reading { key, device, profile, slot, vital, parts, sequence, taken, quality, site, stored, amendment, .. } =
-        reading;
+    let Reading { key, device, profile, slot, vital, parts, sequence, taken, quality, .. } = reading;
+    let Reading { site, stored, amendment, clocks, .. } = reading;
     let Stamp { wall_ms, mono_us, boot, trusted } = taken.received;
     to.clear();
     to.extend(key.0);
@@ -128,6 +155,9 @@ pub(super) fn add(all: &mut Context, reading: &Reading, to: &mut Vec<u8>) -> rus
     serde_json::to_writer(&mut *to, &(parts, quality)).map_err(json)?;
     if let Some(amendment) = amendment {
         serde_json::to_writer(&mut *to, amendment).map_err(json)?;
+    }
+    if let Some(clocks) = clocks {
+        serde_json::to_writer(&mut *to, clocks).map_err(json)?;
     }
     all.update(&to.len().to_be_bytes());
     all.update(to);

@@ -8,7 +8,7 @@ use rusqlite::{OptionalExtension, params};
 use super::inbox::path;
 use super::reader::{Entry, ReadError, Reader, entry, select};
 use crate::clock::Stamp;
-use crate::reading::{DeviceId, Frame, Reading};
+use crate::reading::{DeviceId, Frame, Reading, ReadingKey};
 
 impl Reader {
     /// Readings that are nobody's and were not given up, oldest first.
@@ -42,6 +42,14 @@ impl Reader {
         let of = "reading.id IN (SELECT max(id) FROM reading WHERE vital = ?1 AND patient IS NOT NULL
                   AND NOT EXISTS (SELECT 1 FROM corrected WHERE corrected.reading = reading.id) GROUP BY patient)";
         Ok(self.entries(&select(of), params![vital])?.into_iter().map(|e| e.reading).collect())
+    }
+
+    /// The reading with this key, unless it was taken back: what points to it must not bring it back.
+    pub fn standing(&self, key: ReadingKey) -> Result<Option<Reading>, ReadError> {
+        let Some(found) = self.find(key)? else { return Ok(None) };
+        let sql = "SELECT EXISTS (SELECT 1 FROM corrected WHERE reading = ?1)";
+        let is_corrected: bool = self.with(|conn| conn.prepare(sql)?.query_row([found.id], |r| r.get(0)))?;
+        Ok((!is_corrected).then_some(found.reading))
     }
 
     /// Rows that were corrected.

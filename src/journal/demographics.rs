@@ -199,7 +199,7 @@ mod tests {
             [std::fs::read(folder.path().join(open::FILE)), std::fs::read(wal_of(&folder.path().join(open::FILE)))];
         let raw = raw.map(Result::unwrap).concat();
         assert!(!raw.windows(NAME.len()).any(|w| w == NAME.as_bytes()), "it is encrypted on the disk");
-        let act = Act::Forget { patient: patient(), destination: "lab".into() };
+        let act = Act::Forget { patient: patient(), destination: "lab".into(), by: "Ada".into() };
         journal.redress(act).await.unwrap();
         assert_eq!(named(&journal, "lab"), None);
         assert_eq!(pages_with_name(folder.path()), (0, 0), "also the log is empty");

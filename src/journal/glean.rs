@@ -18,9 +18,14 @@ const TABLES: &[&str] = &["device", "channel", "reading", "alert", "alert_event"
 /// What a page without a proof of its own may give: rows that are sealed, and the names that they refer to.
 const OF_PLAIN_PAGES: &[&str] = &["device", "channel", "reading", "alert_event"];
 
+/// Columns of a reading when its rows were sealed first (0003.sql).
+const SEALED_READING_COLUMNS: usize = 27;
+
 struct Table {
     name: &'static str,
     types: Vec<String>,
+    /// So many columns it had at first: a row of before a column was added has none in its place.
+    least: usize,
     insert: String,
 }
 
@@ -56,7 +61,9 @@ fn table(target: &Connection, name: &'static str) -> rusqlite::Result<Table> {
     let mut types = target.prepare("SELECT type FROM pragma_table_info(?1)")?;
     let types: Vec<String> = types.query_map([name], |r| r.get(0))?.collect::<rusqlite::Result<_>>()?;
     let marks = vec!["?"; types.len()].join(", ");
-    Ok(Table { name, insert: format!("INSERT OR IGNORE INTO {name} VALUES ({marks})"), types })
+    // What came later may be missing only where a seal proves the row.
+    let least = if name == "reading" { SEALED_READING_COLUMNS } else { types.len() };
+    Ok(Table { name, insert: format!("INSERT OR IGNORE INTO {name} VALUES ({marks})"), types, least })
 }
 
 /// The one table that the row can be of: its number is not stored, and each column is of the declared type.
@@ -64,7 +71,7 @@ fn only_one<'t>(tables: &'t [Table], found: &Found) -> Option<&'t Table> {
     let is_numbered = (1..limits::ROWS_MAX).contains(&found.row) && found.columns.first() == Some(&Value::Null);
     let mut of = tables.iter().filter(|table| {
         is_numbered
-            && table.types.len() == found.columns.len()
+            && (table.least..=table.types.len()).contains(&found.columns.len())
             && found.columns.iter().zip(&table.types).all(|(value, declared)| fits(value, declared))
     });
     of.next().filter(|_| of.next().is_none())
@@ -74,6 +81,7 @@ fn only_one<'t>(tables: &'t [Table], found: &Found) -> Option<&'t Table> {
 fn put(target: &Connection, table: &Table, found: &Found) -> rusqlite::Result<bool> {
     let columns = found.columns.iter().skip(1).cloned();
     let columns = std::iter::once(Value::Integer(found.row)).chain(columns);
+    let columns = columns.chain(std::iter::repeat(Value::Null)).take(table.types.len());
     Ok(target.prepare(&table.insert)?.execute(params_from_iter(columns))? > 0)
 }
 

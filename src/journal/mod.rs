@@ -5,11 +5,13 @@
 
 mod amend;
 pub mod backup;
+mod baseless;
 mod chain;
 mod charts;
 mod consent;
 mod counts;
 mod days;
+mod deeds;
 mod demographics;
 #[doc(hidden)]
 pub mod disk;
@@ -52,6 +54,8 @@ mod wal;
 mod withheld;
 mod writer;
 
+pub(crate) use baseless::says_the_same;
+
 use std::fs::File;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
@@ -74,6 +78,7 @@ pub use amend::Correction;
 pub use consent::{Consents, Gate};
 pub use counts::{Counts, Custody, Owed};
 pub use days::{Day, DayCounts};
+pub use deeds::{Deeds, Told};
 pub use demographics::Introduced;
 #[doc(hidden)]
 pub use driven::Driven;

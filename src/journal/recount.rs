@@ -54,7 +54,7 @@ impl Reader {
     }
 
     /// Of these, what took others back; the latest first.
-    pub fn taken_back(&self, destination: &str, since_ms: i64, max: usize) -> Result<Vec<(i64, Reading)>, ReadError> {
+    pub fn withdrawals(&self, destination: &str, since_ms: i64, max: usize) -> Result<Vec<(i64, Reading)>, ReadError> {
         let back = "reading.id IN (SELECT withdrawal FROM corrected)";
         self.at(destination, (back, "DESC"), (since_ms, i64::MAX), 0, max)
     }

@@ -24,6 +24,7 @@ use crate::association::Held;
 use crate::careplan::{Event, Order};
 use crate::clock::Stamp;
 use crate::consent::Said;
+use crate::deed::Deed;
 use crate::reading::{Arrival, PatientId};
 use crate::roster::Member;
 
@@ -97,9 +98,37 @@ pub enum Act {
         corrections: Vec<Correction>,
     },
     /// Who held devices when.
-    Hold(Vec<Held>),
+    Hold {
+        /// Each with all that is known of it.
+        held: Vec<Held>,
+        /// Who handed them over. `None`: nobody did just now.
+        by: Option<String>,
+    },
     /// Patients were matched at the centre, or asked for again.
-    Join(Vec<Member>),
+    Join {
+        /// Whom.
+        members: Vec<Member>,
+        /// Who matched them. `None`: they were only asked for.
+        by: Option<String>,
+    },
+    /// Somebody did something that is to be remembered. Answers its entry in the chain of custody.
+    Did(Box<Deed>),
+    /// A start: these destinations are told what people do, and the configuration has this hash.
+    Tell {
+        /// Their names.
+        destinations: Vec<String>,
+        /// Who is new among them is told all that is kept: how far they were told may have been lost.
+        all: bool,
+        /// Hex. `None`: it came from no file.
+        configuration: Option<String>,
+    },
+    /// A destination was told what people did.
+    Told {
+        /// Its name.
+        destination: String,
+        /// Up to this entry of the chain of custody.
+        through: i64,
+    },
     /// What a centre ordered stands otherwise by now.
     Care {
         /// As they stand.
@@ -133,6 +162,8 @@ pub enum Act {
         patient: PatientId,
         /// Where: the destination's name.
         destination: String,
+        /// Who took it back.
+        by: String,
     },
     /// A destination does not hold these readings, which it took: owed again.
     Missing {
@@ -197,15 +228,20 @@ impl Writer<'_> {
                 self.seal("corrected", &rows, by, now, tally)?;
                 return Ok(rows.len() as u64);
             }
-            Act::Hold(held) => people::hold(conn, held)?,
-            Act::Join(members) => people::join(conn, members)?,
+            Act::Hold { held, .. } => people::hold(conn, held)?,
+            Act::Join { members, .. } => people::join(conn, members)?,
+            Act::Did(deed) => return Ok(self.did(deed, now, tally)?.unsigned_abs()),
+            Act::Tell { destinations, all, configuration } => {
+                self.begin_to_tell((destinations, *all), configuration.as_deref(), now, tally)?;
+            }
+            Act::Told { destination, through } => self.told(destination, *through, now, tally)?,
             Act::Care { orders, events, gone } => people::order(conn, orders, events, gone)?,
             Act::Consent { patient, destination, said } => {
                 consent::record(conn, patient, destination, said)?;
                 return self.on_the_way(destination, patient);
             }
             Act::Introduce { patient, destination, is } => demographics::put(conn, patient, destination, is)?,
-            Act::Forget { patient, destination } => {
+            Act::Forget { patient, destination, .. } => {
                 demographics::forget(conn, patient, destination)?;
                 return self.on_the_way(destination, patient);
             }
@@ -319,8 +355,9 @@ impl Act {
             Self::Replay { rows, .. } | Self::Assign { rows, .. } => rows.len(),
             Self::Redo { arrivals, .. } => arrivals.len(),
             Self::Correct { corrections, .. } => corrections.len(),
-            Self::Hold(held) => held.len(),
-            Self::Join(members) => members.len(),
+            Self::Hold { held, .. } => held.len(),
+            Self::Join { members, .. } => members.len(),
+            Self::Did(_) | Self::Tell { .. } | Self::Told { .. } => 1,
             Self::Care { orders, .. } => orders.len(),
             Self::Discard { items, .. } => items.len(),
         };

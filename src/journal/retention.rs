@@ -3,16 +3,17 @@
 //! Promises: a reading goes only when it is settled at every destination, whole frames at a time, and after its days
 //! are over or the budget is spent. Must never: remove what is owed, refused, or nobody's.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::chain::{self, Entry};
-use super::redress;
 use super::spans::Spans;
 use super::vault;
 use super::writer::Writer;
+use super::{deeds, redress};
 use crate::clock::{DAY_MS, Stamp};
 use crate::config::JournalSettings;
 use crate::limits;
+use crate::reading::ReadingKey;
 
 /// When and where to go on.
 pub(super) struct Retention {
@@ -204,7 +205,8 @@ impl Writer<'_> {
         Ok(rows.len())
     }
 
-    /// The chain of custody says which readings are gone, and loses its beginning with all that it speaks of.
+    /// The chain of custody says which readings are gone, and loses its beginning with all that it speaks of. Of what was
+    /// corrected the key is kept: a device that sends its memory again would bring it back.
     fn remove(&mut self, rows: &[Old], now: Stamp) -> rusqlite::Result<usize> {
         let mut spans = Spans::default();
         rows.iter().for_each(|o| spans.insert(o.id, o.id, drop));
@@ -214,23 +216,35 @@ impl Writer<'_> {
         let (digest, mut head) = (chain::digest(&[&detail]), self.setup.tally.head);
         let entry =
             Entry { what: "removed", destination: None, first: *first, last: *last, digest, detail: Some(&detail) };
+        // What somebody did is kept until it was told to who wants to know.
+        let needed = deeds::needed_from(self.conn, head)?.unwrap_or(i64::MAX);
         let step = self.conn.unchecked_transaction()?;
         let mut attempts =
             step.prepare("DELETE FROM attempt WHERE destination IN (SELECT id FROM destination) AND reading = ?1")?;
+        let mut bygone = step.prepare(
+            "INSERT OR IGNORE INTO bygone SELECT key FROM reading WHERE id = (SELECT reading FROM corrected WHERE reading = ?1)
+             RETURNING key",
+        )?;
+        let mut corrected = step.prepare("DELETE FROM corrected WHERE reading = ?1")?;
         let mut reading = step.prepare("DELETE FROM reading WHERE id = ?1")?;
+        let mut keys = Vec::new();
         for old in rows {
             attempts.execute([old.id])?;
+            keys.extend(bygone.query_row([old.id], |r| r.get(0).map(ReadingKey)).optional()?);
+            corrected.execute([old.id])?;
             reading.execute([old.id])?;
         }
-        drop((attempts, reading));
-        step.execute_batch(
+        drop((attempts, bygone, corrected, reading));
+        step.execute_batch(&format!(
             "DELETE FROM receipt WHERE last_reading < (SELECT min(id) FROM reading)
                AND first_reading < (SELECT min(id) FROM reading);
              DELETE FROM custody WHERE id <
-               (SELECT id FROM custody WHERE last_reading >= (SELECT min(id) FROM reading) ORDER BY id LIMIT 1) - 1",
-        )?;
+               (SELECT id FROM custody WHERE last_reading >= (SELECT min(id) FROM reading) ORDER BY id LIMIT 1) - 1
+               AND id < {needed}",
+        ))?;
         self.chain.append(&mut head, now, &entry)?;
         step.commit()?;
+        self.store.bygone.extend(keys);
         self.setup.tally.head = head;
         Ok(rows.len())
     }

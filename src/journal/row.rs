@@ -17,17 +17,18 @@ pub(super) const COLUMNS: &str = "key, device.name, patient, profile, vital, par
     taken_uncertainty_ms, taken_method, device_time, quality, site, from_memory,
     received_ms, received_trusted, received_mono_us, received_boot,
     reading.id, reading.seal, reading.seal IS NULL AND reading.id <= (SELECT unsealed_through FROM totals),
-    unassigned, amendment";
+    unassigned, amendment, clocks";
 
 /// So many they are.
-pub(super) const NUMBER_OF_COLUMNS: usize = 24;
+pub(super) const NUMBER_OF_COLUMNS: usize = 25;
 
 /// So many of the columns are sealed, with the row's number.
 const SEALED: usize = 19;
 
 /// Stores what [`write`] gives it.
 pub(super) const INSERT: &str = "INSERT INTO reading VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13,
-    ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29) ON CONFLICT (key_order, key) DO NOTHING";
+    ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30)
+    ON CONFLICT (key_order, key) DO NOTHING";
 
 /// Where a reading goes.
 pub(super) struct Place {
@@ -62,6 +63,7 @@ pub(super) fn write(
         stored,
         unassigned,
         amendment,
+        clocks,
     } = reading;
     let Taken { received, device, at_ms, uncertainty_ms, method } = *taken;
     let quality = if quality.is_empty() { None } else { Some(json(quality)?) };
@@ -94,7 +96,8 @@ pub(super) fn write(
     ];
     let unassigned = unassigned.map(Unassigned::word);
     let amendment = amendment.as_deref().map(json).transpose()?;
-    let later = [text(unassigned), text(amendment.as_deref())];
+    let clocks = clocks.as_deref().map(json).transpose()?;
+    let later = [text(unassigned), text(amendment.as_deref()), text(clocks.as_deref())];
     let seal = sealed.into_iter().chain(later.into_iter().filter(is_set)).fold(Seal::new(place.id), Seal::and).number();
     let new = insert.execute(params![
         place.id,
@@ -126,6 +129,7 @@ pub(super) fn write(
         seal,
         unassigned,
         amendment,
+        clocks,
     ])?;
     Ok(new > 0)
 }
@@ -151,7 +155,7 @@ fn json(value: &impl serde::Serialize) -> rusqlite::Result<String> {
 fn seal(row: &Row<'_>, at: usize) -> rusqlite::Result<i64> {
     let number = Seal::new(row.get(at + SEALED)?);
     let sealed = (at..at + SEALED).try_fold(number, |seal, i| Ok::<_, rusqlite::Error>(seal.and(row.get_ref(i)?)))?;
-    let later = [row.get_ref(at + SEALED + 3)?, row.get_ref(at + SEALED + 4)?];
+    let later = [row.get_ref(at + SEALED + 3)?, row.get_ref(at + SEALED + 4)?, row.get_ref(at + SEALED + 5)?];
     Ok(later.into_iter().filter(is_set).fold(sealed, Seal::and).number())
 }
 
@@ -215,6 +219,7 @@ pub(super) fn read(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Reading>
     let Ok(site) = text_or_null(13)?.map(|id| Site::parse(id).ok_or(())).transpose() else { return Ok(None) };
     let Ok(unassigned) = text_or_null(22)?.map(|w| Unassigned::parse(w).ok_or(())).transpose() else { return Ok(None) };
     let Ok(amendment) = text_or_null(23)?.map(serde_json::from_str).transpose() else { return Ok(None) };
+    let Ok(clocks) = text_or_null(24)?.map(serde_json::from_str).transpose() else { return Ok(None) };
     Ok(Some(Reading {
         key: ReadingKey(row.get(at)?),
         device: DeviceId(text(1)?.into()),
@@ -230,6 +235,7 @@ pub(super) fn read(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Reading>
         stored: row.get(at + 14)?,
         unassigned,
         amendment,
+        clocks,
     }))
 }
 

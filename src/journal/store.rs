@@ -2,7 +2,7 @@
 //!
 //! Promises: a reading is stored once, with the bytes it came from. Must never: store a reading without them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::alarm::{AlertEvent, Happened};
 use crate::clock::Stamp;
 use crate::config::DeviceSettings;
 use crate::limits;
-use crate::reading::{Arrival, Frame, Path, Reading, Reject};
+use crate::reading::{Arrival, Frame, Path, Reading, ReadingKey, Reject};
 
 /// The statements that store.
 pub(super) struct Store<'c> {
@@ -32,6 +32,8 @@ pub(super) struct Store<'c> {
     alert: Statement<'c>,
     event: Statement<'c>,
     pub(super) marks: Marks<'c>,
+    /// Keys of readings that were corrected and are gone: they are known for ever.
+    pub(super) bygone: HashSet<ReadingKey>,
     json: Vec<u8>,
 }
 
@@ -72,6 +74,10 @@ impl<'c> Store<'c> {
             )?,
             event: conn.prepare("INSERT INTO alert_event VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?,
             marks: Marks::prepare(conn, start)?,
+            bygone: conn
+                .prepare("SELECT key FROM bygone")?
+                .query_map([], |r| r.get(0).map(ReadingKey))?
+                .collect::<Result<_, _>>()?,
             json: Vec::with_capacity(1_024),
         })
     }
@@ -151,6 +157,9 @@ impl<'c> Store<'c> {
         now: Stamp,
         tally: &mut Tally,
     ) -> rusqlite::Result<Option<New<'a>>> {
+        if self.bygone.contains(&reading.key) {
+            return Ok(None);
+        }
         let (id, device) = (tally.next_reading, self.device(&reading.device.0)?);
         let place = Place { id, device, channel: self.channel(frame)?, holder, committed: now };
         if !row::write(&mut self.reading, &place, reading, &frame.bytes)? {
@@ -222,6 +231,7 @@ impl<'c> Store<'c> {
             Happened::Raised => "raised",
             Happened::Acknowledged => "acknowledged",
             Happened::Resolved => "resolved",
+            Happened::TakenBack => "taken-back",
         };
         let id = tally.next_event;
         self.event.execute(params![

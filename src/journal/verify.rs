@@ -137,7 +137,7 @@ fn check_seal(entry: &Stored, head: &mut Option<Head>, found: &mut Verified) {
             found.fault(format!("entry {}: it was changed, or one before it", entry.id));
         }
     }
-    *head = Some(Head { id: entry.id, seal: entry.seal });
+    *head = Some(Head { id: entry.id, seal: entry.seal, ..Head::default() });
 }
 
 /// What the entries speak of.

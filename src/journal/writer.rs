@@ -319,6 +319,7 @@ impl<'c> Writer<'c> {
                 Write::SaveDevice(device, _) => self.store.settings(device, now)?,
                 Write::Redress(act, _) => {
                     let items = self.redress(act, now, tally, news)?;
+                    self.note(act, items, now, tally)?;
                     kept.push(vec![Kept { new: u32::try_from(items).unwrap_or(u32::MAX), ..Kept::default() }]);
                 }
             }

@@ -44,11 +44,12 @@ impl Kind {
     }
 
     /// What must be delivered as far as it is in the stream before one of this kind may go.
-    pub fn after(self) -> Option<Self> {
+    pub fn after(self) -> &'static [Self] {
         match self {
-            Self::Readings | Self::Alerts => None,
-            Self::Corrections => Some(Self::Readings),
-            Self::Followups => Some(Self::Alerts),
+            Self::Readings | Self::Alerts => &[],
+            // An alert brings readings along.
+            Self::Corrections => &[Self::Readings, Self::Alerts, Self::Followups],
+            Self::Followups => &[Self::Alerts],
         }
     }
 
@@ -244,7 +245,10 @@ mod tests {
         let order = Order { by: "N. Nurse".into(), at_ms: 1_000, reason: "grandson's arm".into() };
         let withdrawal = amendment::withdrawal(&fixtures::reading("spo2"), &order);
         let what = Payload::Reading(Arc::new(withdrawal.clone()));
-        assert_eq!((Kind::of(&what), Kind::of(&what).after()), (Kind::Corrections, Some(Kind::Readings)));
+        assert_eq!(
+            (Kind::of(&what), Kind::of(&what).after()),
+            (Kind::Corrections, &[Kind::Readings, Kind::Alerts, Kind::Followups][..])
+        );
         let text = String::from_utf8(write("box-1", &what, &[]).unwrap()).unwrap();
         assert!(!text.contains("grandson"), "{text}");
         let Payload::Reading(back) = read(text.as_bytes()).unwrap().what else { panic!() };

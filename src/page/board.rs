@@ -84,6 +84,17 @@ impl Board {
         self.scene(now)
     }
 
+    /// Whose data the page shows; `None`: what is nobody's.
+    pub(super) fn whose(&self) -> Vec<Option<PatientId>> {
+        let alerts = self.desk.alerts.borrow();
+        let alerts = alerts.iter().filter(|a| a.vital.is_some()).map(|a| a.patient.clone());
+        self.people.keys().cloned().map(Some).chain(alerts).collect()
+    }
+
+    pub(super) fn desk(&self) -> Arc<Desk> {
+        self.desk.clone()
+    }
+
     /// Whose inbox to read, if that was not done a moment ago.
     pub(super) fn wants_stuck(&mut self) -> Option<Arc<Desk>> {
         let now = self.desk.clock.now();

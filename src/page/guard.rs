@@ -12,9 +12,14 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use crate::control::Desk;
+use crate::control::witness::Caller;
 
 /// Header of our script's changes.
 pub(super) const MARK: HeaderName = HeaderName::from_static("x-wardline");
+
+/// Whoever sits before the page, in the record of who looked at what.
+pub(super) const ANYBODY: &str = "local page";
+const TECHNICIAN: &str = "technician at the local page";
 
 /// Header of a technician's word.
 const WORD: HeaderName = HeaderName::from_static("x-wardline-technician");
@@ -59,6 +64,8 @@ impl Hosts {
 pub(super) async fn who(State(desk): State<Arc<Desk>>, mut request: Request, next: Next) -> Response {
     let word = request.headers().get(WORD).and_then(|v| v.to_str().ok());
     let role = desk.technicians.role(word, desk.clock.now());
+    let words = if role.serves_devices() { TECHNICIAN } else { ANYBODY };
+    request.extensions_mut().insert(Caller(words.into()));
     request.extensions_mut().insert(role);
     next.run(request).await
 }

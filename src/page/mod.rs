@@ -23,6 +23,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::PatientSettings;
+use crate::control::witness::Caller;
 use crate::control::{self, Desk};
 use crate::fault::Explain;
 use crate::limits::PAGE_FOLLOW_EVERY;
@@ -172,7 +173,13 @@ async fn look(board: Shared) -> Option<scene::Scene> {
     {
         lock(&board).take_stuck(groups);
     }
-    tokio::task::spawn_blocking(move || lock(&board).look()).await.ok()
+    let seen = tokio::task::spawn_blocking(move || {
+        let mut board = lock(&board);
+        (board.look(), board.whose(), board.desk())
+    });
+    let (scene, whose, desk) = seen.await.ok()?;
+    desk.witness.saw(&Caller(guard::ANYBODY.into()), whose).await;
+    Some(scene)
 }
 
 #[cfg(test)]

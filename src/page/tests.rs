@@ -61,7 +61,11 @@ impl Records for Shelf {
     fn copy(&self) -> Result<(view::Copy, std::path::PathBuf), Unreadable> {
         Err(Unreadable("no file".into()))
     }
-    fn export(&self, _: view::ExportFilter) -> Result<crate::control::Pieces, Unreadable> {
+    fn export(
+        &self,
+        _: view::ExportFilter,
+        _: crate::control::witness::Taken,
+    ) -> Result<crate::control::Pieces, Unreadable> {
         unreachable!("the page exports nothing")
     }
     fn devices(&self) -> Result<Vec<DeviceSettings>, Unreadable> {
@@ -106,6 +110,7 @@ fn reading(n: u32, vital: &str, numbers: &[(Role, &str)], at: i64) -> view::Row 
         stored: false,
         unassigned: None,
         amendment: None,
+        clocks: None,
     };
     view::Row { reading, committed_ms: at, destinations: vec![] }
 }
@@ -150,6 +155,7 @@ fn alert(id: &str, priority: Priority, n: u32, text: &str) -> Alert {
         received: Stamp::at_ms(NOW - 240_000),
         acknowledged: None,
         resolved: None,
+        taken_back: None,
     }
 }
 
@@ -165,6 +171,7 @@ fn desk(rows: Vec<view::Row>, alerts: Vec<Alert>, centre: view::LinkState) -> Ar
         gateway: "ward-1".into(),
         started: clock.now(),
         radio: None,
+        witness: control::witness::Witness::new(Arc::new(control::witness::Unrecorded), clock.clone()),
         technicians: control::technician::Technicians::default(),
         watchdog: Watchdog::new(clock.clone()),
         clock,

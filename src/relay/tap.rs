@@ -201,7 +201,7 @@ impl Tap {
 
     /// Corrections go one at a time, whoever brings them.
     fn at_once(&self) -> Option<u32> {
-        self.kind.after().map(|_| 1)
+        (!self.kind.after().is_empty()).then_some(1)
     }
 
     async fn look(&self, link: &mut Link) -> Result<ConsumerState, NatsError> {
@@ -461,19 +461,18 @@ impl Tap {
     }
 
     fn is_free(&self, seq: u64) -> bool {
-        self.kind.after().is_none() || seq <= self.free
+        self.kind.after().is_empty() || seq <= self.free
     }
 
     /// Whether what the first one waits for is done by now.
     async fn free_if_past(&mut self, link: &mut Link) -> Result<(), NatsError> {
-        let (Some(before), Some(seq)) = (self.kind.after(), self.hand.first()) else { return Ok(()) };
-        if seq <= self.free {
-            return Ok(());
+        let Some(seq) = self.hand.first().filter(|seq| *seq > self.free) else { return Ok(()) };
+        for before in self.kind.after() {
+            if !jetstream::consumer(link, self.stream(), &self.consumer(*before)).await?.is_past(seq) {
+                return Ok(());
+            }
         }
-        let state = jetstream::consumer(link, self.stream(), &self.consumer(before)).await?;
-        if state.is_past(seq) {
-            self.free = seq;
-        }
+        self.free = seq;
         Ok(())
     }
 
@@ -481,7 +480,7 @@ impl Tap {
     fn answer(&mut self) {
         let Some(Waiting { max, back, .. }) = self.waiting.take() else { return };
         let (kind, free) = (self.kind, self.free);
-        let seqs = self.hand.lend(max, |seq| kind.after().is_none() || seq <= free);
+        let seqs = self.hand.lend(max, |seq| kind.after().is_empty() || seq <= free);
         let lent = seqs.iter().filter_map(|seq| {
             let held = self.hand.get(*seq)?;
             let (gateway, what) = (held.letter.gateway.clone(), held.letter.what.clone());

@@ -13,6 +13,7 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, Hea
 use tokio::time::{Instant, sleep};
 
 use super::answer::{self, Misread, Whole, patience, whole};
+use super::flight::Flight;
 pub use super::habits::Habits;
 use super::http::{Answer, Ask, Peer, Wire, exchange};
 use super::pace::Bucket;
@@ -45,6 +46,8 @@ pub struct FhirSink {
     pub(super) scope: Scope,
     pub(super) write: Write,
     pub(super) places: Mutex<Places>,
+    /// What is on its way at this moment.
+    flight: Flight,
     owner: Option<String>,
     /// The Task of an alert is the centre's as well.
     follows: bool,
@@ -97,6 +100,7 @@ impl FhirSink {
             smart,
             scope: claims::scope(settings, gateway)?,
             places: places::empty(),
+            flight: Flight::default(),
             write: match settings.idempotency {
                 Idempotency::ConditionalCreate => Write::ConditionalCreate,
                 Idempotency::Update => Write::Update,
@@ -312,7 +316,15 @@ impl FhirSink {
     async fn alert(&self, item: &Item, event: &AlertEvent, evidence: &[Arc<Reading>]) -> Outcome {
         self.count();
         let (owner, scope) = (self.owner.as_deref(), self.scope_of(item));
-        let resources = AlertResources { event, scope: &scope, owner, write: self.write, readings: evidence };
+        let (_until_answered, elsewhere) = self.flight.evidence(&event.alert.evidence);
+        let resources = AlertResources {
+            event,
+            scope: &scope,
+            owner,
+            write: self.write,
+            readings: evidence,
+            elsewhere: &elsewhere,
+        };
         if self.follows { self.followed(item, &resources).await } else { self.sent(item, &resources).await }
     }
 
@@ -448,7 +460,9 @@ impl Destination for FhirSink {
             }
         }
         let withdrawn: Vec<_> = readings.iter().filter(|(.., r)| r.is_withdrawal()).copied().collect();
+        let _until_answered = self.flight.readings(readings.iter().map(|(.., r)| *r)).await;
         self.readings(readings, &mut outcomes).await;
+        self.places().clocks.judge(outcomes.iter().flatten().any(is_delivered));
         for (n, item, reading) in withdrawn {
             if let Some(Some(refused @ Outcome::Reject(_))) = outcomes.get(n) {
                 let outcome = self.take_back(reading, &self.scope_of(item), refused.clone()).await;

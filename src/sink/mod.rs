@@ -5,9 +5,12 @@
 
 mod amend;
 mod answer;
+pub mod audits;
 pub mod claims;
+mod clocks;
 pub mod deliver;
 pub mod fhir;
+mod flight;
 mod habits;
 pub mod http;
 mod manifest;

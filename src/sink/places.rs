@@ -1,4 +1,5 @@
-//! Devices at the server: each is written before its first reading, and found again by where it is.
+//! Devices at the server: each is written before its first reading, and found again by where it is; after them the pairs of
+//! clocks (`clocks.rs`).
 //!
 //! Promises: again only if more, or something else, is known of it; what others wrote into it stays; a server that takes
 //! no Devices gets readings that name them by identifier. Must never: hold a reading for the sake of a Device that is
@@ -9,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::time::Instant;
 
+use super::clocks::Pairs;
 use super::fhir::{FhirSink, Numbered, Unwell, versionless};
 use crate::custody::Outcome;
 use crate::fhir::{Devices, Facts, Scope, Single, Write, device_resource as device};
@@ -23,6 +25,7 @@ pub(super) struct Places {
     refused: HashSet<String>,
     written: HashMap<String, Written>,
     plates: Nameplates,
+    pub(super) clocks: Pairs,
 }
 
 /// What was written of a device, and what it measures as far as it was seen in this run.
@@ -37,7 +40,7 @@ impl Places {
     fn learn(&mut self, device: &str, place: Option<String>) {
         if self.found.len().saturating_add(self.refused.len()) >= limits::DEVICE_IDS_CACHED_MAX {
             // Written once more: that is harmless.
-            *self = Self { plates: self.plates.clone(), ..Self::default() };
+            *self = Self { plates: self.plates.clone(), clocks: std::mem::take(&mut self.clocks), ..Self::default() };
         }
         match place {
             Some(place) => drop(Arc::make_mut(&mut self.found).insert(device.to_owned(), place)),
@@ -81,12 +84,14 @@ impl FhirSink {
     pub(super) fn scope(&self) -> Scope {
         let mut scope = self.scope.clone();
         if matches!(scope.devices, Devices::Placed(_)) {
-            scope.devices = Devices::Placed(self.places().found.clone());
+            let places = self.places();
+            scope.devices = Devices::Placed(places.found.clone());
+            scope.clocks = places.clocks.found();
         }
         scope
     }
 
-    fn places(&self) -> std::sync::MutexGuard<'_, Places> {
+    pub(super) fn places(&self) -> std::sync::MutexGuard<'_, Places> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -112,7 +117,7 @@ impl FhirSink {
             let facts = self.places().facts(id, &vitals);
             self.write_device(id, device::sensor(id, &facts, self.write), &facts.vitals).await?;
         }
-        Ok(())
+        self.place_clocks(readings).await
     }
 
     /// If it is news to the server.
@@ -136,7 +141,7 @@ impl FhirSink {
             Outcome::Delivered(receipt) => {
                 let place = match versionless(&receipt) {
                     Some(place) => Some(place),
-                    None => self.find(resource.target.if_none_exist.as_deref()).await,
+                    None => self.find("Device", resource.target.if_none_exist.as_deref()).await,
                 };
                 self.places().learn(id, place.clone());
                 // What was there before may be of an earlier day, or of others.
@@ -155,12 +160,12 @@ impl FhirSink {
         Ok(())
     }
 
-    /// Where the one Device is that a search finds: for a server that does not say where it had it already.
-    async fn find(&self, search: Option<&str>) -> Option<String> {
+    /// Where the one resource is that a search finds: for a server that does not say where it had it already.
+    pub(super) async fn find(&self, kind: &str, search: Option<&str>) -> Option<String> {
         let search = search.filter(|_| self.wire.is_none())?.replace('|', "%7C");
         self.turn().await;
-        let answer = self.look(&format!("Device?{search}")).await.ok().filter(|answer| answer.status == 200)?;
-        device::only(&answer.body).map(|id| format!("Device/{id}"))
+        let answer = self.look(&format!("{kind}?{search}")).await.ok().filter(|answer| answer.status == 200)?;
+        device::only(&answer.body, kind).map(|id| format!("{kind}/{id}"))
     }
 
     /// Brings a Device up to date where it is, without taking away what others know of it. It holds up nothing.

@@ -31,7 +31,7 @@ use crate::vital::{Role, Vital};
 
 /// Asks one FHIR server; beside the sink that delivers to it, with a connection of its own.
 pub struct Prober {
-    sink: FhirSink,
+    pub(super) sink: FhirSink,
     bundle_max: usize,
     gateway: Arc<str>,
     clock: Clock,
@@ -320,6 +320,7 @@ impl Prober {
             stored: false,
             unassigned: None,
             amendment: None,
+            clocks: None,
         };
         Identity::of(&reading).map_err(Trouble::Unmappable)?;
         Ok(reading)

@@ -59,6 +59,10 @@ impl FhirSink {
     async fn issue(&self, resources: &AlertResources<'_>) -> Result<Outcome, Unwell> {
         let mut implicated = Vec::new();
         for reading in resources.evidence() {
+            if resources.is_elsewhere(reading) {
+                implicated.extend(Identity::of(reading).ok().map(Pointer::Observation));
+                continue;
+            }
             let Ok(resource) = single(reading, resources.scope, resources.write) else { continue };
             let Outcome::Delivered(receipt) = self.one(resource).await? else { continue };
             // A server that does not say where it is still knows its identifier.

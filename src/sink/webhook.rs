@@ -15,7 +15,7 @@ use super::answer::patience;
 use super::http::{Answer, Peer, exchange};
 use super::why::Trouble;
 use super::{Destination, SinkError};
-use crate::alarm::{Alert, AlertEvent, Condition, Happened, Priority};
+use crate::alarm::{self, Alert, AlertEvent, Condition, Happened, Priority};
 use crate::clock::{Clock, Stamp};
 use crate::config::{GatewayId, WebhookSettings};
 use crate::custody::{Item, Outcome, Payload, Receipt};
@@ -54,6 +54,8 @@ struct Record<'a> {
     raised: String,
     acknowledged: Option<Acknowledged<'a>>,
     resolved: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    taken_back: Option<Acknowledged<'a>>,
 }
 
 #[derive(Serialize)]
@@ -140,17 +142,23 @@ fn record(alert: &Alert) -> Record<'_> {
         vital: alert.vital.map(|v| v.id),
         text: &alert.text,
         raised: time(alert.raised),
-        acknowledged: alert.acknowledged.as_ref().map(|a| Acknowledged { by: &a.by, at: time(a.at) }),
+        acknowledged: alert.acknowledged.as_ref().map(person),
         resolved: alert.resolved.map(time),
+        taken_back: alert.taken_back.as_ref().map(person),
     }
 }
 
-/// `<alert id>-raised`: an alert is raised, acknowledged and resolved once each.
+fn person(who: &alarm::Acknowledged) -> Acknowledged<'_> {
+    Acknowledged { by: &who.by, at: time(who.at) }
+}
+
+/// `<alert id>-raised`: an alert is raised, acknowledged, resolved and taken back once each.
 fn delivery(event: &AlertEvent) -> String {
     let happened = match event.happened {
         Happened::Raised => "raised",
         Happened::Acknowledged => "acknowledged",
         Happened::Resolved => "resolved",
+        Happened::TakenBack => "taken-back",
     };
     format!("{}-{happened}", event.alert.id)
 }

@@ -114,6 +114,7 @@ impl Fact {
             stored: self.stored,
             unassigned: None,
             amendment: None,
+            clocks: None,
         }
     }
 }

@@ -143,6 +143,7 @@ impl World {
                     assert!(before.is_none(), "raised twice by {input:?}");
                 }
                 Happened::Acknowledged => drop(self.told.insert(event.alert.id.clone(), event.alert)),
+                Happened::TakenBack => panic!("nobody took anything back"),
                 Happened::Resolved => {
                     let before = self.told.remove(&event.alert.id).expect("only what is open is resolved");
                     let superseded = before.condition == Condition::Unconfirmed

@@ -53,13 +53,7 @@ async fn every_kind_of_device_is_read_once() {
 /// Its clock says the first midnight of 2026, and its value is of an hour before.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_wrong_clock_dated_is_dated_by_both_clocks() {
-    let time = "2025-12-31T23:00:00".parse().unwrap();
-    let mut device = wardline::lab::device::Device::new(Tool::Cuff, 1);
-    let body = wardline::lab::patient::Patient::new(1, 1).at(Duration::ZERO);
-    let sent = device.measure(&body, time, Mishap::None).unwrap();
-    let readings = sent.iter().map(|s| s.says.len()).sum();
-    let values = sent.iter().map(|s| (s.path.channel().to_owned(), s.bytes.to_vec())).collect();
-    let cuff = Peripheral::new(Tool::Cuff, &address(Tool::Cuff, 1), values, Manners::default());
+    let (cuff, readings) = crate::clocks::of_the_last_year("2025-12-31T23:00:00");
     let Some(mut rig) = Rig::start(vec![cuff], &[], "").await else { return };
     rig.holds(readings).await;
     let now = jiff::Timestamp::now().as_millisecond();
@@ -68,6 +62,10 @@ async fn what_a_wrong_clock_dated_is_dated_by_both_clocks() {
         assert_eq!(taken["method"], "device-corrected", "{row}");
         let ago = now - taken["at_ms"].as_i64().unwrap();
         assert!((3_590_000..3_720_000).contains(&ago), "an hour, and what the test took: {ago} {row}");
+        assert_eq!(
+            (&row["reading"]["clocks"]["device"], &row["reading"]["clocks"]["offset_min"]),
+            (&"2026-01-01T00:00:00".into(), &0.into())
+        );
         // It is the first visit: it could be of a setting that nobody saw.
         assert!(row["reading"]["quality"].as_array().unwrap().contains(&"time-doubtful".into()), "{row}");
     }

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use wardline::custody::Lane;
-use wardline::journal::{DayCounts, Reader, Verified};
+use wardline::deed::Did;
+use wardline::journal::{Act, DayCounts, Reader, Verified};
+use wardline::reading::PatientId;
 
 use crate::support::*;
 
@@ -16,6 +18,8 @@ async fn fill(folder: &Path) {
     journal.commit(group([reading(4, "a")])).await.unwrap();
     let items = journal.lease("centre", Lane::Fresh, 10).await.unwrap();
     journal.settle("centre", vec![retry(&items[0], None, false)]).await.unwrap();
+    let deed = Did::Exporting.by(Some("Ada")).about(&[PatientId::new("Patient/a")]);
+    journal.redress(Act::Did(Box::new(deed))).await.unwrap();
     journal.close().await;
 }
 
@@ -65,9 +69,14 @@ async fn a_hand_in_the_file_is_found() {
         "UPDATE custody SET at_ms = at_ms + 1 WHERE id = 2",
         "DELETE FROM custody WHERE id = 2",
         "UPDATE custody SET what = 'delivered' WHERE what = 'rejected'",
+        "UPDATE custody SET detail = replace(detail, 'Ada', 'Eve') WHERE what = 'deed'",
+        "UPDATE custody SET what = 'dated' WHERE what = 'deed'",
+        "UPDATE custody SET detail = '{}' WHERE what = 'standing'",
+        "DELETE FROM custody WHERE what = 'deed'",
         "INSERT INTO reading SELECT id + 10, x'00', key_order, device, patient, channel, frame, profile, vital, parts, slot,
          sequence, taken_ms, taken_uncertainty_ms, taken_method, device_time, quality, site, from_memory, committed_ms,
-         committed_trusted, received_ms, received_trusted, received_mono_us, received_boot, bytes, seal, unassigned, amendment
+         committed_trusted, received_ms, received_trusted, received_mono_us, received_boot, bytes, seal, unassigned, amendment,
+         clocks
          FROM reading WHERE id = 1",
     ] {
         let faults = tamper(folder.path(), sql);

@@ -27,6 +27,7 @@ async fn what_was_stored_is_read_back_equal() {
     full.quality = vec![Quality::Questionable, Quality::Early];
     full.site = Site::parse("finger");
     full.stored = true;
+    full.clocks = Some(Arc::new(pair(7)));
     full.parts = vec![
         Part {
             role: Role::Systolic,
@@ -36,6 +37,7 @@ async fn what_was_stored_is_read_back_equal() {
         Part { role: Role::Diastolic, value: Value::Absent(Absence::NotANumber), unit: Unit::parse("mm[Hg]").unwrap() },
     ];
     let mut bare = reading(2, "nobody");
+    bare.clocks = None;
     bare.sequence = None;
     bare.taken.at_ms = None;
     bare.taken.device = Some(DeviceTime::Instant("2026-11-22T10:00:00Z".parse().unwrap()));

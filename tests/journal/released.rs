@@ -18,6 +18,12 @@ const STEPS: &[(&str, &str)] = &[
     (include_str!("../../src/journal/schema/0001.sql"), include_str!("released/0001.sql")),
     (include_str!("../../src/journal/schema/0002.sql"), ""),
     (include_str!("../../src/journal/schema/0003.sql"), include_str!("released/0003.sql")),
+    (include_str!("../../src/journal/schema/0004.sql"), ""),
+    (include_str!("../../src/journal/schema/0005.sql"), ""),
+    (include_str!("../../src/journal/schema/0006.sql"), ""),
+    (include_str!("../../src/journal/schema/0007.sql"), ""),
+    (include_str!("../../src/journal/schema/0008.sql"), ""),
+    (include_str!("../../src/journal/schema/0009.sql"), ""),
 ];
 /// Of these rows: the readings that are owed.
 const OWED: [u64; 3] = [2, 4, 5];

@@ -5,11 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use wardline::amendment;
 use wardline::clock::{Clock, Stamp};
 use wardline::config::JournalSettings;
 use wardline::custody::Lane;
 use wardline::journal::reader::Reader;
-use wardline::journal::{Group, Journal};
+use wardline::journal::{Act, Correction, Group, Journal};
 use wardline::reading::Reading;
 
 use super::support::*;
@@ -106,6 +107,36 @@ async fn settled_readings_go_after_their_days_and_nothing_else_does() {
     let stuck: u64 = it.reader().stuck().unwrap().values().map(|e| e.items).sum();
     assert_eq!(stuck, 4, "the refused, nobody's, and the two that nobody could decode are somebody's work");
     it.journal.close().await;
+    sound(it.folder.path());
+}
+
+/// A device that sends its memory again must not bring back what a person took back, however long ago.
+#[tokio::test]
+async fn what_was_corrected_is_known_for_ever() {
+    let it = set_up(&settings());
+    it.commit(vec![arrival(vec![reading(1, "a")]), arrival(vec![reading(2, "b")])]).await;
+    it.deliver(2).await;
+    let order = amendment::Order { by: "Ada".into(), at_ms: NOW_MS, reason: "wrong".into() };
+    let withdrawal = amendment::withdrawal(&reading(1, "a"), &order);
+    let corrections = vec![Correction { row: 1, withdrawal, replacement: None }];
+    assert_eq!(it.journal.redress(Act::Correct { by: "Ada".into(), corrections }).await.unwrap(), 1);
+    it.deliver(2).await;
+    it.clock.advance(31 * DAY);
+    it.commit(vec![arrival(vec![reading(3, "a")])]).await;
+    it.steps(6).await;
+    let (rows, _) = it.left(1..=3);
+    assert_eq!(rows, [3].into(), "both have gone");
+    let again = |ns: [u64; 2]| {
+        let arrivals = ns.map(|n| arrival(vec![reading(n, ["a", "b"][n as usize - 1])])).into();
+        Arc::new(Group { arrivals, events: vec![] })
+    };
+    assert_eq!(it.journal.commit(again([1, 2])).await.unwrap()[..], [known(1), new(1)]);
+    it.journal.close().await;
+    // And after a restart.
+    let opened = Journal::open(it.folder.path(), &settings(), &creditors(&["centre"]), it.clock.clone());
+    let (journal, _) = opened.unwrap();
+    assert_eq!(journal.commit(again([1, 2])).await.unwrap()[..], [known(1), known(1)]);
+    journal.close().await;
     sound(it.folder.path());
 }
 

@@ -11,8 +11,8 @@ use wardline::consent::Terms;
 use wardline::custody::{Creditor, Item, ItemId, Lane, Outcome, Payload, Receipt, Why};
 use wardline::journal::{Group, Journal, Kept, Key, Recovered, Vault};
 use wardline::reading::{
-    Arrival, DeviceId, Frame, Part, Path as Channel, PatientId, Reading, ReadingKey, Redelivery, Reject, Taken,
-    TimeMethod, Value,
+    Arrival, Coincident, DeviceId, Frame, Part, Path as Channel, PatientId, Reading, ReadingKey, Redelivery, Reject,
+    Taken, TimeMethod, Value,
 };
 use wardline::unit::Unit;
 use wardline::vital::{Role, Vital};
@@ -69,7 +69,15 @@ pub fn reading(n: u64, device: &str) -> Reading {
         stored: false,
         unassigned: None,
         amendment: None,
+        // Every fifth was dated by a pair of clocks.
+        clocks: (n % 5 == 2).then(|| Arc::new(pair(n))),
     }
+}
+
+/// What a device's clock showed when it was asked.
+pub fn pair(n: u64) -> Coincident {
+    let offset_min = i16::try_from(n % 25).unwrap() * 60 - 720;
+    Coincident { device: "2010-01-01T06:00:00".parse().unwrap(), offset_min, box_ms: NOW_MS - 5_000 }
 }
 
 pub fn frame(bytes: &str) -> Frame {
@@ -169,6 +177,7 @@ pub fn alert(id: &str, evidence: Vec<ReadingKey>) -> Alert {
         received: raised,
         acknowledged: None,
         resolved: None,
+        taken_back: None,
     }
 }
 

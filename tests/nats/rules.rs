@@ -74,6 +74,25 @@ async fn a_correction_never_overtakes_what_it_corrects() {
     assert!(!endpoint.bodies("Observation").iter().any(|b| b.contains("another arm")), "a reason stays on the box");
 }
 
+/// An alert brings its evidence along: what takes that back waits for the alert as well.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_correction_never_overtakes_an_alert_that_carries_what_it_corrects() {
+    let Some((bus, mut console, sink)) = field().await else { return };
+    let endpoint = keeping(Manners { latency_ms: 60, ..Manners::default() });
+    for n in 0..12 {
+        let seen = heart_rate(n);
+        let event = alert(&format!("{n:032x}"), "raised", &[&seen]);
+        let item = Item { id: ItemId::Alert(1), what: Payload::Alert(Arc::new(event)), attempts: 0 };
+        let outcomes = sink.deliver(&[item], &[Arc::new(seen)]).await;
+        assert!(matches!(outcomes[0], Outcome::Delivered(_)), "{outcomes:?}");
+    }
+    publish(&sink, (0..12).map(withdrawal).collect()).await;
+    let mut relays = [relay("r1", &bus, &endpoint, UPDATING), relay("r2", &bus, &endpoint, UPDATING)];
+    relays.iter_mut().for_each(Relay::start);
+    console.until("WARDLINE", |n| n == 0).await;
+    assert_eq!((standing(&endpoint), endpoint.bodies("Task").len()), ((0, 12), 12));
+}
+
 /// The test of the test: one that comes before what it corrects is seen.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_correction_that_overtakes_is_seen() {

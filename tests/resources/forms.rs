@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
-use wardline::fhir::{Devices, Scope, UsCore, Write, single};
+use wardline::fhir::{Clocks, Devices, Scope, UsCore, Write, single};
 use wardline::reading::{Quality, Reading};
 use wardline::vital::{Role, Site, VITALS, Vital};
 
@@ -118,6 +118,25 @@ pub fn guided() -> Scope {
     Scope { phd: true, devices: Devices::Contained, ..scope(UsCore::V8) }
 }
 
+/// By a cuff whose clock began anew with the year.
+pub fn clocked(id: &str) -> Reading {
+    let mut json = serde_json::to_value(plain(id)).unwrap();
+    json["taken"]["device"] = json!({"civil": "2026-01-01T05:12:31"});
+    json["taken"]["method"] = json!("device-corrected");
+    json["clocks"] = json!({"device": "2026-01-01T06:12:34", "offset_min": 60, "box_ms": 1_795_342_269_250_u64});
+    serde_json::from_value(json).unwrap()
+}
+
+/// With the devices and the pair of clocks at the server.
+pub fn placed() -> Scope {
+    let places = [("ble:C0:26:DF:00:11:22", "Device/d-17"), ("box-17", "Device/g-17")];
+    let places = places.map(|(id, place)| (id.to_owned(), place.to_owned())).into();
+    let scope = Scope { phd: true, devices: Devices::Placed(Arc::new(places)), ..scope(UsCore::V8) };
+    let reading = clocked("blood-pressure");
+    let name = Clocks::of(&reading).unwrap().name(&scope);
+    Scope { clocks: Arc::new([(name, "Observation/c-17".to_owned())].into()), ..scope }
+}
+
 pub fn mapped() -> Scope {
     let text = r#"
         version = "site-a-3"
@@ -192,6 +211,7 @@ pub fn all() -> Vec<(String, Reading, Scope)> {
     add("blood-pressure.replacement", amended("blood-pressure", "replacement"), &any);
     add("blood-pressure.guide", plain("blood-pressure"), &guided());
     add("spo2.guide", plain("spo2"), &guided());
+    add("blood-pressure.both-clocks", clocked("blood-pressure"), &placed());
     for id in ["body-weight", "blood-pressure", "spo2", "impedance"] {
         add(&format!("{id}.site-a"), plain(id), &mapped());
     }

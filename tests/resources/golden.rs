@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value as Json;
+use wardline::deed::Did;
 use wardline::fhir::{
-    Audit, Bundle, Clocks, Did, Facts, Kind, Origin, UsCore, Why, Write, audit_event, coincident, gateway_device,
+    Audit, Bundle, Clocks, Facts, Kind, Origin, UsCore, Why, Write, audit_event, coincident, gateway_device,
     provenance, sensor_device,
 };
 use wardline::nameplate::{Certification, Nameplate, Udi};
-use wardline::reading::DeviceTime;
 use wardline::vital::Vital;
 
 use super::forms;
@@ -50,18 +50,19 @@ pub fn cuff() -> Facts {
 /// What is no Observation of a patient.
 pub fn others() -> Vec<(&'static str, Json)> {
     let scope = forms::scope(UsCore::Any);
-    let zone = jiff::tz::TimeZone::get("Europe/Vienna").unwrap();
-    let clocks = |theirs| Clocks { device: "ble:C0:26:DF:00:11:22", theirs, zone: &zone, ours_ms: AT_MS };
-    let civil = DeviceTime::Civil("2026-11-22T11:09:58".parse().unwrap());
+    let clocks = |theirs| Clocks { device: "ble:C0:26:DF:00:11:22", theirs, ours_ms: AT_MS };
+    let face = ("2026-11-22T11:09:58".parse().unwrap(), 60);
     let origin = Origin {
         device: "ble:C0:26:DF:00:11:22",
         person: Some("N. Nurse"),
         reason: Some("Wrong patient"),
         recorded_ms: AT_MS,
     };
-    let audit = |did, person, failed| {
-        audit_event(&Audit { did, person, patients: &["Patient/8f2c"], failed, at_ms: AT_MS }, &scope)
+    let audit = |did, person, patients: &[&str], failed| {
+        let seal = "5e1f0c6a9d3b4e7f8a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f6071";
+        audit_event(&Audit { did, person, patients, failed, at_ms: AT_MS, seal }, &scope)
     };
+    let whose = &["Patient/8f2c"];
     let mut bundle = Bundle::new(Kind::Collection, 2);
     for id in ["blood-pressure", "pulse-rate"] {
         bundle.reading(&forms::plain(id), &forms::guided(), Write::Update).unwrap();
@@ -70,13 +71,20 @@ pub fn others() -> Vec<(&'static str, Json)> {
         ("device.sensor", sensor_device("ble:C0:26:DF:00:11:22", &cuff(), None)),
         ("device.sensor-unknown", sensor_device("mqtt:cuff-17", &Facts::default(), None)),
         ("device.gateway", gateway_device(&scope, None)),
-        ("clocks", coincident(&clocks(Some(civil)), &scope).unwrap()),
+        ("clocks", coincident(&clocks(Some(face)), &scope).unwrap()),
+        (
+            "clocks.guide",
+            coincident(&Clocks::of(&forms::clocked("blood-pressure")).unwrap(), &forms::placed()).unwrap(),
+        ),
         ("clocks.lost", coincident(&clocks(None), &scope).unwrap()),
         ("provenance.withdrawal", provenance(&["Observation/wl-1"], Why::Withdrawal, &origin, &scope)),
         ("provenance.replacement", provenance(&["Observation/wl-2"], Why::Replacement, &origin, &scope)),
-        ("audit.export", audit(Did::Export, None, false)),
-        ("audit.read", audit(Did::Read, Some("N. Nurse"), false)),
-        ("audit.configured", audit(Did::Configured, Some("N. Nurse"), true)),
+        ("audit.exported", audit(Did::Exported, Some("N. Nurse"), &["Patient/8f2c", "Patient/91d0"], false)),
+        ("audit.exported-not-whole", audit(Did::Exported, Some("N. Nurse"), whose, true)),
+        ("audit.read", audit(Did::Read, Some("N. Nurse"), whose, false)),
+        ("audit.configured", audit(Did::Configured, None, &[], false)),
+        ("audit.consented", audit(Did::Consented, Some("N. Nurse"), whose, false)),
+        ("audit.matched", audit(Did::Matched, Some("N. Nurse"), whose, false)),
         ("bundle.collection", serde_json::from_slice(&bundle.finish()).unwrap()),
     ]
 }

@@ -15,6 +15,7 @@
 #[allow(unused_imports, reason = "each test file uses a part")]
 mod support;
 
+mod clocks;
 mod delivery;
 mod forms;
 mod golden;

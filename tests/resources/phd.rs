@@ -2,7 +2,7 @@
 //! the guide's profiles.
 
 use serde_json::Value as Json;
-use wardline::fhir::{Facts, sensor_device};
+use wardline::fhir::{Clocks, Facts, UsCore, coincident, sensor_device};
 use wardline::reading::Quality;
 use wardline::vital::VITALS;
 
@@ -88,6 +88,78 @@ fn broken(o: &Json) -> Vec<&'static str> {
         }
     }
     out
+}
+
+/// Clauses that a pair of clocks breaks.
+pub fn broken_pair(o: &Json) -> Vec<&'static str> {
+    let mut out = Vec::new();
+    let mut hold = |holds: bool, clause: &'static str| {
+        if !holds {
+            out.push(clause)
+        }
+    };
+    let to_device = |r: &Json| r["reference"].as_str().is_some_and(|place| place.starts_with("Device/"));
+    hold(claims(o, "PhdCoincidentTimeStampObservation"), "meta.profile");
+    hold(o["status"] == "final", "PhdCoincidentTimeStampObservation.status");
+    let coding = list(&o["code"]["coding"]);
+    hold(
+        coding.iter().any(|c| c["system"] == MDC && c["code"] == "67975"),
+        "PhdCoincidentTimeStampObservation.code 67975",
+    );
+    hold(to_device(&o["subject"]), "PhdCoincidentTimeStampObservation.subject the PhdDevice");
+    hold(to_device(&o["device"]), "PhdCoincidentTimeStampObservation.device the PhgDevice");
+    hold(o["subject"]["reference"] != o["device"]["reference"], "PhdCoincidentTimeStampObservation.device another one");
+    hold(o["effectiveDateTime"].is_string(), "PhdCoincidentTimeStampObservation.effectiveDateTime 1..1");
+    hold(
+        o["valueDateTime"].is_string() ^ o["dataAbsentReason"].is_object(),
+        "PhdCoincidentTimeStampObservation.valueDateTime or dataAbsentReason",
+    );
+    // R4: a time of day has a zone.
+    let zoned =
+        |t: &Json| t.as_str().is_none_or(|t| t.ends_with('Z') || t.len() == 25 && ["+", "-"].contains(&&t[19..20]));
+    hold(zoned(&o["valueDateTime"]) && zoned(&o["effectiveDateTime"]), "R4 dateTime");
+    hold(!o.to_string().contains("Patient"), "it is nobody's");
+    out
+}
+
+#[test]
+fn a_pair_of_clocks_keeps_the_guides_rules_and_the_checks_see_each_broken() {
+    let good = coincident(&Clocks::of(&forms::clocked("blood-pressure")).unwrap(), &forms::placed()).unwrap();
+    assert_eq!(broken_pair(&good), Vec::<&str>::new(), "{good:#}");
+    for (at, wrong) in [
+        ("/meta/profile/0", Json::Null),
+        ("/status", "preliminary".into()),
+        ("/code/coding/0/code", "67976".into()),
+        ("/subject/reference", "Patient/p".into()),
+        ("/device/reference", Json::Null),
+        ("/device/reference", good["subject"]["reference"].clone()),
+        ("/effectiveDateTime", Json::Null),
+        ("/valueDateTime", Json::Null),
+        ("/valueDateTime", "2026-01-01T06:12:34".into()),
+    ] {
+        let mut broken = good.clone();
+        *broken.pointer_mut(at).unwrap() = wrong;
+        assert!(!broken_pair(&broken).is_empty(), "{at}");
+    }
+    // Devices that cannot be found: no claim.
+    let named = coincident(&Clocks::of(&forms::clocked("spo2")).unwrap(), &forms::scope(UsCore::Any)).unwrap();
+    assert!(!claims(&named, "PhdCoincidentTimeStampObservation"));
+}
+
+/// Years and zones at the edges; what FHIR cannot say is not said.
+#[test]
+fn what_a_clock_shows_is_told_as_it_is_shown() {
+    let told = |face: &str, minutes: i16| {
+        let theirs = Some((face.parse().unwrap(), minutes));
+        let clocks = Clocks { device: "ble:C0:26:DF:00:11:22", theirs, ours_ms: 0 };
+        coincident(&clocks, &forms::placed()).map(|o| o["valueDateTime"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(told("2026-01-01T00:00:07", 345).as_deref(), Some("2026-01-01T00:00:07+05:45"));
+    assert_eq!(told("2026-01-01T00:00:07.5", -150).as_deref(), Some("2026-01-01T00:00:07-02:30"));
+    assert_eq!(told("0007-01-01T00:00:07", 0).as_deref(), Some("0007-01-01T00:00:07+00:00"));
+    assert_eq!(told("9999-12-31T23:59:59", -840).as_deref(), Some("9999-12-31T23:59:59-14:00"));
+    assert_eq!((told("0000-01-01T00:00:07", 0), told("-000001-01-01T00:00:07", 0)), (None, None));
+    assert_eq!((told("2026-01-01T00:00:07", 841), told("2026-01-01T00:00:07", i16::MIN)), (None, None));
 }
 
 #[test]

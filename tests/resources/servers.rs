@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 use wardline::custody::{Item, ItemId, Outcome, Payload};
+use wardline::fhir::Clocks;
 use wardline::reading::ReadingKey;
 use wardline::sink::Destination;
 
@@ -50,6 +51,15 @@ async fn play(kind: Kind) {
     }
     let devices = server.search("Device?_count=50").await;
     assert!(devices.len() >= 2, "{kind:?}: {}", devices.len());
+    // One pair, whatever way and however often it was written.
+    let name = Clocks::of(&forms::clocked("blood-pressure")).unwrap().name(&forms::placed());
+    let pairs = server.search(&format!("Observation?identifier=urn:wardline:clock%7C{name}")).await;
+    assert_eq!(pairs.len(), 1, "{kind:?}: {pairs:#?}");
+    assert_eq!(super::phd::broken_pair(&pairs[0]), Vec::<&str>::new());
+    let place = format!("Observation/{}", pairs[0]["id"].as_str().unwrap());
+    let all = server.search("Observation?_count=200").await;
+    let referring = all.iter().filter(|o| o["extension"][1]["valueReference"]["reference"] == *place).count();
+    assert!(referring >= 2, "{kind:?}: {referring}");
     for (name, mut json) in golden::others() {
         // helios-hfs takes no AuditEvent: it writes its own.
         let own = kind == Kind::Helios && json["resourceType"] == "AuditEvent";

@@ -228,6 +228,7 @@ impl Story {
             alert_owner: None,
             care_plan: None,
             follow_tasks: None,
+            audit: false,
         };
         FhirSink::new(&settings, &"box".into()).unwrap().over(Arc::new(Way(self.world.clone())))
     }

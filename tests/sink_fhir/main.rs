@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod evidence;
 #[path = "../support/mod.rs"]
 mod support;
 mod tasks;
@@ -45,6 +46,7 @@ fn settings(url: &str) -> FhirSettings {
         mapping_file: None,
         care_plan: None,
         follow_tasks: None,
+        audit: false,
         alert_owner: Some("Group/care".into()),
     }
 }

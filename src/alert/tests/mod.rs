@@ -10,6 +10,7 @@ use crate::reading::{Absence, DeviceId, Part, ReadingKey, Taken, TimeMethod, Val
 use crate::unit::Unit;
 use crate::vital::Role;
 
+mod corrected;
 mod doubt;
 mod life;
 mod limits;
@@ -77,6 +78,7 @@ impl Bench {
             stored: false,
             unassigned: None,
             amendment: None,
+            clocks: None,
         }
     }
 
@@ -112,6 +114,7 @@ fn short(events: &[AlertEvent]) -> Vec<String> {
                 Happened::Raised => "raised",
                 Happened::Acknowledged => "acknowledged",
                 Happened::Resolved => "resolved",
+                Happened::TakenBack => "taken-back",
             };
             format!("{done} {:?}", e.alert.condition).to_lowercase()
         })

@@ -130,6 +130,7 @@ impl Demo {
         let options = Options {
             clock: clock.clone(),
             metrics: telemetry::start_metrics().map_err(|e| DemoError::Metrics(e.to_string()))?,
+            configuration: None,
             stop: tokio_util::sync::CancellationToken::new(),
         };
         let running = gateway::start(stage.config.clone(), options, vec![devices]).await;
