@@ -27,6 +27,7 @@ mod registry;
 pub mod replay;
 mod start;
 mod strangers;
+mod taken_back;
 mod watch;
 mod worklist;
 

@@ -176,7 +176,7 @@ pub const READINGS_LISTED_MAX: usize = 1_000;
 pub const PATIENTS_MAX: usize = 1_000;
 /// A person waits while a patient is looked for: as long as a destination may take.
 pub const MATCH_MAX: Duration = Duration::from_secs(60);
-/// Orders of a centre kept for one patient; of those without force the oldest go first.
+/// Orders of a centre without force that are kept for one patient, beside those that a person declined; the oldest go first.
 pub const CARE_ORDERS_MAX: usize = 200;
 /// Lines kept of what happened to orders.
 pub const CARE_EVENTS_KEPT: usize = 10_000;

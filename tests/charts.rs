@@ -53,6 +53,11 @@ fn chart(patient: &str, status: &str, values: std::ops::Range<i64>) -> ((String,
     ((patient.into(), status.into()), values.collect())
 }
 
+fn settled_of(gateway: &Gateway, n: u64) -> Option<()> {
+    let outbox = gateway.json(&["outbox"]);
+    (outbox[0]["delivered"].as_u64() >= Some(n) && outbox[0]["waiting"] == 0).then_some(())
+}
+
 fn settled(gateway: &Gateway) -> bool {
     gateway.json(&["outbox"]).as_array().unwrap().iter().all(|o| o["waiting"] == 0)
 }
@@ -124,6 +129,53 @@ async fn readings_in_the_wrong_chart_are_taken_back_everywhere_and_sent_for_the_
     let text = std::fs::read_to_string(files.join("Observation-000001.ndjson")).unwrap();
     let status = |s: &str| text.lines().filter(|l| l.contains(&format!("\"status\":\"{s}\""))).count();
     assert_eq!((status("final"), status("entered-in-error")), (16, 5));
+    assert_eq!(gateway.json(&["custody", "verify"])["intact"], true);
+    assert_eq!(gateway.stop(), Some(0), "{}", gateway.log());
+}
+
+/// The server hung at readings until the gateway gave up, took them from a second request, was told that they are wrong, and
+/// only then finishes the first one: they are taken out of that chart again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_that_ends_after_the_withdrawal_leaves_nothing_in_the_wrong_chart() {
+    let Some(broker) = Broker::start(&Door::Open, "") else { return };
+    let centre = Endpoint::start(Settings { keep: true, ..Settings::default() }).unwrap();
+    let mut gateway = Gateway::new(&settings(&broker, &fhir("centre", &centre.url(), "update")));
+    gateway.start();
+    let device = Device::connect(broker.device_port);
+    publish(&device, "watch-0", 0..4).await;
+    until("delivery", &gateway, || settled_of(&gateway, 4)).await;
+    let late = centre.bodies("Observation");
+    let correct = [
+        "correct",
+        "--device",
+        "mqtt:watch-0",
+        "--to",
+        "Patient/p1",
+        "--since",
+        &support::dated("2026-11-22T10:00:02Z"),
+    ];
+    gateway.json(&[&correct[..], &["--by", "Ada", "--reason", "the other watch"]].concat());
+    let right = BTreeMap::from([
+        chart("Patient/p0", "entered-in-error", 62..64),
+        chart("Patient/p0", "final", 60..62),
+        chart("Patient/p1", "final", 62..64),
+    ]);
+    until("the correction", &gateway, || (charts(&centre) == right).then_some(())).await;
+    until("receipts", &gateway, || settled(&gateway).then_some(())).await;
+    let reconcile = ["custody", "reconcile", "centre"];
+    let found = gateway.json(&reconcile);
+    assert_eq!((&found["checked"], &found["missing"], &found["stood"]), (&6.into(), &0.into(), &0.into()), "{found}");
+
+    let late: Vec<Value> = late.iter().map(|body| serde_json::from_str(body).unwrap()).collect();
+    for observation in late.iter().filter(|o| o["valueQuantity"]["value"].as_i64() >= Some(62)) {
+        support::centre::put(&centre.url(), observation).await;
+    }
+    assert_ne!(charts(&centre), right);
+    let (text, _, code) = gateway.cli(&reconcile);
+    assert!(code == Some(1) && text.contains("standing there again: 2."), "{text}");
+    until("the withdrawal", &gateway, || (charts(&centre) == right).then_some(())).await;
+    until("receipts", &gateway, || settled(&gateway).then_some(())).await;
+    assert_eq!(gateway.json(&reconcile)["missing"], 0);
     assert_eq!(gateway.json(&["custody", "verify"])["intact"], true);
     assert_eq!(gateway.stop(), Some(0), "{}", gateway.log());
 }

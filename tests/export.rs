@@ -93,6 +93,12 @@ async fn readings_are_exported_with_their_digits_doubts_and_corrections() {
     let (said, why, code) = gateway.cli(&["export", "--since", "7d", "--to", path]);
     assert_eq!(code, Some(0), "{why}\n{}", gateway.log());
     assert!(said.starts_with("5 lines"), "{said}");
+    assert!(said.contains("Left out: 0 readings without consent, 1 that are nobody's, 0 damaged."), "{said}");
+    let beside = gateway.path("week.csv.manifest.json");
+    assert_eq!(beside.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    let manifest: Value = serde_json::from_str(&std::fs::read_to_string(&beside).unwrap()).unwrap();
+    let left = serde_json::json!({"no_patient": 1, "no_consent": 0, "damaged": 0});
+    assert_eq!((&manifest["lines"], &manifest["left_out"], &manifest["format"]), (&5.into(), &left, &"csv".into()));
     assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     let rows = table(&std::fs::read_to_string(&file).unwrap());
     assert_eq!(rows.len(), 5, "{rows:?}");
@@ -138,6 +144,9 @@ async fn readings_are_exported_with_their_digits_doubts_and_corrections() {
     let now = jiff::Timestamp::now().checked_add(jiff::SignedDuration::from_hours(1)).unwrap().to_string();
     let args = [&["export", "--since", "30d", "--until", &now, "--to", lines.to_str().unwrap()][..], &of].concat();
     let done = gateway.json(&args);
+    assert_eq!(done["left_out"], serde_json::json!({"no_patient": 0, "no_consent": 0, "damaged": 0}));
+    let manifest = std::fs::read_to_string(gateway.path("all.ndjson.manifest.json")).unwrap();
+    assert!(manifest.contains("\"of_one_patient\": true") && !manifest.contains("canary"), "{manifest}");
     let text = std::fs::read_to_string(&lines).unwrap();
     let mut values: Vec<_> =
         text.lines().map(|l| serde_json::from_str::<Value>(l).unwrap()["value"].as_str().unwrap().to_owned()).collect();
@@ -183,4 +192,35 @@ async fn what_lacks_a_consent_is_not_exported() {
     gateway.reword(|text| format!("{text}\n[consent]\nexport_as = \"research\"\n"));
     gateway.start();
     assert_eq!(lines(&gateway, "named"), 2);
+}
+
+/// Without a word of the patient nothing leaves, and whoever gets the file is told so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_lacks_a_consent_is_left_out_and_that_is_said() {
+    let Some(broker) = Broker::start(&Door::Open, "") else { return };
+    let nobody = support::free_port();
+    let centre = format!(
+        "[[destination]]\nkind = \"fhir\"\nname = \"centre\"\nurl = \"http://127.0.0.1:{nobody}/fhir\"\n\
+         idempotency = \"update\"\nconsent = \"recorded\"\n[[patient]]"
+    );
+    let mut gateway = Gateway::new(&settings(&broker).replacen("[[patient]]", &centre, 1));
+    gateway.start();
+    let device = Device::connect(broker.device_port);
+    let now = jiff::Timestamp::now();
+    for watch in ["watch-0", "watch-1"] {
+        for id in 1..3 {
+            let message = format!("{{\"id\":{id},\"time\":\"{now}\",\"heart_rate\":6{id}}}");
+            device.publish(&format!("vitals/{watch}"), [message]).await;
+        }
+    }
+    until_there(&gateway, 4).await;
+    let given = ["consent", "grant", "Patient/canary-b", "--to", "centre", "--by", "Ada"];
+    let (said, why, code) = gateway.cli(&given);
+    assert_eq!(code, Some(0), "{said}{why}");
+    let file = gateway.path("week.csv");
+    let done = gateway.json(&["export", "--since", "7d", "--to", file.to_str().unwrap()]);
+    let left = serde_json::json!({"no_patient": 0, "no_consent": 2, "damaged": 0});
+    assert_eq!((&done["lines"], &done["left_out"]), (&2.into(), &left), "{done}");
+    assert!(!std::fs::read_to_string(&file).unwrap().contains("canary-a"));
+    assert_eq!(gateway.stop(), Some(0), "{}", gateway.log());
 }

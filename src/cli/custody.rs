@@ -70,11 +70,17 @@ fn reconcile(args: &Reconcile) -> anyhow::Result<ExitCode> {
     let body = serde_json::json!({ "days": args.days });
     let raw: Box<RawValue> = args.remote.ask_patiently(async |client| client.post(&path, &body).await)?;
     let found = args.remote.print(&raw, |found: &Reconciled| {
-        let Reconciled { checked, missing, stays, doubled, .. } = *found;
+        let Reconciled { checked, missing, stood, stays, doubled, .. } = *found;
         let strangers = strangers(found);
         let held = match (missing, doubled) {
             (0, 0) => "It holds each of them, once.".into(),
             _ => format!("Missing: {missing}, sent again (for a second time: {stays}). More than once: {doubled}."),
+        };
+        let held = match stood {
+            0 => held,
+            _ => format!(
+                "{held}\nOf the missing, taken back and standing there again: {stood}. They are taken back again."
+            ),
         };
         format!("{} was asked for {checked} readings that it took.\n{held}\n{strangers}\n", args.destination)
     })?;

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Problem;
-use super::view::Copy;
+use super::view::{Copy, EXPORT_SAID, Exported};
 use crate::fault::Explain;
 use crate::limits;
 
@@ -180,9 +180,11 @@ impl Client {
         }
     }
 
-    /// Readings for analysis into a new file, for this user alone; whole and synced, or not there. Answers its lines.
-    pub async fn export(&self, query: &[(&str, String)], to: &Path) -> Result<u64, ClientError> {
+    /// Readings for analysis into a new file, for this user alone; whole and synced, or not there. Answers what it holds, and
+    /// what it does not.
+    pub async fn export(&self, query: &[(&str, String)], to: &Path) -> Result<Exported, ClientError> {
         let fail = |e: std::io::Error| ClientError::File(to.into(), e.to_string());
+        let cut = || ClientError::NotUnderstood("the export was cut".into());
         let mut response = self.http.get(url("/v1/export", query)?).send().await.map_err(|e| self.unreachable(&e))?;
         if !response.status().is_success() {
             return understood(response).await;
@@ -194,20 +196,31 @@ impl Client {
         part.push(format!(".{}.part", std::process::id()));
         let part = PathBuf::from(part);
         let mut file = std::fs::File::options().write(true).create_new(true).mode(0o600).open(&part).map_err(fail)?;
-        let mut lines = 0;
         let written = async {
+            // Behind the lines, what is said of them.
+            let mut said: Option<Vec<u8>> = None;
             while let Some(piece) = response.chunk().await.map_err(|e| ClientError::NotUnderstood(e.to_string()))? {
-                lines += piece.iter().filter(|octet| **octet == b'\n').count() as u64;
-                file.write_all(&piece).map_err(fail)?;
+                if let Some(said) = &mut said {
+                    said.extend_from_slice(&piece);
+                    if said.len() > limits::CONTROL_ANSWER_BYTES_MAX {
+                        return Err(cut());
+                    }
+                    continue;
+                }
+                let mut halves = piece.splitn(2, |octet| *octet == EXPORT_SAID);
+                file.write_all(halves.next().unwrap_or_default()).map_err(fail)?;
+                said = halves.next().map(<[u8]>::to_vec);
             }
+            let said = serde_json::from_slice(&said.ok_or_else(cut)?).map_err(|_| cut())?;
             file.sync_all().map_err(fail)?;
-            std::fs::rename(&part, to).map_err(fail)
+            std::fs::rename(&part, to).map_err(fail)?;
+            Ok(said)
         };
         let written = written.await;
         if written.is_err() {
             let _ = std::fs::remove_file(&part);
         }
-        written.map(|()| lines)
+        written
     }
 
     async fn answer<T: DeserializeOwned>(&self, request: reqwest::RequestBuilder) -> Result<T, ClientError> {

@@ -77,6 +77,9 @@ pub struct Reconciled {
     pub checked: u64,
     /// Of these not there: they are sent again.
     pub missing: u64,
+    /// Of the missing: taken back there, and standing again. They are taken back again.
+    #[serde(default)]
+    pub stood: u64,
     /// Of the missing: sent again before, and still not there.
     pub stays: u64,
     /// There more than once.

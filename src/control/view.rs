@@ -169,6 +169,29 @@ pub struct ExportFilter {
     pub format: ExportFormat,
 }
 
+/// What an export holds, said when it is whole: behind its lines, after [`EXPORT_SAID`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exported {
+    /// Lines, without a header.
+    pub lines: u64,
+    /// Readings that are not in it.
+    pub left_out: LeftOut,
+}
+
+/// Why readings are not in an export. Counts only: of whom is nobody's business.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// They are nobody's, who could have consented.
+    pub no_patient: u64,
+    /// Their patient's consent is lacking.
+    pub no_consent: u64,
+    /// Rows that cannot be read.
+    pub damaged: u64,
+}
+
+/// Begins what is said behind the lines of an export: no line holds it.
+pub const EXPORT_SAID: u8 = 0x1e;
+
 /// The form of an export.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]

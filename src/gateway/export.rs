@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::control::view::{ExportFilter, ExportFormat};
+use crate::control::view::{EXPORT_SAID, ExportFilter, ExportFormat, Exported, LeftOut};
 use crate::control::witness::Taken;
 use crate::control::{Pieces, Unreadable};
 use crate::journal::export::{Fate, Wanted};
@@ -18,7 +18,7 @@ use crate::journal::{Journal, Reader};
 use crate::limits::EXPORT_PAGE_READINGS;
 use crate::reading::{Part, Reading, Value};
 
-/// Whether a reading may be exported: the one place where an export asks. Without a patient nobody can have consented.
+/// Whether a reading of a patient may be exported: the one place where an export asks.
 pub(super) type Permit = Arc<dyn Fn(&Reading) -> bool + Send + Sync>;
 
 /// By the consent for one destination, if the configuration names it; else by the consent for each that asks for one.
@@ -26,11 +26,10 @@ pub(super) fn permit(config: &Config, journal: &Journal, clock: &Clock) -> Permi
     let (of, journal, clock) = (config.consent.export_as.clone(), journal.clone(), clock.clone());
     Arc::new(move |reading| {
         let (consents, now) = (journal.consents(), clock.now());
-        let permitted = match &of {
+        match &of {
             Some(name) => consents.gate(name).is_some_and(|gate| gate.permits(reading, now)),
             None => consents.gates().all(|(_, gate)| gate.permits(reading, now)),
-        };
-        permitted && reading.patient.is_some()
+        }
     })
 }
 
@@ -69,9 +68,7 @@ struct Export {
     after: Option<i64>,
     last: i64,
     begun: bool,
-    lines: u64,
-    left_out: u64,
-    damaged: u64,
+    said: Exported,
 }
 
 /// Begins one.
@@ -79,20 +76,8 @@ pub(super) fn begin(reader: Reader, filter: ExportFilter, permit: Permit, taken:
     let ExportFilter { since_ms, until_ms, device, patient, format } = filter;
     let wanted = Wanted { since_ms, until_ms, device, patient };
     let last = reader.newest_row()?;
-    let (lines, left_out, damaged) = (0, 0, 0);
-    Ok(Box::new(Export {
-        reader,
-        wanted,
-        format,
-        permit,
-        taken: Some(taken),
-        after: Some(0),
-        last,
-        begun: false,
-        lines,
-        left_out,
-        damaged,
-    }))
+    let (after, begun, said) = (Some(0), false, Exported::default());
+    Ok(Box::new(Export { reader, wanted, format, permit, taken: Some(taken), after, last, begun, said }))
 }
 
 impl Iterator for Export {
@@ -112,8 +97,15 @@ impl Iterator for Export {
             let _ = write!(out, "{}\r\n", COLUMNS.join(","));
         }
         for (reading, fate) in &page.readings {
-            if !(self.permit)(reading) {
-                self.left_out += 1;
+            let left_out = &mut self.said.left_out;
+            // Without a patient nobody can have consented.
+            let why = match reading.patient {
+                None => Some(&mut left_out.no_patient),
+                Some(_) if (self.permit)(reading) => None,
+                Some(_) => Some(&mut left_out.no_consent),
+            };
+            if let Some(n) = why {
+                *n += 1;
                 continue;
             }
             if let (Some(taken), Some(patient)) = (&mut self.taken, &reading.patient) {
@@ -125,24 +117,33 @@ impl Iterator for Export {
                     ExportFormat::Csv => csv(&mut out, &cells),
                     ExportFormat::Ndjson => ndjson(&mut out, &cells),
                 }
-                self.lines += 1;
+                self.said.lines += 1;
             }
         }
-        self.damaged += page.damaged;
+        self.said.left_out.damaged += page.damaged;
         self.after = page.next;
+        let mut out = out.into_bytes();
         if self.after.is_none() {
             self.taken.take().into_iter().for_each(Taken::whole);
-            let Self { lines, left_out, damaged, .. } = *self;
-            tracing::info!(lines, left_out, damaged, "readings were exported for analysis by an administrator.");
+            let Exported { lines, left_out: LeftOut { no_patient, no_consent, damaged } } = self.said;
+            tracing::info!(
+                lines,
+                no_patient,
+                no_consent,
+                damaged,
+                "readings were exported for analysis by an administrator."
+            );
+            out.push(EXPORT_SAID);
+            out.append(&mut serde_json::to_vec(&self.said).unwrap_or_default());
         }
-        Some(Ok(out.into_bytes()))
+        Some(Ok(out))
     }
 }
 
 impl Drop for Export {
     fn drop(&mut self) {
         if self.after.is_some() {
-            tracing::info!(lines = self.lines, "an export of readings was broken off.");
+            tracing::info!(lines = self.said.lines, "an export of readings was broken off.");
         }
     }
 }
@@ -221,12 +222,12 @@ fn csv(out: &mut String, cells: &[Cell]) {
             Cell::Plain(text) => (text, false),
             Cell::Text(text) => (text, text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n'])),
         };
-        if guarded || text.contains(['"', ',', '\r', '\n']) {
+        if guarded || text.contains(['"', ',', '\r', '\n', '\x1e']) {
             out.push('"');
             if guarded {
                 out.push('\'');
             }
-            out.push_str(&text.replace('"', "\"\"").replace(['\r', '\n'], " "));
+            out.push_str(&text.replace('"', "\"\"").replace(['\r', '\n', '\x1e'], " "));
             out.push('"');
         } else {
             out.push_str(text);
@@ -260,8 +261,8 @@ mod tests {
         let text = |t: &str| Cell::Text(t.into());
         assert_eq!(line(&[text("a"), Cell::Nothing, Cell::Plain("-1.50".into())]), "a,,-1.50\r\n");
         assert_eq!(
-            line(&[text("a,b"), text("say \"x\""), text("two\nlines")]),
-            "\"a,b\",\"say \"\"x\"\"\",\"two lines\"\r\n"
+            line(&[text("a,b"), text("say \"x\""), text("two\nlines"), text("its\x1eend")]),
+            "\"a,b\",\"say \"\"x\"\"\",\"two lines\",\"its end\"\r\n"
         );
         for formula in ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1"] {
             assert_eq!(line(&[text(formula)]), format!("\"'{formula}\"\r\n"));

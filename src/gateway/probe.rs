@@ -13,6 +13,7 @@ use jiff::tz::TimeZone;
 use tokio::sync::mpsc;
 
 use super::pipeline::Technical;
+use super::taken_back::Looks;
 use crate::alarm::Priority;
 use crate::clock::Clock;
 use crate::config::{
@@ -111,9 +112,14 @@ impl Surveys {
             self.remind(name).await;
         }
         self.tell_of_people(false).await;
+        let mut looks = Looks::default();
         loop {
             tokio::select! {
                 () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = self.told.closed() => return,
+            }
+            tokio::select! {
+                () = self.look_back_everywhere(&mut looks) => {}
                 () = self.told.closed() => return,
             }
             let now = self.clock.now();
@@ -125,6 +131,12 @@ impl Surveys {
                 () = self.night(now.wall_ms - FRESH_MS) => {}
                 () = self.told.closed() => return,
             }
+        }
+    }
+
+    async fn look_back_everywhere(&self, looks: &mut Looks) {
+        for (name, survey) in &self.all {
+            let _ = tokio::time::timeout(LOOK_EVERY, self.look_back(name, survey, looks)).await;
         }
     }
 

@@ -1,7 +1,7 @@
 //! Asks destinations whether they hold what they said they took, and what nobody sent: each night, and when a person asks.
 //!
-//! Promises: what is missing goes out again with its identity; a difference that stays is a technical alert, also after a
-//! restart. Must never: press a destination, or call something missing that was not answered for.
+//! Promises: what is missing, or was taken back and stands again, goes out again with its identity; a difference that stays
+//! is a technical alert, also after a restart. Must never: press a destination, or call something missing that was not answered for.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,11 +25,11 @@ const BACK_MS: i64 = 2 * DAY_MS;
 /// What was taken in just now may still be on its way into the destination's index.
 const SETTLING_MS: i64 = 60 * 1_000;
 /// Readings asked for with one request: their identifiers must fit into a URL.
-const ASKED_AT_ONCE: usize = 20;
+pub(super) const ASKED_AT_ONCE: usize = 20;
 /// Readings read from the journal at once.
 const READ_AT_ONCE: usize = 500;
 /// Pause between requests, beside the destination's stated rate.
-const PAUSE: Duration = Duration::from_millis(50);
+pub(super) const PAUSE: Duration = Duration::from_millis(50);
 /// After the search for strangers: to keep what was found, and answer.
 const AFTERWARDS: Duration = Duration::from_secs(5);
 
@@ -46,7 +46,7 @@ impl Surveys {
         let span = (now_ms - back_ms, now_ms - if days.is_some() { 0 } else { SETTLING_MS });
         let mut found = Recount::default();
         let mut held = AllHeld::new();
-        let mut above = 0;
+        let (mut above, mut stood) = (0, 0);
         loop {
             let (reader, name_of) = (self.reader.clone(), name.clone());
             let taken = tokio::task::spawn_blocking(move || reader.taken(&name_of, span, above, READ_AT_ONCE)).await;
@@ -55,8 +55,14 @@ impl Surveys {
             above = *last;
             for part in taken.chunks(ASKED_AT_ONCE) {
                 let counts = self.ask_for(name, survey, part, &mut found).await?;
-                let there = part.iter().zip(counts).filter(|(_, n)| *n > 0);
-                there.for_each(|((_, reading), _)| strangers::note(&mut held, reading, span.0));
+                for ((_, reading), n) in part.iter().zip(counts) {
+                    match (reading.is_withdrawal(), n) {
+                        (true, 0) => stood += 1,
+                        // It may be nowhere, as well.
+                        (true, _) | (false, 0) => {}
+                        (false, _) => strangers::note(&mut held, reading, span.0),
+                    }
+                }
                 tokio::time::sleep(PAUSE).await;
             }
         }
@@ -71,10 +77,10 @@ impl Surveys {
         self.tell_of(name, &found, true).await;
         let Recount { checked, missing, stays, doubled, sought, not_asked } = found;
         let strangers = sought.map(|s| s.strangers);
-        tracing::info!(destination = %name, checked, missing, stays, doubled, strangers, not_asked, "The destination was asked what it holds.");
+        tracing::info!(destination = %name, checked, missing, stood, stays, doubled, strangers, not_asked, "The destination was asked what it holds.");
         let strangers =
             sought.map(|s| Strangers { found: s.strangers, unjudged: s.unjudged, since_ms: s.since_ms, seen, places });
-        Ok(Reconciled { at_ms: now_ms, checked, missing, stays, doubled, strangers, not_asked })
+        Ok(Reconciled { at_ms: now_ms, checked, missing, stood, stays, doubled, strangers, not_asked })
     }
 
     /// Looks for strangers. Those that were found before are looked for as far back as then: what nobody removed stays said.
@@ -89,7 +95,7 @@ impl Surveys {
     ) -> (u64, Vec<String>) {
         let open = self.sought(name).await.filter(|sought| sought.strangers > 0);
         let since_ms = open.map_or(since_ms, |sought| sought.since_ms.min(since_ms));
-        match self.strangers(survey, since_ms, held, most).await {
+        match self.strangers(name, survey, since_ms, held, most).await {
             Ok(strangers::Found { sought, seen, places }) => {
                 found.sought = Some(sought);
                 (seen, places)
@@ -107,7 +113,7 @@ impl Surveys {
         last.ok().and_then(Result::ok).flatten().map(|(_, sought)| sought)
     }
 
-    async fn ask_for(
+    pub(super) async fn ask_for(
         &self,
         name: &Arc<str>,
         survey: &Survey,
@@ -147,7 +153,10 @@ impl Surveys {
         let strangers = sought.map_or(0, |sought| sought.strangers);
         let since = if found.sought.is_none() { ", when it was last asked" } else { "" };
         let sentences = [
-            (stays, format!("does not hold {stays} readings that it took, also after they were sent again (WL-F018)")),
+            (
+                stays,
+                format!("does not hold {stays} readings as it took them, also after they were sent again (WL-F018)"),
+            ),
             (doubled, format!("holds {doubled} readings more than once (WL-F019)")),
             (
                 strangers,

@@ -1,7 +1,8 @@
 //! Looks for strangers at a destination: Observations that bear this gateway's mark and that its journal does not know.
 //!
 //! Promises: judged by the whole identity; whatever the journal holds is known, in whichever state; a destination whose
-//! answer cannot be trusted counts as not asked. Must never: guess, change anything there, or log whose they are.
+//! answer cannot be trusted counts as not asked. Must never: guess, change anything there, log whose they are, or name anybody
+//! to a destination that may not have their readings.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -55,16 +56,24 @@ impl Surveys {
     /// What was stored there since then, within this time. An error: it counts as not asked.
     pub(super) async fn strangers(
         &self,
+        name: &str,
         survey: &Survey,
         since_ms: i64,
         held: &AllHeld,
         most: Duration,
     ) -> Result<Found, Reason> {
-        let found = tokio::time::timeout(most, self.seek(survey, since_ms, held)).await;
+        let found = tokio::time::timeout(most, self.seek(name, survey, since_ms, held)).await;
         found.map_err(|_| Reason::from("it was cut short: it took too long"))?
     }
 
-    async fn seek(&self, survey: &Survey, since_ms: i64, held: &AllHeld) -> Result<Found, Reason> {
+    /// The question names whom it is about: nobody of whom nothing may go there.
+    fn who_may_be_named(&self, destination: &str, mut people: Vec<PatientId>) -> Vec<PatientId> {
+        let (consents, now) = (self.journal.consents(), self.clock.now());
+        people.retain(|patient| consents.gate(destination).is_some_and(|gate| gate.may_ask(patient, now)));
+        people
+    }
+
+    async fn seek(&self, name: &str, survey: &Survey, since_ms: i64, held: &AllHeld) -> Result<Found, Reason> {
         if !survey.fields.has(Field::Gateway) {
             return Err("it does not get the gateway's name, by which its own are told".into());
         }
@@ -72,6 +81,7 @@ impl Surveys {
         let ways = Ways::of(known.stated.as_ref().map(|(_, stated)| stated))?;
         let span = (since_ms, i64::MAX);
         let people = self.read(move |reader| reader.people(span)).await?;
+        let people = self.who_may_be_named(name, people);
         let horizon = self.read(Reader::horizon).await?;
         let mut judge = Judge::new(horizon);
         let mut purse = Purse::default();

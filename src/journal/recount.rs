@@ -40,10 +40,29 @@ pub struct Sought {
 }
 
 impl Reader {
-    /// Readings that a destination took, committed in this span of time, above this row; oldest first.
+    /// Readings that a destination took and that were not corrected since, and what took others back there; committed in this
+    /// span of time, above this row, oldest first.
     pub fn taken(
         &self,
         destination: &str,
+        span: (i64, i64),
+        above: i64,
+        max: usize,
+    ) -> Result<Vec<(i64, Reading)>, ReadError> {
+        let valid = "NOT EXISTS (SELECT 1 FROM corrected WHERE corrected.reading = reading.id)";
+        self.at(destination, (valid, "ASC"), span, above, max)
+    }
+
+    /// Of these, what took others back; the latest first.
+    pub fn withdrawals(&self, destination: &str, since_ms: i64, max: usize) -> Result<Vec<(i64, Reading)>, ReadError> {
+        let back = "reading.id IN (SELECT withdrawal FROM corrected)";
+        self.at(destination, (back, "DESC"), (since_ms, i64::MAX), 0, max)
+    }
+
+    fn at(
+        &self,
+        destination: &str,
+        (which, order): (&str, &str),
         (since_ms, until_ms): (i64, i64),
         above: i64,
         max: usize,
@@ -55,8 +74,8 @@ impl Reader {
             };
             let sql = format!(
                 "SELECT reading.id, {} FROM reading CROSS JOIN device ON device.id = reading.device
-                 WHERE reading.id > ?1 AND patient IS NOT NULL AND committed_ms BETWEEN ?2 AND ?3
-                 AND NOT EXISTS (SELECT 1 FROM corrected WHERE corrected.reading = reading.id) ORDER BY reading.id",
+                 WHERE reading.id > ?1 AND patient IS NOT NULL AND committed_ms BETWEEN ?2 AND ?3 AND {which}
+                 ORDER BY reading.id {order}",
                 row::COLUMNS
             );
             let mut walk = moment.prepare(&sql)?;
@@ -65,7 +84,7 @@ impl Reader {
             while let Some(line) = rows.next()? {
                 let id = line.get(0)?;
                 if desk.delivered(id)
-                    && let Some(reading) = row::read(line, 1)?.filter(|r| !r.is_withdrawal())
+                    && let Some(reading) = row::read(line, 1)?
                 {
                     found.push((id, reading));
                 }

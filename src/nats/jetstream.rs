@@ -159,7 +159,8 @@ pub async fn stream(link: &mut Link, name: &str) -> Result<Stream, NatsError> {
 pub async fn create_stream(link: &mut Link, name: &str, subjects: &[String], retention: &str) -> Result<(), NatsError> {
     let body = json!({
         "name": name, "subjects": subjects, "retention": retention, "storage": "file", "discard": "new",
-        "max_consumers": -1, "max_msgs": -1, "max_bytes": -1, "max_age": 0, "max_msgs_per_subject": -1, "max_msg_size": -1,
+        "max_consumers": -1, "max_msgs": -1, "max_bytes": -1, "max_age": 0, "max_msgs_per_subject": -1,
+        "max_msg_size": limits::NATS_PAYLOAD_BYTES_MAX,
         "num_replicas": 1, "duplicate_window": nanos(limits::NATS_DUPLICATES_CREATED),
     });
     call(link, &format!("STREAM.CREATE.{name}"), &body).await.map(|_| ())
@@ -233,7 +234,7 @@ pub async fn publish(
     let mut answers: Vec<Option<Result<Taken, NatsError>>> = vec![None; batch.len()];
     let mut replies = std::collections::HashMap::with_capacity(batch.len());
     for (n, (message, answer)) in batch.iter().zip(&mut answers).enumerate() {
-        if message.payload.len() + limits::NATS_HEADER_BYTES > link.max_payload {
+        if !has_room(link, &message.payload) {
             *answer = Some(Err(NatsError::TooLarge));
             continue;
         }
@@ -261,6 +262,11 @@ pub async fn publish(
         Err(_) => Some(NatsError::NoAnswer("the stream does not acknowledge in time")),
     };
     (answers, over)
+}
+
+/// Whether a message with this body, and our headers, goes through.
+pub fn has_room(link: &Link, payload: &[u8]) -> bool {
+    payload.len() + limits::NATS_HEADER_BYTES <= link.max_payload
 }
 
 fn taken(message: &Message, stream: &str) -> Result<Taken, NatsError> {

@@ -169,6 +169,8 @@ pub struct Link {
     output: BytesMut,
     /// Messages that came while an answer was waited for.
     early: VecDeque<Message>,
+    /// One that is too large to be taken, and how much of its body is to come.
+    passing: Option<(Message, usize)>,
     /// Answers come here, each with a number behind it.
     inbox: String,
     asked: u64,
@@ -186,6 +188,7 @@ impl Link {
             input: BytesMut::with_capacity(16 * 1024),
             output: BytesMut::with_capacity(16 * 1024),
             early: VecDeque::new(),
+            passing: None,
             inbox: format!("_INBOX.{}.{}", reach.name, name()?),
             asked: 0,
             heard: Instant::now(),
@@ -304,6 +307,7 @@ impl Link {
                     self.flush().await?;
                 }
                 Op::Err(text) => return Err(refusal(&text)),
+                Op::Oversize(message, left) => self.passing = Some((message, left)),
                 Op::Info(_) | Op::Pong | Op::Ok => {}
             }
         }
@@ -311,7 +315,13 @@ impl Link {
 
     async fn op(&mut self) -> Result<Op, NatsError> {
         loop {
-            if let Some(op) = wire::take(&mut self.input)? {
+            if let Some((_, left)) = &mut self.passing {
+                if wire::pass_over(&mut self.input, left)?
+                    && let Some((message, _)) = self.passing.take()
+                {
+                    return Ok(Op::Message(message));
+                }
+            } else if let Some(op) = wire::take(&mut self.input)? {
                 return Ok(op);
             }
             if self.way.read_buf(&mut self.input).await.map_err(|e| broken(&e))? == 0 {

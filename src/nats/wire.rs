@@ -1,6 +1,6 @@
 //! The lines of the NATS protocol: bytes in, [`Op`]s out, and back. Pure.
 //!
-//! Must never: take a line or a payload longer than its bound, or believe a length that the bytes do not keep.
+//! Must never: take a line or a payload longer than its bound into memory, or believe a length that no server lets pass.
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -14,6 +14,8 @@ pub(super) enum Op {
     Info(Bytes),
     /// A message of one of our subscriptions.
     Message(Message),
+    /// One that is larger than any of ours, without its body: so many octets follow, and a line's end.
+    Oversize(Message, usize),
     Ping,
     Pong,
     Ok,
@@ -34,7 +36,12 @@ pub struct Message {
     pub headers: Vec<(String, String)>,
     /// Its body.
     pub payload: Bytes,
+    /// Larger than any of ours: so many octets, which were passed over.
+    pub oversize: Option<usize>,
 }
+
+/// No server lets a larger one through, whatever it is configured to.
+const ANYBODYS_MAX: usize = 64 * 1024 * 1024;
 
 impl Message {
     /// A header, by its name.
@@ -82,25 +89,47 @@ fn message(bytes: &mut BytesMut, end: usize, headed: bool) -> Result<Option<Op>,
     };
     let total = size(words.pop())?;
     let head = if headed { size(words.pop())? } else { 0 };
-    if total > limits::NATS_PAYLOAD_BYTES_MAX || head > total {
-        return Err(NatsError::Unclear("a message is larger than any of ours"));
+    if total > ANYBODYS_MAX || head > total {
+        return Err(NatsError::Unclear("a message is larger than any can be"));
     }
     let (subject, reply) = match words.as_slice() {
         [subject, _sid] => ((*subject).to_owned(), None),
         [subject, _sid, reply] => ((*subject).to_owned(), Some((*reply).to_owned())),
         _ => return Err(NatsError::Unclear("a message without a subject")),
     };
+    if total > limits::NATS_PAYLOAD_BYTES_MAX {
+        bytes.advance(end + 2);
+        let message = Message { subject, reply, oversize: Some(total), ..Message::default() };
+        return Ok(Some(Op::Oversize(message, total)));
+    }
     if bytes.len() < end + 2 + total + 2 {
         return Ok(None);
     }
     bytes.advance(end + 2);
     let mut body = bytes.split_to(total).freeze();
+    ended(bytes)?;
+    let (status, headers) = headers(&body.split_to(head));
+    Ok(Some(Op::Message(Message { subject, reply, status, headers, payload: body, oversize: None })))
+}
+
+/// The line's end behind a body.
+fn ended(bytes: &mut BytesMut) -> Result<(), NatsError> {
     if !bytes.starts_with(b"\r\n") {
         return Err(NatsError::Unclear("a message is longer than it says"));
     }
     bytes.advance(2);
-    let (status, headers) = headers(&body.split_to(head));
-    Ok(Some(Op::Message(Message { subject, reply, status, headers, payload: body })))
+    Ok(())
+}
+
+/// Takes what there is of a body away, of which `left` octets are to come. Whether it and its line's end are gone.
+pub(super) fn pass_over(bytes: &mut BytesMut, left: &mut usize) -> Result<bool, NatsError> {
+    let here = bytes.len().min(*left);
+    bytes.advance(here);
+    *left -= here;
+    if *left > 0 || bytes.len() < 2 {
+        return Ok(false);
+    }
+    ended(bytes).map(|()| true)
 }
 
 fn headers(bytes: &[u8]) -> (Option<u16>, Vec<(String, String)>) {
@@ -192,6 +221,27 @@ mod tests {
             assert!(all(bad).is_err(), "{:?}", String::from_utf8_lossy(bad));
         }
         assert!(all(&vec![b'a'; limits::NATS_LINE_BYTES_MAX + 1]).is_err());
+    }
+
+    #[test]
+    fn what_is_larger_than_any_of_ours_is_passed_over_wherever_it_is_cut() {
+        let size = limits::NATS_PAYLOAD_BYTES_MAX + 1;
+        for part in [1, 3, 4_000_000, size + 1] {
+            let mut bytes = BytesMut::from(format!("HMSG a.b 1 x.y 12 {size}\r\n").as_bytes());
+            let Some(Op::Oversize(message, mut left)) = take(&mut bytes).unwrap() else { panic!() };
+            assert_eq!((message.oversize, message.reply.as_deref(), left), (Some(size), Some("x.y"), size));
+            for length in [part, size] {
+                bytes.extend_from_slice(&vec![b'x'; length.min(left)]);
+                assert!(!pass_over(&mut bytes, &mut left).unwrap() && bytes.is_empty());
+            }
+            bytes.extend_from_slice(b"\r");
+            assert!(!pass_over(&mut bytes, &mut left).unwrap());
+            bytes.extend_from_slice(b"\nPING\r\n");
+            assert!(pass_over(&mut bytes, &mut left).unwrap());
+            assert_eq!(take(&mut bytes).unwrap(), Some(Op::Ping));
+        }
+        let mut longer = BytesMut::from(&b"xxPING"[..]);
+        assert!(pass_over(&mut longer, &mut 1).is_err());
     }
 
     proptest::proptest! {

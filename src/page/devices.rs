@@ -157,10 +157,12 @@ fn peripheral(html: &mut String, d: &Peripheral, (owner, shared): (&str, bool), 
     d.firmware.iter().for_each(|firmware| fact("Firmware", firmware));
     fact("Values", &d.values.to_string());
     html.push_str("</dl>");
-    for why in d.why.iter().chain(&d.gaps) {
-        let _ = write!(html, r#"<p class="why">{} <code>{}</code></p>"#, escape(&why.text), escape(&why.code));
-    }
     let pair = if d.paired { "Pair again" } else { "Pair" };
+    for why in d.why.iter().chain(&d.gaps) {
+        // The command line's word for the button below.
+        let text = why.text.replace("`wardline devices pair ID`", &format!("press “{pair}” here"));
+        let _ = write!(html, r#"<p class="why">{} <code>{}</code></p>"#, escape(&text), escape(&why.code));
+    }
     let order = |html: &mut String, what: &str, words: &str| {
         let _ = write!(html, r#"<button type="button" data-do="{what}" data-device="{id}">{words}</button>"#);
     };

@@ -374,7 +374,10 @@ impl control::radio::Radio for Air {
             profiles: vec!["and-ua-651ble".into()],
             paired: true,
             clock_ahead_s: None,
-            why: Some(crate::custody::Why::new("WL-S064", "it has forgotten that it is paired with this box")),
+            why: Some(crate::custody::Why::new(
+                "WL-S064",
+                "it forgot its bond. Pair it again: `wardline devices pair ID`.",
+            )),
             gaps: vec![],
         };
         control::radio::RadioState {
@@ -442,6 +445,8 @@ fn key(desk: &Desk) -> String {
 async fn the_devices_are_shown_to_whoever_sees_the_page_and_foreign_text_stays_text() {
     let (status, head, html) = ask(technicians_desk(), "GET /devices HTTP/1.1\r\nHost: HOST", "").await;
     assert_eq!(status, 200);
+    // The page names its own button, not a command of another place.
+    assert!(html.contains("Pair it again: press “Pair again” here.") && !html.contains("devices pair"), "{html}");
     for text in ["&lt;i&gt;UA-651BLE", "WL-S064", "64 %", "fair (−71 dBm)", "Polar H10", "no profile reads it", "Ada"]
     {
         assert!(html.contains(text), "{text}: {html}");

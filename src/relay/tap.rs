@@ -2,7 +2,8 @@
 //!
 //! Promises: what is held is said to be held until it is settled; a silent connection is noticed and left; what a relay
 //! holds and has not lent goes back when its destination is away, so that another relay can bring it.
-//! Must never: acknowledge what the destination has not, or end a message that the stream of the refused does not have.
+//! Must never: acknowledge what the destination has not, or end a message that the stream of the refused does not have; of a
+//! foreign one that is too large for it, that it was there.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -398,7 +399,13 @@ impl Tap {
             }
             Err(Unreadable::Foreign(why)) => {
                 let why = Why::new("WL-N013", why);
-                let outgoing = self.refused(seq, &message.subject, &message.payload, &why);
+                let mut outgoing = self.refused(seq, &message.subject, &message.payload, &why);
+                let size = message.oversize.unwrap_or(message.payload.len());
+                if message.oversize.is_some() || !jetstream::has_room(link, &message.payload) {
+                    // None of ours is so large. Only that it was there is kept: else it would come again for ever.
+                    outgoing.headers.push(("Wardline-Size", size.to_string()));
+                    outgoing.payload = bytes::Bytes::new();
+                }
                 if self.put_aside(outgoing, link).await? {
                     link.publish(&ack, None, &[], b"+TERM");
                 } else {
@@ -411,6 +418,9 @@ impl Tap {
 
     /// What a message says, if it says it on the way of its kind and of its gateway.
     fn read(&self, message: &Message) -> Result<message::Letter, Unreadable> {
+        if message.oversize.is_some() {
+            return Err(Unreadable::Foreign("it is larger than any of ours"));
+        }
         let letter = message::read(&message.payload)?;
         let expected = self.kind.subject(&self.config.bus.subject_prefix, &letter.gateway);
         if message.subject != expected || Kind::of(&letter.what) != self.kind {

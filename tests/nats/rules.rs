@@ -18,7 +18,11 @@ use super::{keeping, until};
 
 /// A bus with its streams, and what a gateway's destination would put there.
 async fn field() -> Option<(Bus, Console, NatsSink)> {
-    let bus = Bus::start("")?;
+    field_with("").await
+}
+
+async fn field_with(server: &str) -> Option<(Bus, Console, NatsSink)> {
+    let bus = Bus::start(server)?;
     let mut console = Console::connect(bus.port).await;
     console.streams(Value::Null).await;
     let text = format!(
@@ -163,6 +167,32 @@ async fn what_is_not_understood_is_neither_passed_on_nor_lost() {
     let (_, headers, _) = console.message("REFUSED", 1).await;
     assert!(headers.contains("WL-N013"), "{headers}");
     assert!(one.log().contains("WL-N012") && !one.log().contains("sedated") && !one.log().contains("hello"));
+}
+
+/// What is larger than any of ours cannot be one: it is set aside unread, and what stands behind it is delivered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_larger_than_any_of_ours_holds_up_nobody() {
+    let Some((bus, mut console, sink)) = field_with("max_payload: 8388608").await else { return };
+    let endpoint = keeping(Manners::default());
+    publish(&sink, vec![item(heart_rate(1))]).await;
+    // Also one that the relay reads, and that has no room beside the words with which it would be set aside.
+    for (kind, octets) in [("readings", 5 << 20), ("readings", (4 << 20) - 40), ("corrections", 6 << 20)] {
+        console.link.publish(&format!("wardline.box-1.{kind}"), None, &[], &vec![b'x'; octets]);
+        console.link.flush().await.unwrap();
+    }
+    publish(&sink, vec![item(heart_rate(2)), withdrawal(1)]).await;
+    let mut one = relay("r", &bus, &endpoint, "");
+    one.start();
+    until("what stands behind", || standing(&endpoint) == (1, 1)).await;
+    console.until("WARDLINE", |n| n == 0).await;
+    assert_eq!(console.messages("REFUSED").await, 3);
+    for seq in 1..=3 {
+        let (_, headers, body) = console.message("REFUSED", seq).await;
+        assert!(headers.contains("WL-N013") && headers.contains("Wardline-Size: ") && body.is_empty(), "{headers}");
+    }
+    assert_eq!(one.status()["bus"]["readings"]["rejected"], 2);
+    assert_eq!(one.log().matches("WL-N011").count(), 3, "{}", one.log());
+    assert!(!one.log().contains("the bus is away"), "{}", one.log());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

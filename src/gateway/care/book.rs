@@ -16,6 +16,10 @@ use crate::fhir::inbound::{Heard, Said};
 use crate::limits::CARE_ORDERS_MAX;
 use crate::reading::PatientId;
 
+/// Declined orders kept for one patient: one that is forgotten would be offered again, or come into force by policy. Each took a
+/// person's word, so nobody fills it from outside.
+const DECLINED_MAX: usize = 2_000;
+
 /// What was heard of one patient at one destination.
 pub(super) struct Round<'a> {
     pub(super) destination: &'a str,
@@ -309,20 +313,19 @@ impl Book {
         self.orders.insert(order.id.clone(), order);
     }
 
-    /// Of orders without force the oldest go, when a patient has too many.
+    /// Of orders without force the oldest go, when a patient has too many. What a person declined competes with its like only.
     fn forget(&mut self, patient: &PatientId, changes: &mut Changes) {
-        let mut dead: Vec<(i64, String)> = self
-            .orders
-            .values()
-            .filter(|o| o.patient == *patient && !o.state.is_live())
-            .map(|o| (o.at_ms, o.id.clone()))
-            .collect();
-        dead.sort();
-        let too_many = dead.len().saturating_sub(CARE_ORDERS_MAX);
-        for (_, id) in dead.into_iter().take(too_many) {
-            self.orders.remove(&id);
-            changes.orders.retain(|o| o.id != id);
-            changes.gone.push(id);
+        for (declined, most) in [(false, CARE_ORDERS_MAX), (true, DECLINED_MAX)] {
+            let is = |o: &&Order| matches!(o.state, State::Declined { .. }) == declined && !o.state.is_live();
+            let dead = self.orders.values().filter(|o| o.patient == *patient).filter(is);
+            let mut dead: Vec<(i64, String)> = dead.map(|o| (o.at_ms, o.id.clone())).collect();
+            dead.sort();
+            let too_many = dead.len().saturating_sub(most);
+            for (_, id) in dead.into_iter().take(too_many) {
+                self.orders.remove(&id);
+                changes.orders.retain(|o| o.id != id);
+                changes.gone.push(id);
+            }
         }
     }
 }

@@ -5,15 +5,19 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::*;
+use crate::amendment::{self, Order};
 use crate::clock::Clock;
 use crate::config::{Config, DestinationSettings, FhirSettings, JournalSettings};
+use crate::consent::{Rule, Said, Terms};
 use crate::custody::{Creditor, Item, ItemId, Lane, Outcome, Payload};
 use crate::fhir::fixtures::nth;
 use crate::gateway::pipeline::Technical;
-use crate::journal::{Group, Journal};
+use crate::gateway::taken_back::Looks;
+use crate::journal::{Act, Correction, Group, Journal};
 use crate::lab::endpoint::{Endpoint, Manners, Settings};
 use crate::reading::{Arrival, Frame};
 use crate::sink::fhir::FhirSink;
+use crate::sink::http::Peer;
 use crate::sink::{Destination, Sink};
 use std::sync::Arc;
 
@@ -29,11 +33,14 @@ struct Night {
 
 impl Night {
     fn new() -> Self {
+        Self::with(Terms::open())
+    }
+
+    fn with(terms: Terms) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let endpoint = Endpoint::start(Settings { keep: true, ..Settings::default() }).unwrap();
         let clock = Clock::manual(Clock::system().now());
-        let creditors =
-            [Creditor { name: "centre".into(), readings: true, alerts: true, terms: crate::consent::Terms::open() }];
+        let creditors = [Creditor { name: "centre".into(), readings: true, alerts: true, terms }];
         let (journal, _) =
             Journal::open(folder.path(), &JournalSettings::default(), &creditors, clock.clone()).unwrap();
         let text = format!("name='centre'\nurl='{}'\nidempotency='update'\ntimeout_s=20", endpoint.url());
@@ -51,11 +58,32 @@ impl Night {
             Arrival { frame, undated: false, outcome: Ok(vec![nth("heart-rate", n)]) }
         });
         self.journal.commit(Arc::new(Group { arrivals: arrivals.collect(), events: vec![] })).await.unwrap();
+        self.send().await;
+    }
+
+    /// What is owed.
+    async fn send(&self) {
         let items = self.journal.lease("centre", Lane::Fresh, 100).await.unwrap();
         let outcomes = self.sink().deliver(&items, &[]).await;
         let settled = items.iter().map(|i| i.id).zip(outcomes).collect();
         self.journal.settle("centre", settled).await.unwrap();
         self.clock.advance(Duration::from_secs(120));
+    }
+
+    /// A reading was wrong, and is taken back there.
+    async fn take_back(&self, row: i64, n: u64) {
+        let order = Order { by: "Ada".into(), at_ms: 1, reason: "the other watch".into() };
+        let withdrawal = amendment::withdrawal(&nth("heart-rate", n), &order);
+        let corrections = vec![Correction { row, withdrawal, replacement: None }];
+        let act = Act::Correct { by: "Ada".into(), corrections };
+        assert_eq!(self.journal.redress(act).await.unwrap(), 1);
+        self.send().await;
+    }
+
+    /// How many Observations of this status there are.
+    fn status(&self, status: &str) -> usize {
+        let status = format!("\"status\":\"{status}\"");
+        self.endpoint.bodies("Observation").iter().filter(|body| body.contains(&status)).count()
     }
 
     /// One that the destination gets and the journal never saw.
@@ -126,6 +154,84 @@ async fn what_is_lost_doubled_and_strange_is_said_in_one_alert() {
     let (_, said) = night.ask().await;
     let said = said.unwrap();
     assert!(said.contains("does not hold 1 readings") && said.contains("holds 1 Observations"), "{said}");
+    night.journal.close().await;
+}
+
+/// A server that hung at the reading until its sender gave up stores it after the withdrawal.
+#[tokio::test]
+async fn what_was_taken_back_and_stands_again_is_taken_back_again() {
+    let night = Night::new();
+    night.deliver(0..3).await;
+    night.take_back(2, 1).await;
+    assert_eq!((night.status("final"), night.status("entered-in-error")), (2, 1));
+    let (surveys, mut said) = night.surveys();
+    let found = surveys.reconcile_by_name("centre").await;
+    assert_eq!((found.checked, found.missing, found.stood, said.try_recv().unwrap().active), (3, 0, 0, false));
+
+    night.strange(1).await;
+    assert_eq!(night.status("entered-in-error"), 0);
+    let found = surveys.reconcile_by_name("centre").await;
+    assert_eq!((found.missing, found.stood, found.stays), (1, 1, 0));
+    assert_eq!(found.strangers.map(|s| s.found), Some(0));
+    night.send().await;
+    assert_eq!((night.status("final"), night.status("entered-in-error")), (2, 1));
+
+    // Where it is at none of its places any more, nobody has it in a chart.
+    let id = crate::fhir::Identity::of(&nth("heart-rate", 1)).unwrap().resource_id();
+    let peer = Peer::new(&night.settings.url, crate::tls::Files::default(), DAY).unwrap();
+    peer.client.delete(peer.below(&format!("Observation/{id}"))).send().await.unwrap();
+    assert_eq!((night.status("final"), night.status("entered-in-error")), (2, 0));
+    let found = surveys.reconcile_by_name("centre").await;
+    assert_eq!((found.missing, found.not_asked), (0, None));
+    night.journal.close().await;
+}
+
+/// In between, each withdrawal is looked at once, when the destination has had time to finish what it hung at.
+#[tokio::test]
+async fn a_withdrawal_is_looked_at_once_more_before_the_night() {
+    let night = Night::new();
+    night.deliver(0..3).await;
+    night.take_back(2, 1).await;
+    let (surveys, _said) = night.surveys();
+    let mut looks = Looks::default();
+    assert_eq!(surveys.look_back_by_name("centre", &mut looks).await, (0, 0));
+    night.strange(1).await;
+    assert_eq!(surveys.look_back_by_name("centre", &mut looks).await, (1, 1));
+    night.send().await;
+    assert_eq!((night.status("final"), night.status("entered-in-error")), (2, 1));
+    // Sent again, it is looked at again; and then no more.
+    assert_eq!(surveys.look_back_by_name("centre", &mut looks).await, (0, 0));
+    assert_eq!(surveys.look_back_by_name("centre", &mut looks).await, (1, 0));
+    assert_eq!(surveys.look_back_by_name("centre", &mut looks).await, (0, 0));
+    night.journal.close().await;
+}
+
+/// A destination is not told of people whose readings may not go there: not even by a question.
+#[tokio::test]
+async fn a_patient_without_consent_is_not_named_in_the_search() {
+    let recorded = Terms { rule: Rule::Recorded, ..Terms::open() };
+    let night = Night::with(recorded);
+    night.deliver(0..3).await;
+    assert_eq!(night.status("final"), 0);
+    night.strange(77).await;
+    let (surveys, _said) = night.surveys();
+    night.clock.advance(Duration::from_secs(1));
+    let found = surveys.reconcile_by_name("centre").await;
+    assert_eq!(found.strangers.map(|s| (s.found, s.seen)), Some((0, 0)));
+    let said = Said {
+        given: true,
+        categories: vec!["general".into()],
+        from_ms: None,
+        until_ms: None,
+        by: "Ada".into(),
+        at_ms: 1,
+        reference: None,
+    };
+    let patient = nth("heart-rate", 0).patient.unwrap();
+    night.journal.redress(Act::Consent { patient, destination: "centre".into(), said }).await.unwrap();
+    night.clock.advance(Duration::from_secs(1));
+    let found = surveys.reconcile_by_name("centre").await;
+    assert_eq!(found.strangers.map(|s| (s.found, s.seen)), Some((1, 1)));
     night.journal.close().await;
 }
 

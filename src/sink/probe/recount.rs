@@ -1,7 +1,7 @@
-//! Asks a destination how often it holds each of some readings, by their identifiers.
+//! Asks a destination how often it holds each of some readings as it was sent, by their identifiers.
 //!
-//! Promises: reads only, within the destination's stated rate. Must never: take an answer that it does not understand
-//! for "not there".
+//! Promises: reads only, within the destination's stated rate; what was taken back and stands there again is told. Must
+//! never: take an answer that it does not understand for "not there".
 
 use std::collections::HashMap;
 
@@ -23,6 +23,16 @@ struct Searchset<'a> {
     entry: Vec<Entry>,
 }
 
+impl Searchset<'_> {
+    /// Resources with an identifier of ours.
+    fn ours(&self) -> impl Iterator<Item = (&str, &Resource)> {
+        self.entry.iter().filter_map(|Entry { resource }| {
+            let ours = resource.identifier.iter().find(|i| i.system == Identity::system())?;
+            Some((&*ours.value, resource))
+        })
+    }
+}
+
 #[derive(Deserialize)]
 struct Entry {
     #[serde(default)]
@@ -31,6 +41,8 @@ struct Entry {
 
 #[derive(Default, Deserialize)]
 struct Resource {
+    #[serde(default)]
+    status: String,
     #[serde(default)]
     identifier: Vec<Identifier>,
 }
@@ -43,8 +55,37 @@ struct Identifier {
     value: String,
 }
 
+/// Observations of one reading.
+#[derive(Clone, Copy, Default)]
+struct Held {
+    times: u64,
+    /// Of these, not entered in error.
+    standing: u64,
+}
+
+impl Held {
+    fn note(&mut self, resource: &Resource) {
+        self.times += 1;
+        // Every Observation has a status: of one that shows none nothing is known.
+        self.standing += u64::from(!matches!(&*resource.status, "" | ERROR));
+    }
+
+    /// How often it is there as it was sent.
+    fn as_sent(self, withdrawn: bool) -> u64 {
+        match withdrawn {
+            false => self.times,
+            true if self.standing > 0 => 0,
+            // Where it is not, nobody has it in a chart.
+            true => self.times.max(1),
+        }
+    }
+}
+
+const ERROR: &str = "entered-in-error";
+
 impl Prober {
-    /// How many Observations there are of each reading, in order. A reading without an identity was never sent: 1.
+    /// How many Observations there are of each reading as it was sent, in order: of one that was taken back, and stands there
+    /// all the same, none. A reading without an identity was never sent: 1.
     pub async fn holds(&self, readings: &[Reading]) -> Result<Vec<u64>, Trouble> {
         let values: Vec<Option<String>> =
             readings.iter().map(|r| Identity::of(r).ok().map(|i| i.value().to_owned())).collect();
@@ -53,25 +94,22 @@ impl Prober {
             return Ok(vec![1; readings.len()]);
         }
         let all = known.iter().map(|v| token(v)).collect::<Vec<_>>().join(",");
-        let body = self.search(&format!("Observation?identifier={all}&_elements=identifier&_count=200")).await?;
+        let body = self.search(&format!("Observation?identifier={all}&_elements=identifier,status&_count=200")).await?;
         let found = searchset(&body)?;
-        let mut counts: HashMap<&str, u64> = HashMap::new();
-        let ours = |i: &&Identifier| i.system == Identity::system();
-        for identifier in found.entry.iter().filter_map(|e| e.resource.identifier.iter().find(ours)) {
-            *counts.entry(&identifier.value).or_default() += 1;
+        let mut held: HashMap<&str, Held> = HashMap::new();
+        for (identifier, resource) in found.ours() {
+            held.entry(identifier).or_default().note(resource);
         }
         // It tells of all it has, by name: else each is asked for alone.
-        let named: u64 = counts.values().sum();
+        let named: u64 = held.values().map(|h| h.times).sum();
         let told = found.total.unwrap_or(named) == named && named == found.entry.len() as u64;
-        if told && known.iter().all(|v| counts.contains_key(v)) {
-            return Ok(values
-                .iter()
-                .map(|v| v.as_deref().map_or(1, |v| counts.get(v).copied().unwrap_or(0)))
-                .collect());
-        }
+        let told = told && known.iter().all(|v| held.contains_key(v));
         let mut each = Vec::with_capacity(values.len());
-        for value in &values {
-            each.push(match value {
+        for (reading, value) in readings.iter().zip(&values) {
+            let withdrawn = reading.is_withdrawal();
+            each.push(match value.as_deref() {
+                Some(value) if told => held.get(value).copied().unwrap_or_default().as_sent(withdrawn),
+                Some(value) if withdrawn => self.one_by_one(value).await?.as_sent(true),
                 Some(value) => self.count(value).await?,
                 None => 1,
             });
@@ -82,6 +120,18 @@ impl Prober {
     async fn count(&self, value: &str) -> Result<u64, Trouble> {
         let body = self.search(&format!("Observation?identifier={}&_summary=count", token(value))).await?;
         searchset(&body)?.total.ok_or(Trouble::Unclear("it does not count what it found"))
+    }
+
+    async fn one_by_one(&self, value: &str) -> Result<Held, Trouble> {
+        let one = format!("Observation?identifier={}&_elements=identifier,status&_count=20", token(value));
+        let body = self.search(&one).await?;
+        let found = searchset(&body)?;
+        let mut held = Held::default();
+        found.ours().filter(|(of, _)| *of == value).for_each(|(_, resource)| held.note(resource));
+        match found.total {
+            Some(total) if total > 0 && held.times == 0 => Err(Trouble::Unclear("it does not show what it found")),
+            _ => Ok(held),
+        }
     }
 
     async fn search(&self, path: &str) -> Result<Vec<u8>, Trouble> {

@@ -5,6 +5,8 @@
 //! was restored, salvaged, begun anew) is dropped, and everything is fetched again. Losing the file loses no reading.
 
 use std::collections::BTreeMap;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -97,12 +99,19 @@ impl Memory {
         let (file, text) = (self.file.clone(), serde_json::to_vec(&self.devices).unwrap_or_default());
         Some(move || {
             let new = file.with_extension("new");
-            if let Err(e) = std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, &file)) {
+            if let Err(e) = write(&new, &text).and_then(|()| std::fs::rename(&new, &file)) {
                 // The cursors stay where they were: records come again, and the journal knows them.
                 tracing::warn!(error = %e.kind(), "what is remembered of the Bluetooth devices could not be written.");
             }
         })
     }
+}
+
+/// For our own user only: it is not encrypted, and holds serial numbers (docs/decisions/0073).
+fn write(file: &Path, text: &[u8]) -> std::io::Result<()> {
+    // One that was left half-written may have another mode.
+    let _ = std::fs::remove_file(file);
+    std::fs::File::options().write(true).create_new(true).mode(0o600).open(file)?.write_all(text)
 }
 
 #[cfg(test)]
@@ -119,8 +128,11 @@ mod tests {
             kept.cursor = cursor;
             kept.bonded = true;
         });
+        std::fs::write(folder.path().join("bluetooth.new"), "left").unwrap();
         memory.unwritten().unwrap()();
         assert!(memory.unwritten().is_none());
+        let mode = std::os::unix::fs::PermissionsExt::mode(&folder.path().join(FILE).metadata().unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o600);
         assert_eq!(Memory::open(folder.path(), |_, sequence| sequence == 7).of(&id).cursor, cursor);
         let doubted = Memory::open(folder.path(), |_, _| false).of(&id);
         assert_eq!((doubted.cursor, doubted.bonded), (None, true));

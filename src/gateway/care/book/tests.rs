@@ -236,6 +236,24 @@ fn a_centre_that_says_ever_new_things_fills_nothing() {
     assert!(desk.book.orders.len() <= CARE_ORDERS_MAX + 1, "{}", desk.book.orders.len());
 }
 
+/// However much the centre says afterwards: it would else be offered again, or come into force by policy.
+#[test]
+fn what_a_person_declined_is_not_forgotten_for_what_the_centre_says_later() {
+    for apply in [Apply::SignOff, Apply::Automatic] {
+        let mut desk = Desk::new(apply);
+        desk.hear(&[pulse("1", 1, "100")]);
+        let id = desk.book.orders.keys().next().unwrap().clone();
+        desk.book.decline(&id, "too low for him", HAND).unwrap();
+        for n in 0..2 * i64::try_from(CARE_ORDERS_MAX).unwrap() {
+            desk.hear(&[pulse("2", 2 + n, &format!("{}.{n:04}", 80 + n % 20))]);
+        }
+        desk.hear(&[Heard { active: false, ..pulse("2", 9_000, "80") }]);
+        assert!(desk.hear(&[pulse("1", 1, "100")]).is_empty());
+        assert!(matches!(desk.book.orders[&id].state, State::Declined { .. }), "{:?}", desk.book.orders.get(&id));
+        assert!(desk.book.orders.len() <= CARE_ORDERS_MAX + 2, "{}", desk.book.orders.len());
+    }
+}
+
 #[test]
 fn other_rules_after_a_restart_refuse_what_does_not_fit_any_more() {
     let mut desk = Desk::new(Apply::Automatic);
