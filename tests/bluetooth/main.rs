@@ -18,6 +18,7 @@ mod support;
 mod asked;
 mod capture;
 mod cgm;
+mod failing;
 mod figures;
 mod firmware;
 mod gaps;
