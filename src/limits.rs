@@ -430,6 +430,8 @@ pub const BLE_SILENCE_AGAIN: Duration = Duration::from_secs(600);
 pub const BLE_SILENCE_BESIDE: Duration = Duration::from_secs(60);
 /// All the time: for so long without a break. A telephone that passes by is none.
 pub const BLE_LIVELY: Duration = Duration::from_secs(300);
+/// Devices with gauges of their own: more than any home has, and each is some lines of `/metrics`.
+pub const METRIC_DEVICES_MAX: usize = 64;
 /// Looks in a row that find the scan running prove that it runs: one alone may be before it ends by itself.
 pub const BLE_SCANS_PROVEN: u32 = 2;
 /// Lives of the radio in a row that proved nothing, before a new process is tried,

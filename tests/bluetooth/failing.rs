@@ -180,3 +180,20 @@ async fn a_bus_that_changes_unnoticed_leaves_no_dead_scan_behind() {
     rig.until("all well", |rig| rig.trouble().is_empty()).await;
     rig.stop();
 }
+
+/// How a device's radio is stands in the metrics, under a name that says nothing of the device.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_device_has_its_gauges_and_no_address_in_them() {
+    let (cuff, readings) = cuff();
+    let Some(mut rig) = Rig::start(vec![cuff.clone()], &[], "").await else { return };
+    rig.holds(readings).await;
+    let shown = rig.gateway.cli(&["devices", "show", &format!("ble:{}", cuff.address)]).0;
+    let label = shown.lines().find_map(|line| line.trim().strip_prefix("metrics")).unwrap().trim().to_owned();
+    let metrics = crate::support::gateway::http_over_unix(&rig.gateway.path("status.sock"), "/metrics").unwrap();
+    for what in ["rssi_dbm", "seen_seconds", "battery_percent", "failures"] {
+        let line = format!("wardline_bluetooth_device_{what}{{{label}}}");
+        assert!(metrics.contains(&line), "{line} is not in\n{metrics}");
+    }
+    assert!(!metrics.contains(&cuff.address), "{metrics}");
+    rig.stop();
+}

@@ -123,7 +123,8 @@ impl Keeper {
         });
         let parting = left.map(async |sighting| {
             drop(bus.disconnect(&sighting.address).await);
-            sighting.connected = None;
+            // One that nothing ends is still held.
+            sighting.connected = bus.is_connected(&sighting.address).await.then_some(true);
         });
         join_all(parting).await;
     }
@@ -212,7 +213,10 @@ impl Keeper {
         }
         self.slots.retain(|address| self.peers.all.contains_key(address));
         for (address, peer) in &self.peers.all {
-            self.slots.seen(address, peer.is_held(), now);
+            match peer.health.phase {
+                Phase::Connected | Phase::Connecting if !peer.is_held() => self.slots.used(address, now),
+                _ => self.slots.seen(address, peer.is_held(), now),
+            }
         }
         self.slots.look(now, busy)
     }

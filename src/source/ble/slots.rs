@@ -46,6 +46,13 @@ impl Slots {
         }
     }
 
+    /// We use it ourselves again: whether it is held shows later, and what was tried before is not forgotten.
+    pub(super) fn used(&mut self, address: &str, now: Stamp) {
+        if let Some(held) = self.held.get_mut(address) {
+            *held = Held { since: now, released: None };
+        }
+    }
+
     /// Held, whatever was tried: a person must see to it.
     pub(super) fn unhealed(&self) -> impl Iterator<Item = &str> {
         self.held.keys().filter(|_| self.given_up).map(String::as_str)
@@ -118,6 +125,17 @@ mod tests {
             slots.seen("A", true, now);
             slots.look(now, false);
             assert_eq!(slots.unhealed().count(), usize::from(second >= 32), "{second}");
+        }
+        // It was read meanwhile, and is held again: the adapter is not started anew each time.
+        let later = start.plus(Duration::from_secs(3_600));
+        slots.tried = Some((Relief::Rebuild, later));
+        slots.used("A", later);
+        for second in 3_600..3_900 {
+            let now = start.plus(Duration::from_secs(second));
+            slots.seen("A", true, now);
+            let relief = slots.look(now, false);
+            assert_eq!(relief, (second == 3_612).then(|| Relief::Release("A".into())));
+            assert_eq!(slots.unhealed().count(), 1);
         }
         slots.seen("A", false, start);
         slots.seen("B", true, start);

@@ -43,12 +43,13 @@ pub(super) struct Standing {
 impl Standing {
     /// A life of the radio begins.
     pub(super) fn opened(&mut self) {
-        (self.proven, self.scans) = (false, 0);
+        self.scans = 0;
     }
 
     /// It ended; `true`: the log does not know why yet.
     pub(super) fn ended(&mut self, fault: &RadioFault, now: Stamp) -> bool {
-        if !self.proven {
+        // The next one may not even open.
+        if !std::mem::take(&mut self.proven) {
             self.fruitless += 1;
             self.since.get_or_insert(now);
         }
@@ -156,8 +157,11 @@ mod tests {
     fn a_dead_handle_is_replaced_at_once_and_then_ever_less_often() {
         let (mut standing, hung) = (Standing::default(), RadioFault::Hung(super::super::scan::SCAN));
         let mut replaced = 0;
+        standing.opened();
+        standing.proves(Proof::Heard);
+        standing.ended(&RadioFault::NoAdapter(String::new()), at(0));
         for life in 1..=1_000 {
-            standing.opened();
+            // It does not even open.
             standing.ended(&hung, at(15 * life));
             let replaces = standing.doubts_scan(&hung);
             assert!(life > 1 || replaces);
@@ -170,7 +174,7 @@ mod tests {
     #[test]
     fn a_new_process_is_the_last_step_once_for_each_outage() {
         let (mut standing, old, hung) = (Standing::default(), BLE_PROCESS_OLD, RadioFault::Hung("adapter"));
-        let mut fails = |standing: &mut Standing, fault: &RadioFault| {
+        let fails = |standing: &mut Standing, fault: &RadioFault| {
             (1..200).find(|life| {
                 standing.opened();
                 standing.ended(fault, at(15 * life));
@@ -181,7 +185,7 @@ mod tests {
         standing.proves(Proof::Connected);
         assert_eq!(fails(&mut standing, &RadioFault::NoAdapter(String::new())), None, "that is not ours to heal");
         standing.proves(Proof::Connected);
-        assert_eq!(fails(&mut standing, &hung), Some(1 + BLE_PROCESS_WAIT.as_secs() / 15));
+        assert_eq!(fails(&mut standing, &hung), Some(2 + BLE_PROCESS_WAIT.as_secs() / 15));
         assert!(!standing.needs_process(old / 2, at(9_000)), "it was started only just now");
     }
 }
