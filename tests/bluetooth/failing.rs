@@ -189,11 +189,15 @@ async fn each_device_has_its_gauges_and_no_address_in_them() {
     rig.holds(readings).await;
     let shown = rig.gateway.cli(&["devices", "show", &format!("ble:{}", cuff.address)]).0;
     let label = shown.lines().find_map(|line| line.trim().strip_prefix("metrics")).unwrap().trim().to_owned();
-    let metrics = crate::support::gateway::http_over_unix(&rig.gateway.path("status.sock"), "/metrics").unwrap();
-    for what in ["rssi_dbm", "seen_seconds", "battery_percent", "failures"] {
-        let line = format!("wardline_bluetooth_device_{what}{{{label}}}");
-        assert!(metrics.contains(&line), "{line} is not in\n{metrics}");
-    }
-    assert!(!metrics.contains(&cuff.address), "{metrics}");
+    let metrics =
+        |rig: &Rig| crate::support::gateway::http_over_unix(&rig.gateway.path("status.sock"), "/metrics").unwrap();
+    let names = ["rssi_dbm", "seen_seconds", "battery_percent", "failures"];
+    // What people see is a second old at most.
+    rig.until("the gauges", |rig| {
+        let all = metrics(rig);
+        names.iter().all(|name| all.contains(&format!("wardline_bluetooth_device_{name}{{{label}}}")))
+    })
+    .await;
+    assert!(!metrics(&rig).contains(&cuff.address), "{}", metrics(&rig));
     rig.stop();
 }
