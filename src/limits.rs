@@ -426,20 +426,8 @@ pub const BLE_SILENCE: Duration = Duration::from_secs(25);
 pub const BLE_SILENCE_STEP: Duration = Duration::from_secs(15);
 /// Silence that nothing healed is looked at again after this: nobody may be there to be heard.
 pub const BLE_SILENCE_AGAIN: Duration = Duration::from_secs(600);
-/// While a device is connected, silence of all others is odd after this, where they were heard beside it all the time.
-pub const BLE_SILENCE_BESIDE: Duration = Duration::from_secs(60);
-/// All the time: for so long without a break. A telephone that passes by is none.
-pub const BLE_LIVELY: Duration = Duration::from_secs(300);
 /// Devices with gauges of their own: more than any home has, and each is some lines of `/metrics`.
 pub const METRIC_DEVICES_MAX: usize = 64;
-/// Looks in a row that find the scan running prove that it runs: one alone may be before it ends by itself.
-pub const BLE_SCANS_PROVEN: u32 = 2;
-/// Lives of the radio in a row that proved nothing, before a new process is tried,
-pub const BLE_PROCESS_LIVES: u32 = 10;
-/// and how long they last at least,
-pub const BLE_PROCESS_WAIT: Duration = Duration::from_secs(600);
-/// and how old this one is at least.
-pub const BLE_PROCESS_OLD: Duration = Duration::from_secs(6 * 3_600);
 /// A device whose advertisement tells neither name nor service of a profile is connected to after this: it may only broadcast.
 pub const BLE_UNTOLD: Duration = Duration::from_secs(3);
 /// The same bytes of a broadcast within this are the same broadcast.

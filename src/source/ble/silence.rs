@@ -7,7 +7,12 @@
 use std::time::Duration;
 
 use crate::clock::Stamp;
-use crate::limits::{BLE_LIVELY, BLE_SILENCE, BLE_SILENCE_AGAIN, BLE_SILENCE_BESIDE, BLE_SILENCE_STEP};
+use crate::limits::{BLE_SILENCE, BLE_SILENCE_AGAIN, BLE_SILENCE_STEP};
+
+/// While a device is connected, silence of all others is odd after this, where they were heard beside it all the time.
+const BLE_SILENCE_BESIDE: Duration = Duration::from_secs(60);
+/// All the time: for so long without a break. A telephone that passes by is none.
+const BLE_LIVELY: Duration = Duration::from_secs(300);
 
 /// What to do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,15 @@ use std::time::Duration;
 
 use super::fault::RadioFault;
 use crate::clock::Stamp;
-use crate::limits::{BLE_PROCESS_LIVES, BLE_PROCESS_OLD, BLE_PROCESS_WAIT, BLE_SCANS_PROVEN};
+
+/// Looks in a row that find the scan running prove that it runs: one alone may be before it ends by itself.
+const BLE_SCANS_PROVEN: u32 = 2;
+/// Lives of the radio in a row that proved nothing, before a new process is tried,
+const BLE_PROCESS_LIVES: u32 = 10;
+/// and how long they last at least,
+const BLE_PROCESS_WAIT: Duration = Duration::from_secs(600);
+/// and how old this one is at least.
+const BLE_PROCESS_OLD: Duration = Duration::from_secs(6 * 3_600);
 
 /// What shows that the radio works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
