@@ -430,6 +430,8 @@ pub const BLE_SILENCE: Duration = Duration::from_secs(25);
 pub const BLE_SILENCE_STEP: Duration = Duration::from_secs(15);
 /// Silence that nothing healed is looked at again after this: nobody may be there to be heard.
 pub const BLE_SILENCE_AGAIN: Duration = Duration::from_secs(600);
+/// Devices with gauges of their own: more than any home has, and each is some lines of `/metrics`.
+pub const METRIC_DEVICES_MAX: usize = 64;
 /// A device whose advertisement tells neither name nor service of a profile is connected to after this: it may only broadcast.
 pub const BLE_UNTOLD: Duration = Duration::from_secs(3);
 /// The same bytes of a broadcast within this are the same broadcast.

@@ -12,7 +12,7 @@ use super::text::{self, Table};
 use super::{pairing, record};
 use crate::clock::{Clock, Stamp};
 use crate::config::DeviceSettings;
-use crate::control::radio::{Peripheral, RadioState};
+use crate::control::radio::{Peripheral, RadioState, label};
 use crate::control::technician::Link;
 use crate::control::view::Status;
 use crate::reading::DeviceId;
@@ -156,6 +156,7 @@ fn shown(id: &str, settings: Option<&DeviceSettings>, health: Option<&Peripheral
     d.rssi.iter().for_each(|rssi| line("signal", format!("{rssi} dBm")));
     d.battery.iter().for_each(|level| line("battery", format!("{level} %")));
     d.clock_ahead_s.iter().for_each(|s| line("clock", format!("{s} s ahead of the box")));
+    line("metrics", format!("device=\"{}\"", label(&d.id)));
     line("values", format!("{} in {} connections, {} failures", d.values, d.connections, d.failures));
     d.why.iter().for_each(|why| line("why", format!("{}: {}", why.code, why.text)));
     d.gaps.iter().for_each(|gap| line("gap", format!("{}: {}", gap.code, gap.text)));

@@ -52,6 +52,9 @@ async fn render(State(desk): State<Arc<Desk>>) -> impl IntoResponse {
             metrics::gauge!("wardline_link_up", "part" => part, "name" => link.name.to_string()).set(up);
         }
     }
+    if let Some(radio) = &desk.radio {
+        super::radio::gauges(&radio.state(), now.wall_ms);
+    }
     desk.metrics.run_upkeep();
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], desk.metrics.render())
 }

@@ -18,7 +18,7 @@ use super::routes::Done;
 use super::{Desk, Fault, Role};
 use crate::config::{DeviceSettings, check_device};
 use crate::custody::Why;
-use crate::limits::CAPTURE_LONGEST;
+use crate::limits::{CAPTURE_LONGEST, METRIC_DEVICES_MAX};
 use crate::reading::DeviceId;
 
 /// Asks the source; answers at once from what is known.
@@ -249,6 +249,28 @@ pub struct Peripheral {
     /// Records of its memory that were never seen here.
     #[serde(default)]
     pub gaps: Vec<Why>,
+}
+
+/// A device in metrics: who knows its address can tell, others cannot. An address is no patient's name, but it is a thing of
+/// one person, and metrics travel.
+pub fn label(id: &DeviceId) -> String {
+    let hash = ring::digest::digest(&ring::digest::SHA256, id.0.to_ascii_uppercase().as_bytes());
+    hash.as_ref().iter().take(4).map(|octet| format!("{octet:02x}")).collect()
+}
+
+/// Each device's gauges, as far as something is known; those of the first [`METRIC_DEVICES_MAX`] devices.
+pub(super) fn gauges(state: &RadioState, now_ms: i64) {
+    let number = |n: u64| f64::from(u32::try_from(n).unwrap_or(u32::MAX));
+    for d in state.devices.iter().take(METRIC_DEVICES_MAX) {
+        let set = |name: &'static str, value: f64| metrics::gauge!(name, "device" => label(&d.id)).set(value);
+        set("wardline_bluetooth_device_failures", number(d.failures));
+        if let Some(seen) = d.seen_ms {
+            let ago = u64::try_from(now_ms.saturating_sub(seen) / 1_000).unwrap_or(0);
+            set("wardline_bluetooth_device_seen_seconds", number(ago));
+        }
+        d.rssi.into_iter().for_each(|rssi| set("wardline_bluetooth_device_rssi_dbm", f64::from(rssi)));
+        d.battery.into_iter().for_each(|level| set("wardline_bluetooth_device_battery_percent", f64::from(level)));
+    }
 }
 
 /// A device that is not known and never connected to.

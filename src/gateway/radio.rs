@@ -27,7 +27,9 @@ use crate::nameplate::Nameplates;
 use crate::profile::Catalogue;
 use crate::reading::{DeviceId, Frame};
 use crate::source::ble::pairing::{NotNow, Reply, Stage, Window};
-use crate::source::ble::{self, DeviceFault, DeviceHealth, Forget, Known, Memory, Noticed, RadioView, Setup, Tap};
+use crate::source::ble::{
+    self, DeviceFault, DeviceHealth, Forget, Known, Memory, Noticed, RadioFault, RadioView, Setup, Tap,
+};
 
 /// What others are given of it.
 pub(super) struct Radio {
@@ -73,10 +75,7 @@ pub(super) fn start(
         tell(told, found).await;
         Ok(())
     });
-    tasks.spawn(async move {
-        ble::run(setup, memory, port).await;
-        Ok(())
-    });
+    tasks.spawn(async move { ble::run(setup, memory, port).await.map_err(|e| super::start::failed("bluetooth", &e)) });
     Radio { known, view: Some(Arc::new(View { seen, window, forget, tap, zone: here, clock: clock.clone() })) }
 }
 
@@ -87,6 +86,10 @@ fn conditions(view: &RadioView) -> BTreeMap<String, String> {
         if device.trouble == Some(DeviceFault::BondLost) {
             let text = "it has forgotten this box: pair it again (WL-S064)";
             all.insert(format!("bond-lost:{}", device.id), text.to_owned());
+        }
+        if view.held.contains(&device.id) {
+            let fault = RadioFault::Held;
+            all.insert(format!("connection-held:{}", device.id), format!("{fault} ({})", fault.code()));
         }
         for Noticed { gap, at_ms } in &device.gaps {
             all.insert(format!("records-missing:{}:{at_ms}", device.id), format!("{gap} ({})", gap.code()));

@@ -60,7 +60,7 @@ async fn a_wrong_passkey_pairs_nothing_and_the_next_try_may_be_right() {
 /// BlueZ asks the agent for a device that no person named: the answer is no, each time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_pairs_by_itself() {
-    let ways = [Method::Shows(1), Method::Types(2), Method::Compares(3)];
+    let ways = [Method::Shows(1), Method::Types(2), Method::Compares(3), Method::JustWorks];
     let all: Vec<_> = (1..).zip(ways).map(|(n, way)| meter(n, way).0).collect();
     let (stranger, _) = meter(9, Method::Compares(4));
     let mut peripherals = all.clone();

@@ -99,6 +99,9 @@ pub enum DeviceFault {
     /// Our journal takes nothing now: the rest of its memory is fetched later.
     #[error("the journal takes nothing now; the rest of its memory is fetched later")]
     Held,
+    /// Our part of its connection panicked, in a library.
+    #[error("the gateway's own part of its connection failed")]
+    Broken,
     /// No profile fits it.
     #[error("no firmware profile fits it")]
     NoProfile,
@@ -122,6 +125,7 @@ impl Explain for DeviceFault {
             Self::Flood => "WL-S068",
             Self::NoProfile | Self::SeveralProfiles => "WL-S069",
             Self::Held => "WL-S070",
+            Self::Broken => "WL-O012",
         }
     }
     fn remedy(&self) -> &'static str {
@@ -136,6 +140,7 @@ impl Explain for DeviceFault {
             Self::Timeout => "It is tried again; if it stays so, take its battery out and in.",
             Self::History(_) => "It is tried again; see the manual for how to let it send.",
             Self::Flood => "Take the device away: it is broken, or not what it says it is.",
+            Self::Broken => "It is tried again; report the line of the log that has a file in it.",
             Self::Held => "See what `wardline storage` says of the disk.",
             Self::NoProfile | Self::SeveralProfiles => "Add a profile for it (docs/profiles.md).",
         }

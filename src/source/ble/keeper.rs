@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::bus::{Bus, Sighting};
@@ -21,7 +21,8 @@ use super::peers::Peers;
 use super::scan::Radio;
 use super::session::Fact;
 use super::silence::Silence;
-use super::slots::{Relief, Slots};
+use super::slots::Slots;
+use super::standing::{Proof, Standing};
 use super::strangers::Strangers;
 use super::tap::Ear;
 use super::view::{Phase, RadioView};
@@ -51,7 +52,11 @@ pub(super) struct Keeper {
     pub(super) view: RadioView,
     pub(super) strangers: Strangers,
     memory: Memory,
+    pub(super) standing: Standing,
+    started: Stamp,
     links: JoinSet<()>,
+    /// Which connection a task of them is.
+    crew: HashMap<Id, (u32, DeviceId)>,
     lines: HashMap<u32, Line>,
     next_link: u32,
     news: (mpsc::Sender<Mail>, mpsc::Receiver<Mail>),
@@ -60,7 +65,6 @@ pub(super) struct Keeper {
     broadcasts: BTreeMap<(String, String), (bytes::Bytes, Stamp)>,
     /// Of this bus; each new one would cost a D-Bus connection that never ends.
     pub(super) radio: Option<Radio>,
-    told: Option<RadioFault>,
     untold: bool,
     /// It was told to stop, and knows.
     stopping: bool,
@@ -73,7 +77,7 @@ pub(super) enum Event {
     Untold,
     News(Mail),
     Known,
-    Joined,
+    Parted(Result<(Id, ()), JoinError>),
     /// A person takes a bond away.
     Forget(Forget),
     Stop,
@@ -82,23 +86,25 @@ pub(super) enum Event {
 impl Keeper {
     pub(super) fn new(setup: Setup, memory: Memory, port: Port) -> Self {
         let mut keeper = Self {
+            started: port.clock.now(),
+            silence: Silence::new(memory.has_met()),
             setup,
             port,
             peers: Peers::default(),
-            silence: Silence::default(),
             slots: Slots::default(),
             status: SourceStatus::default(),
             view: RadioView::default(),
             strangers: Strangers::default(),
             memory,
+            standing: Standing::default(),
             links: JoinSet::new(),
+            crew: HashMap::new(),
             lines: HashMap::new(),
             next_link: 0,
             news: mpsc::channel(BLE_MAIL_MAX),
             crowded: watch::channel(false).0,
             broadcasts: BTreeMap::new(),
             radio: None,
-            told: None,
             untold: false,
             stopping: false,
         };
@@ -106,40 +112,45 @@ impl Keeper {
         keeper
     }
 
-    /// Runs until the gateway stops.
-    pub(super) async fn run(mut self) {
+    /// Runs until the gateway stops, or only a new process is left to try.
+    pub(super) async fn run(mut self) -> Result<(), RadioFault> {
         let mut wait = BLE_REBUILD.0;
         loop {
-            let began = self.now();
             let Err(fault) = self.life().await else { break };
-            if self.now().since(began) > BLE_REBUILD.1 {
+            if self.standing.is_proven() {
                 wait = BLE_REBUILD.0;
             }
-            self.broken(fault);
+            self.broken(&fault);
+            if self.standing.needs_process(self.now().since(self.started), self.now()) {
+                // In order: what came is committed, and the service manager starts the next one.
+                self.leave().await;
+                return Err(fault);
+            }
             let ready = tokio::time::sleep(wait);
             tokio::pin!(ready);
             loop {
                 tokio::select! {
                     () = &mut ready => break,
-                    event = self.event() => if self.take(event) { return self.leave().await },
+                    event = self.event() => if self.take(event) {
+                        self.leave().await;
+                        return Ok(());
+                    },
                 }
             }
             wait = (wait * 2).min(BLE_REBUILD.1);
         }
         self.leave().await;
+        Ok(())
     }
 
     /// The radio does not work: said, and everything of it forgotten.
-    fn broken(&mut self, fault: RadioFault) {
-        if fault == RadioFault::NoBus {
-            self.radio = None;
-        }
-        self.status.connected_since = None;
+    fn broken(&mut self, fault: &RadioFault) {
         self.status.failures += 1;
-        self.status.trouble = Some(Trouble::of(&fault));
-        if self.told.as_ref() != Some(&fault) {
+        if self.standing.ended(fault, self.now()) {
             tracing::warn!(code = fault.code(), "Bluetooth: {fault}.");
-            self.told = Some(fault);
+        }
+        if self.standing.doubts_scan(fault) {
+            self.radio = None;
         }
         self.view.adapter = None;
         self.view.restarts[2] += 1;
@@ -147,15 +158,25 @@ impl Keeper {
         self.publish();
     }
 
-    /// The radio works.
-    pub(super) fn works(&mut self, adapter: &str) {
+    /// The radio is open: that ends no trouble yet.
+    pub(super) fn opened(&mut self, adapter: &str) {
         self.view.adapter = Some(adapter.to_owned());
-        self.status.connected_since = Some(self.now());
-        self.status.trouble = None;
-        if self.told.take().is_some() {
-            tracing::info!("Bluetooth works again.");
-        }
+        self.standing.opened();
+        self.silence.opened(self.now());
         self.peers.all.values_mut().for_each(super::peers::Peer::relieved);
+        self.publish();
+    }
+
+    /// Something shows that the radio works.
+    pub(super) fn proves(&mut self, proof: Proof) {
+        if self.standing.proves(proof) {
+            self.works_again();
+        }
+    }
+
+    /// What was wrong is over.
+    pub(super) fn works_again(&mut self) {
+        tracing::info!("Bluetooth works again.");
         self.publish();
     }
 
@@ -181,7 +202,7 @@ impl Keeper {
             biased;
             ticket = self.port.kept.recv(), if !self.untold => ticket.map_or(Event::Untold, Event::Kept),
             Some(mail) = self.news.1.recv() => Event::News(mail),
-            Some(_) = self.links.join_next() => Event::Joined,
+            Some(parted) = self.links.join_next_with_id() => Event::Parted(parted),
             Ok(()) = self.setup.known.changed() => Event::Known,
             Some(order) = self.setup.forget.recv() => Event::Forget(order),
             () = self.port.stop.cancelled(), if !self.stopping => {
@@ -209,11 +230,21 @@ impl Keeper {
             }
             Event::News((number, id, news)) => self.news(number, &id, news),
             Event::Known => drop(self.learn_known()),
-            Event::Joined => {}
+            Event::Parted(parted) => self.parted(parted),
             Event::Forget((_, answer)) => drop(answer.send(Err("there is no Bluetooth now".into()))),
             Event::Stop => return true,
         }
         false
+    }
+
+    /// A task is over. One that panicked has said nothing: its device would be connecting for ever, and nobody else could.
+    fn parted(&mut self, parted: Result<(Id, ()), JoinError>) {
+        let id = parted.as_ref().map_or_else(JoinError::id, |(id, ())| *id);
+        let Some((number, device)) = self.crew.remove(&id) else { return };
+        if parted.is_err() {
+            self.news(number, &device, News::Ended(Some(DeviceFault::Broken)));
+            self.news(number, &device, News::Settled);
+        }
     }
 
     /// Takes over which devices are known; answers with the addresses of new ones.
@@ -234,8 +265,10 @@ impl Keeper {
 
     fn news(&mut self, number: u32, id: &DeviceId, news: News) {
         let now = self.now();
-        if matches!(news, News::Settled) {
-            self.lines.remove(&number);
+        match news {
+            News::Settled => drop(self.lines.remove(&number)),
+            News::Connected(_) => self.proves(Proof::Connected),
+            _ => {}
         }
         // Of a device that is not known any more, or of an earlier connection.
         let key = super::peers::address(id).to_ascii_uppercase();
@@ -311,11 +344,18 @@ impl Keeper {
 
     /// A device was heard.
     pub(super) fn heard(&mut self, sighting: Sighting) {
-        let now = self.now();
         if sighting.rssi.is_some() || !sighting.data.is_empty() {
+            let now = self.now();
             self.silence.heard(now);
             self.view.heard = Some(now);
+            self.proves(Proof::Heard);
         }
+        self.told_of(sighting);
+    }
+
+    /// The same, or BlueZ tells what it knows from before, which is no sign that anything is heard now.
+    pub(super) fn told_of(&mut self, sighting: Sighting) {
+        let now = self.now();
         let Some(peer) = self.peers.all.get_mut(&sighting.address) else {
             self.strangers.heard(sighting, &self.setup.catalogue, now);
             return;
@@ -390,33 +430,6 @@ impl Keeper {
         }
     }
 
-    /// Whether bluetoothd holds connections that are not ours, and what to do about it.
-    pub(super) fn look_for_held(&mut self, now: Stamp, busy: bool) -> Option<Relief> {
-        // While a person pairs, bluetoothd connects by itself, and is not to be disturbed.
-        if self.setup.window.state().is_some_and(|(_, stage)| !stage.is_over()) {
-            self.slots = Slots::default();
-            return None;
-        }
-        self.slots.retain(|address| self.peers.all.contains_key(address));
-        for (address, peer) in &self.peers.all {
-            self.slots.seen(address, peer.is_held(), now);
-        }
-        self.slots.look(now, busy)
-    }
-
-    /// bluetoothd holds a connection of this device: it is said.
-    pub(super) fn is_stuck(&mut self, address: &str) {
-        if let Some(peer) = self.peers.all.get_mut(address) {
-            peer.health.trouble = Some(DeviceFault::Stuck);
-        }
-    }
-
-    /// The adapter was started anew, or the scan: what was stuck may not be any more.
-    pub(super) fn try_stuck_again(&mut self) {
-        let stuck = self.peers.all.values_mut().filter(|p| p.health.trouble == Some(DeviceFault::Stuck));
-        stuck.for_each(super::peers::Peer::relieved);
-    }
-
     /// It is so: a device is not connected any more.
     pub(super) fn unlinked(&mut self, address: &str) {
         if let Some(peer) = self.peers.all.get_mut(address) {
@@ -453,6 +466,7 @@ impl Keeper {
         let remembered = self.memory.of(&device);
         let mut crowded = self.crowded.subscribe();
         crowded.mark_changed();
+        let whose = (number, device.clone());
         let link = Link {
             number,
             address: address.to_owned(),
@@ -480,7 +494,7 @@ impl Keeper {
             ear: Ear::new(&self.setup.tap, &device),
             device,
         };
-        self.links.spawn(link.run());
+        self.crew.insert(self.links.spawn(link.run()).id(), whose);
     }
 
     /// Once a second: who is not heard any more, what is to be written, what others see.
@@ -496,14 +510,9 @@ impl Keeper {
                 let _ = tokio::task::spawn_blocking(write).await;
             });
         }
-        let unhealed =
-            self.silence.unhealed(now).filter(|silent| !self.setup.silence.is_zero() && *silent >= self.setup.silence);
-        if let Some(silent) = unhealed.filter(|_| self.status.connected_since.is_some()) {
-            self.status.connected_since = None;
-            self.status.trouble = Some(Trouble::of(&RadioFault::Silent(silent.as_secs() / 60)));
-        } else if unhealed.is_none() && self.status.trouble.is_some() && self.view.adapter.is_some() {
-            self.status.connected_since = Some(now);
-            self.status.trouble = None;
+        let said = self.setup.silence;
+        if let Some(silent) = self.silence.unhealed(now).filter(|silent| !said.is_zero() && *silent >= said) {
+            self.standing.silent(silent);
         }
         self.publish();
     }
@@ -511,6 +520,16 @@ impl Keeper {
     pub(super) fn publish(&mut self) {
         self.view.devices = self.peers.all.values().map(|p| p.health.clone()).collect();
         self.view.strangers = self.strangers.listed();
+        let held = self.slots.unhealed().filter_map(|address| self.peers.all.get(address));
+        self.view.held = held.map(|peer| peer.health.id.clone()).collect();
+        let fault = self.standing.fault();
+        self.status.trouble = fault.map(|fault| Trouble::of(fault));
+        // A break for silence, or for one connection, is no news; a radio that never opened has not begun.
+        self.status.connected_since = match self.status.connected_since {
+            _ if fault.is_some() => None,
+            None if self.view.adapter.is_some() => Some(self.port.clock.now()),
+            since => since,
+        };
         metrics::gauge!("wardline_bluetooth_connected").set(self.peers.connected() as f64);
         let view = &self.view;
         self.setup.view.send_if_modified(|before| {
@@ -541,3 +560,6 @@ impl Setup {
 
 /// How often time passes for those who are not heard.
 pub(super) const TICK: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests;

@@ -13,13 +13,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::agent;
 use super::bus::{AdapterState, Bus, Sighting, Signal};
-use super::fault::RadioFault;
+use super::fault::{DeviceFault, RadioFault};
 use super::keeper::{Event, Keeper, TICK};
 use super::pairing::Window;
 use super::scan::Radio;
 use super::silence::Remedy;
-use super::slots::Relief;
+use super::slots::{Relief, Slots};
 use super::view::Phase;
+use crate::clock::Stamp;
 use crate::fault::Explain;
 use crate::limits::BLE_LOOK_EVERY;
 
@@ -60,9 +61,11 @@ impl Keeper {
         let (mut life, mut known, mut signals) = opened;
         self.part(&mut known, &life.bus).await;
         self.radio = Some(life.radio.clone());
-        self.works(life.bus.adapter_name());
+        self.opened(life.bus.adapter_name());
         for signal in known {
-            self.signal(signal, &mut life)?;
+            if let Signal::Device(sighting) = signal {
+                self.told_of(sighting);
+            }
         }
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -93,7 +96,7 @@ impl Keeper {
                 }
                 Some((address, connected)) = life.doubted.next() => if !connected { self.unlinked(&address) },
                 Some(()) = life.bonds.next() => {}
-                Some(joined) = life.joined.next() => joined.into_iter().for_each(|sighting| self.heard(sighting)),
+                Some(joined) = life.joined.next() => joined.into_iter().for_each(|sighting| self.told_of(sighting)),
                 _ = ticks.tick() => self.second(&mut life)?,
                 signal = signals.next() => match signal {
                     Some(signal) => self.signal(signal, &mut life)?,
@@ -120,7 +123,8 @@ impl Keeper {
         });
         let parting = left.map(async |sighting| {
             drop(bus.disconnect(&sighting.address).await);
-            sighting.connected = None;
+            // One that nothing ends is still held.
+            sighting.connected = bus.is_connected(&sighting.address).await.then_some(true);
         });
         join_all(parting).await;
     }
@@ -188,8 +192,7 @@ impl Keeper {
             Some(Remedy::Scan) => self.rescan(life),
             Some(Remedy::Adapter) => self.power_cycle(life),
             Some(Remedy::Rebuild) => {
-                let heard = self.silence.since().map_or(0, |heard| self.now().since(heard).as_secs() / 60);
-                return Err(RadioFault::Silent(heard));
+                return Err(RadioFault::Silent(self.silence.quiet(now).map_or(0, |quiet| quiet.as_secs() / 60)));
             }
             None if life.look <= Instant::now() => {
                 life.look = Instant::now() + BLE_LOOK_EVERY;
@@ -199,6 +202,36 @@ impl Keeper {
             None => {}
         }
         Ok(())
+    }
+
+    /// Whether bluetoothd holds connections that are not ours, and what to do about it.
+    fn look_for_held(&mut self, now: Stamp, busy: bool) -> Option<Relief> {
+        // While a person pairs, bluetoothd connects by itself, and is not to be disturbed.
+        if self.setup.window.state().is_some_and(|(_, stage)| !stage.is_over()) {
+            self.slots = Slots::default();
+            return None;
+        }
+        self.slots.retain(|address| self.peers.all.contains_key(address));
+        for (address, peer) in &self.peers.all {
+            match peer.health.phase {
+                Phase::Connected | Phase::Connecting if !peer.is_held() => self.slots.used(address, now),
+                _ => self.slots.seen(address, peer.is_held(), now),
+            }
+        }
+        self.slots.look(now, busy)
+    }
+
+    /// bluetoothd holds a connection of this device: it is said.
+    fn is_stuck(&mut self, address: &str) {
+        if let Some(peer) = self.peers.all.get_mut(address) {
+            peer.health.trouble = Some(DeviceFault::Stuck);
+        }
+    }
+
+    /// The adapter was started anew, or the scan: what was stuck may not be any more.
+    fn try_stuck_again(&mut self) {
+        let stuck = self.peers.all.values_mut().filter(|p| p.health.trouble == Some(DeviceFault::Stuck));
+        stuck.for_each(super::peers::Peer::relieved);
     }
 
     /// bluetoothd holds a connection that nobody uses.
@@ -226,6 +259,9 @@ impl Keeper {
             self.try_stuck_again();
             return Ok(());
         };
+        if self.standing.scanned(state.powered && state.discovering) {
+            self.works_again();
+        }
         // While a device is being connected the controller may pause the scan.
         let connecting = self.peers.all.values().any(|p| p.health.phase == Phase::Connecting);
         if !state.powered {

@@ -72,6 +72,12 @@ impl Memory {
         self.devices.get(id).cloned().unwrap_or_default()
     }
 
+    /// Devices were connected to here before.
+    pub(super) fn has_met(&self) -> bool {
+        let met = |kept: &Kept| kept.cursor.is_some() || kept.clock.is_some() || kept.says != Nameplate::default();
+        self.devices.values().any(met)
+    }
+
     /// Changes it.
     pub(super) fn change(&mut self, id: &DeviceId, change: impl FnOnce(&mut Kept)) {
         let kept = self.devices.entry(id.clone()).or_default();

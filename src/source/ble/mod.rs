@@ -34,6 +34,7 @@ mod scan;
 mod session;
 mod silence;
 mod slots;
+mod standing;
 mod strangers;
 mod tap;
 #[cfg(test)]
@@ -106,7 +107,7 @@ impl Setup {
     }
 }
 
-/// Runs until the gateway stops.
-pub async fn run(setup: Setup, memory: Memory, port: Port) {
-    keeper::Keeper::new(setup, memory, port).run().await;
+/// Runs until the gateway stops, or until only a new process is left to try: then with why.
+pub async fn run(setup: Setup, memory: Memory, port: Port) -> Result<(), RadioFault> {
+    keeper::Keeper::new(setup, memory, port).run().await
 }

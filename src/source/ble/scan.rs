@@ -12,6 +12,9 @@ use btleplug::platform::{Adapter, Manager};
 use super::fault::RadioFault;
 use crate::limits::BLE_CALL_MAX;
 
+/// What hangs when a call of btleplug about the scan does.
+pub(super) const SCAN: &str = "scan";
+
 /// The adapter as btleplug sees it.
 #[derive(Clone)]
 pub(super) struct Radio {
@@ -50,14 +53,14 @@ impl Radio {
     /// Begins to scan, or begins anew.
     pub(super) async fn scan(&self) -> Result<(), RadioFault> {
         // Of a scan that hangs; without one it is refused, and that is well.
-        drop(within(BLE_CALL_MAX, "scan", self.adapter.stop_scan()).await?);
-        within(BLE_CALL_MAX, "scan", self.adapter.start_scan(ScanFilter::default()))
+        drop(within(BLE_CALL_MAX, SCAN, self.adapter.stop_scan()).await?);
+        within(BLE_CALL_MAX, SCAN, self.adapter.start_scan(ScanFilter::default()))
             .await?
             .map_err(|_| RadioFault::NoScan)
     }
 
     /// Ends the scan.
     pub(super) async fn rest(&self) {
-        drop(within(BLE_CALL_MAX, "scan", self.adapter.stop_scan()).await);
+        drop(within(BLE_CALL_MAX, SCAN, self.adapter.stop_scan()).await);
     }
 }

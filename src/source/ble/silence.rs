@@ -1,12 +1,18 @@
 //! When nothing is heard any more, pure: scan, then adapter, then our whole part are started anew; after that, a person.
 //!
-//! Silence alone can be a house where everything sleeps, so that it counts only after something was heard, is healed at
-//! once and said late. Must never: switch an adapter off while a device is connected through it.
+//! Silence alone can be a house where everything sleeps, so that it is said late, and only where something was heard before;
+//! elsewhere what may help is tried once. Must never: switch an adapter off while a device is connected through it, unless
+//! others were heard beside such connections for minutes and are not any more.
 
 use std::time::Duration;
 
 use crate::clock::Stamp;
 use crate::limits::{BLE_SILENCE, BLE_SILENCE_AGAIN, BLE_SILENCE_STEP};
+
+/// While a device is connected, silence of all others is odd after this, where they were heard beside it all the time.
+const BLE_SILENCE_BESIDE: Duration = Duration::from_secs(60);
+/// All the time: for so long without a break. A telephone that passes by is none.
+const BLE_LIVELY: Duration = Duration::from_secs(300);
 
 /// What to do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,42 +28,78 @@ pub(super) enum Remedy {
 /// How far it went.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Silence {
-    /// When anything was heard last; `None`: never yet.
-    heard: Option<Stamp>,
+    /// Something was heard in this place, now or before the start.
+    before: bool,
+    /// Silent since then: something was heard, or the radio opened; `None`: neither yet.
+    since: Option<Stamp>,
+    /// When a connection stood last.
+    linked: Option<Stamp>,
+    /// Beside a connection others were heard, without a break, from here to there.
+    lively: Option<(Stamp, Stamp)>,
     /// The last remedy, and when.
     tried: Option<(Remedy, Stamp)>,
+    /// All was tried since something was heard.
+    exhausted: bool,
 }
 
 impl Silence {
+    /// `before`: this box has heard devices before it was started.
+    pub(super) fn new(before: bool) -> Self {
+        Self { before, ..Self::default() }
+    }
+
+    /// The radio is open: from now on something can be heard.
+    pub(super) fn opened(&mut self, now: Stamp) {
+        if self.tried.is_none() {
+            self.since = Some(now);
+        }
+    }
+
     /// Something was heard: all is well.
     pub(super) fn heard(&mut self, now: Stamp) {
-        *self = Self { heard: Some(now), tried: None };
-    }
-
-    /// When anything was heard last.
-    pub(super) fn since(&self) -> Option<Stamp> {
-        self.heard
-    }
-
-    /// How long nothing has been heard, once every remedy was tried.
-    pub(super) fn unhealed(&self, now: Stamp) -> Option<Duration> {
-        let tried_all = matches!(self.tried, Some((Remedy::Rebuild, _)));
-        self.heard.filter(|_| tried_all).map(|heard| now.since(heard))
-    }
-
-    /// What to do now. `quiet_link`: a connection is at work, and the controller may hear nothing beside it.
-    pub(super) fn look(&mut self, now: Stamp, busy: bool) -> Option<Remedy> {
-        let heard = self.heard?;
-        if busy {
-            return None;
+        if self.linked.is_some_and(|at| now.since(at) < BLE_SILENCE_STEP) {
+            let goes_on = self.lively.filter(|(_, last)| now.since(*last) < BLE_SILENCE_STEP);
+            self.lively = Some((goes_on.map_or(now, |(first, _)| first), now));
         }
+        *self = Self { before: true, since: Some(now), tried: None, exhausted: false, ..*self };
+    }
+
+    /// How long nothing works any more, once every remedy was tried; a connection works.
+    pub(super) fn unhealed(&self, now: Stamp) -> Option<Duration> {
+        let quiet = self.quiet(now)?;
+        let quiet = self.linked.map_or(quiet, |at| quiet.min(now.since(at)));
+        (self.exhausted && self.before).then_some(quiet)
+    }
+
+    /// How long nothing has been heard.
+    pub(super) fn quiet(&self, now: Stamp) -> Option<Duration> {
+        self.since.map(|since| now.since(since))
+    }
+
+    /// What to do now. `busy`: a connection is at work, and the controller may hear nothing beside it.
+    pub(super) fn look(&mut self, now: Stamp, busy: bool) -> Option<Remedy> {
+        if busy {
+            self.linked = Some(now);
+        }
+        let quiet = self.quiet(now)?;
+        let due = |at: Stamp, wait| now.since(at) >= wait;
+        let apart = self.linked.is_none_or(|at| due(at, BLE_SILENCE_STEP));
+        // Where others were heard all the time, that they are not any more is no chance.
+        let odd =
+            self.lively.is_some_and(|(first, last)| last.since(first) >= BLE_LIVELY) && quiet >= BLE_SILENCE_BESIDE;
         let remedy = match self.tried {
-            None if now.since(heard) >= BLE_SILENCE => Remedy::Scan,
-            Some((Remedy::Scan, at)) if now.since(at) >= BLE_SILENCE_STEP => Remedy::Adapter,
-            Some((Remedy::Adapter, at)) if now.since(at) >= BLE_SILENCE_STEP => Remedy::Rebuild,
-            Some((Remedy::Rebuild, at)) if now.since(at) >= BLE_SILENCE_AGAIN => Remedy::Scan,
+            None if quiet >= BLE_SILENCE => Remedy::Scan,
+            Some((Remedy::Scan, at)) if due(at, BLE_SILENCE_STEP) && (apart || odd) => Remedy::Adapter,
+            Some((Remedy::Scan, at)) if due(at, BLE_SILENCE_AGAIN) => Remedy::Scan,
+            Some((Remedy::Adapter, at)) if due(at, BLE_SILENCE_STEP) && apart => Remedy::Rebuild,
+            // Where nothing was ever heard, once is enough.
+            Some((Remedy::Rebuild, at)) if due(at, BLE_SILENCE_AGAIN) && self.before => Remedy::Scan,
             _ => return None,
         };
+        if remedy == Remedy::Adapter && !apart {
+            self.lively = None;
+        }
+        self.exhausted |= remedy == Remedy::Rebuild;
         self.tried = Some((remedy, now));
         Some(remedy)
     }
@@ -84,12 +126,76 @@ mod tests {
         assert_eq!(silence.unhealed(start.plus(Duration::from_secs(62))), None);
     }
 
+    /// Each second, for so long; a voice beside the connection each so many seconds.
+    fn lived(
+        silence: &mut Silence,
+        seconds: std::ops::Range<u64>,
+        busy: bool,
+        voice: Option<u64>,
+    ) -> Vec<(u64, Remedy)> {
+        let mut did = Vec::new();
+        for second in seconds {
+            let now = Stamp::at_ms(1_000_000).plus(Duration::from_secs(second));
+            did.extend(silence.look(now, busy).map(|remedy| (second, remedy)));
+            if voice.is_some_and(|every| second % every == 0) {
+                silence.heard(now);
+            }
+        }
+        did
+    }
+
     #[test]
-    fn a_connection_at_work_is_left_alone() {
-        let start = Stamp::at_ms(1_000_000);
+    fn a_connection_at_work_is_not_cut_but_the_scan_is_started_anew() {
         let mut silence = Silence::default();
-        silence.heard(start);
-        assert_eq!(silence.look(start.plus(Duration::from_secs(100)), true), None);
+        silence.heard(Stamp::at_ms(1_000_000));
+        let scans = [(25, Remedy::Scan), (625, Remedy::Scan), (1_225, Remedy::Scan)];
+        assert_eq!(lived(&mut silence, 0..1_800, true, None), scans);
+        assert_eq!(silence.unhealed(Stamp::at_ms(2_800_000)), None, "it works");
+        // What it hid is healed once it is over, and counts from there.
+        let did = lived(&mut silence, 1_800..1_900, false, None);
+        assert_eq!(did, [(1_814, Remedy::Adapter), (1_829, Remedy::Rebuild)]);
+        assert!(silence.unhealed(Stamp::at_ms(2_900_000)).unwrap() < Duration::from_secs(120));
+    }
+
+    #[test]
+    fn a_house_that_was_lively_beside_a_connection_and_is_mute_gets_the_adapter_anew_once() {
+        let mut silence = Silence::default();
+        silence.opened(Stamp::at_ms(1_000_000));
+        assert_eq!(lived(&mut silence, 0..601, true, Some(5)), []);
+        let did = lived(&mut silence, 601..1_000, true, None);
+        assert_eq!(did, [(625, Remedy::Scan), (660, Remedy::Adapter)]);
+        // A telephone in the street is no such house.
+        let mut silence = Silence::default();
+        silence.opened(Stamp::at_ms(1_000_000));
+        assert!(lived(&mut silence, 0..3_600, true, Some(300)).iter().all(|(_, remedy)| *remedy == Remedy::Scan));
+    }
+
+    #[test]
+    fn where_nothing_was_ever_heard_everything_is_tried_once_and_nobody_is_told() {
+        let all = [(25, Remedy::Scan), (40, Remedy::Adapter), (55, Remedy::Rebuild)];
+        let (start, late) = (Stamp::at_ms(1_000_000), Stamp::at_ms(5_000_000));
+        let mut silence = Silence::new(false);
+        assert_eq!(lived(&mut silence, 0..100, false, None), [], "the radio is not open yet");
+        silence.opened(start);
+        assert_eq!(lived(&mut silence, 0..3_600, false, None), all);
+        assert_eq!(silence.unhealed(late), None);
+        // A box that was started again has heard something before.
+        let mut silence = Silence::new(true);
+        silence.opened(start);
+        assert_eq!(lived(&mut silence, 0..600, false, None), all);
+        assert!(silence.unhealed(late).is_some());
+    }
+
+    #[test]
+    fn what_nothing_healed_stays_so_while_it_is_tried_again() {
+        let mut silence = Silence::default();
+        silence.heard(Stamp::at_ms(1_000_000));
+        lived(&mut silence, 0..56, false, None);
+        for second in 56..3_600 {
+            let now = Stamp::at_ms(1_000_000).plus(Duration::from_secs(second));
+            silence.look(now, false);
+            assert!(silence.unhealed(now).is_some(), "{second}");
+        }
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub(super) struct Slots {
     held: BTreeMap<String, Held>,
     /// The last step beyond letting go, and when.
     tried: Option<(Relief, Stamp)>,
+    /// All was tried, and some are held still.
+    given_up: bool,
 }
 
 impl Slots {
@@ -40,8 +42,20 @@ impl Slots {
         if held {
             self.held.entry(address.to_owned()).or_insert(Held { since: now, released: None });
         } else if self.held.remove(address).is_some() && self.held.is_empty() {
-            self.tried = None;
+            (self.tried, self.given_up) = (None, false);
         }
+    }
+
+    /// We use it ourselves again: whether it is held shows later, and what was tried before is not forgotten.
+    pub(super) fn used(&mut self, address: &str, now: Stamp) {
+        if let Some(held) = self.held.get_mut(address) {
+            *held = Held { since: now, released: None };
+        }
+    }
+
+    /// Held, whatever was tried: a person must see to it.
+    pub(super) fn unhealed(&self) -> impl Iterator<Item = &str> {
+        self.held.keys().filter(|_| self.given_up).map(String::as_str)
     }
 
     /// Devices that are not known any more are nobody's business.
@@ -70,6 +84,7 @@ impl Slots {
             }
             Some(_) => return None,
         };
+        self.given_up |= step == Relief::Rebuild;
         self.tried = Some((step.clone(), now));
         Some(step)
     }
@@ -100,6 +115,31 @@ mod tests {
         assert_eq!(lived(100, |s| s < 11, false), [], "it was slow");
         // It is tried again, much later.
         assert_eq!(lived(700, |_| true, false).len(), 6);
+    }
+
+    #[test]
+    fn what_nothing_ends_is_a_persons_business_until_it_is_gone() {
+        let (start, mut slots) = (Stamp::at_ms(1_000_000), Slots::default());
+        for second in 0..3_600 {
+            let now = start.plus(Duration::from_secs(second));
+            slots.seen("A", true, now);
+            slots.look(now, false);
+            assert_eq!(slots.unhealed().count(), usize::from(second >= 32), "{second}");
+        }
+        // It was read meanwhile, and is held again: the adapter is not started anew each time.
+        let later = start.plus(Duration::from_secs(3_600));
+        slots.tried = Some((Relief::Rebuild, later));
+        slots.used("A", later);
+        for second in 3_600..3_900 {
+            let now = start.plus(Duration::from_secs(second));
+            slots.seen("A", true, now);
+            let relief = slots.look(now, false);
+            assert_eq!(relief, (second == 3_612).then(|| Relief::Release("A".into())));
+            assert_eq!(slots.unhealed().count(), 1);
+        }
+        slots.seen("A", false, start);
+        slots.seen("B", true, start);
+        assert_eq!(slots.unhealed().count(), 0, "another one has its own turn");
     }
 
     #[test]

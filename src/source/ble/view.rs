@@ -134,6 +134,8 @@ pub struct RadioView {
     pub heard: Option<Stamp>,
     /// Restarts of the scan, of the adapter, and of our part, since the start.
     pub restarts: [u64; 3],
+    /// Devices of which bluetoothd holds a connection, whatever was tried.
+    pub held: Vec<DeviceId>,
     /// Known devices, by id.
     pub devices: Vec<DeviceHealth>,
     /// Others that were heard within the last minute.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use zbus::zvariant::OwnedObjectPath;
 use zbus::{ObjectServer, fdo, interface};
@@ -16,6 +17,16 @@ pub async fn discovering(server: &ObjectServer, state: &State, on: bool) {
     state.discovering.store(on, Ordering::SeqCst);
     let Ok(adapter) = server.interface::<_, Adapter>(ADAPTER).await else { return };
     let _ = adapter.get().await.discovering_changed(adapter.signal_emitter()).await;
+}
+
+impl Adapter {
+    async fn hang(&self) {
+        self.0.hanging.fetch_add(1, Ordering::SeqCst);
+        while self.0.hung.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        self.0.hanging.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 #[interface(name = "org.bluez.Adapter1")]
@@ -82,7 +93,8 @@ impl Adapter {
         "usb:v1D6Bp0246d0542"
     }
     #[zbus(property)]
-    fn powered(&self) -> bool {
+    async fn powered(&self) -> bool {
+        self.hang().await;
         self.0.powered.load(Ordering::SeqCst)
     }
     #[zbus(property)]

@@ -61,7 +61,10 @@ pub async fn pair(connection: &Connection, p: &Arc<Peripheral>, state: &Arc<Stat
         tokio::time::timeout(Duration::from_secs(60), call).await.map_err(|_| failed(()))?.map_err(|_| failed(()))
     };
     match p.manners().pairing {
-        None | Some(Method::JustWorks) => {}
+        None => {}
+        Some(Method::JustWorks) => {
+            ask("RequestAuthorization", None).await?;
+        }
         Some(Method::Shows(key)) => {
             let typed: u32 = ask("RequestPasskey", None).await?.body().deserialize().map_err(|_| failed(()))?;
             if typed != key {

@@ -72,7 +72,12 @@ pub async fn changed(server: &ObjectServer, path: &str) {
 
 /// The adapter has lost its power: nothing is connected or leaks any more.
 pub async fn power_lost(server: &ObjectServer, p: &Arc<Peripheral>) {
-    p.manners.lock().unwrap().leak = Leak::None;
+    {
+        let mut manners = p.manners.lock().unwrap();
+        if manners.leak != Leak::Forever {
+            manners.leak = Leak::None;
+        }
+    }
     let path = p.path();
     if let Ok(device) = server.interface::<_, Device>(path.as_str()).await {
         let device = device.get().await;
@@ -88,7 +93,7 @@ pub async fn hang_up(server: &ObjectServer, path: &str) {
     let Ok(device) = server.interface::<_, Device>(path).await else { return };
     {
         let device = device.get().await;
-        if device.p.manners().leak == Leak::Link {
+        if matches!(device.p.manners().leak, Leak::Link | Leak::Forever) {
             return;
         }
         if !device.connected.swap(false, Ordering::SeqCst) {

@@ -26,13 +26,12 @@ pub const ADAPTER: &str = "/org/bluez/hci0";
 pub struct Bus {
     pub address: String,
     child: Child,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Bus {
     /// Starts it, or says loudly why not.
     pub fn start() -> Option<Self> {
-        use std::io::{BufRead, BufReader};
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("bus.conf");
         let text = format!(
@@ -43,6 +42,15 @@ impl Bus {
             folder.path().display()
         );
         std::fs::write(&file, text).unwrap();
+        let Some((child, address)) = Self::launch(&file) else {
+            crate::support::skipped("dbus-daemon is not installed: run `./dev test`, or `apt-get install dbus`");
+            return None;
+        };
+        Some(Self { address, child, folder })
+    }
+
+    fn launch(file: &std::path::Path) -> Option<(Child, String)> {
+        use std::io::{BufRead, BufReader};
         let child = Command::new("dbus-daemon")
             .arg(format!("--config-file={}", file.display()))
             .args(["--nofork", "--print-address=1"])
@@ -50,14 +58,19 @@ impl Bus {
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn();
-        let Ok(mut child) = child else {
-            crate::support::skipped("dbus-daemon is not installed: run `./dev test`, or `apt-get install dbus`");
-            return None;
-        };
+        let mut child = child.ok()?;
         let mut address = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut address).unwrap();
         assert!(!address.trim().is_empty(), "dbus-daemon did not start");
-        Some(Self { address: address.trim().to_owned(), child, _folder: folder })
+        // A new one has another id, and the same socket: whoever is to find it again is told of the socket only.
+        let address = address.trim().split(',').next().unwrap_or_default().to_owned();
+        Some((child, address))
+    }
+
+    /// Starts it again at the same place.
+    pub fn revive(&mut self) {
+        let _ = std::fs::remove_file(self.folder.path().join("bus"));
+        (self.child, _) = Self::launch(&self.folder.path().join("bus.conf")).unwrap();
     }
 
     /// Ends it, as a crash would.
@@ -118,6 +131,8 @@ pub enum Leak {
     Connect,
     /// It stays connected, whoever hangs up.
     Link,
+    /// And whoever switches the adapter off.
+    Forever,
 }
 
 /// A question, and the values that follow it.
@@ -271,6 +286,10 @@ pub struct State {
     pub deaf: AtomicBool,
     /// A scan that is started does not run.
     pub scanless: AtomicBool,
+    /// Nothing that is asked of the adapter is answered.
+    pub hung: AtomicBool,
+    /// So many questions wait for that.
+    pub hanging: AtomicUsize,
     /// `StartDiscovery` was called so often.
     pub scans: AtomicUsize,
     /// The adapter was switched off so often.
@@ -304,6 +323,8 @@ impl Bluez {
             discovering: AtomicBool::new(false),
             deaf: AtomicBool::new(false),
             scanless: AtomicBool::new(false),
+            hung: AtomicBool::new(false),
+            hanging: AtomicUsize::new(0),
             scans: AtomicUsize::new(0),
             switched_off: AtomicUsize::new(0),
             connected: AtomicUsize::new(0),
