@@ -402,8 +402,14 @@ pub const BLE_VALUES_WAITING_MAX: usize = 512;
 pub const BLE_VALUES_PER_S: u32 = 20;
 /// Values beyond it that are forgiven: a memory that is sent without being asked.
 pub const BLE_VALUES_BURST: u32 = 1_000;
-/// A bonded device that ends so many connections in a row at once has lost its half of the bond; fewer can be a weak link.
+/// A bonded device that ends so many connections in a row at once has lost its half of the bond; fewer can be chance.
 pub const BLE_CUT_OFF: u32 = 3;
+/// They count only from a device that is heard this strongly, dBm: some 10 dB above the edge of range.
+pub const BLE_CLEAR_DBM: i16 = -85;
+/// And from the first to the last of them it takes so long: a telephone that holds the device lets it go by then.
+pub const BLE_CUT_OFF_OVER: Duration = Duration::from_secs(6);
+/// A device that broadcast so long ago is taken for one that only broadcasts, and is not connected to.
+pub const BLE_BROADCASTER: Duration = Duration::from_secs(60);
 /// A device that floods is left alone for so long.
 pub const BLE_QUARANTINE: Duration = Duration::from_secs(600);
 /// After the end of a connection, how long the commit of its last values is waited for.

@@ -224,7 +224,7 @@ impl Keeper {
         self.peers.know(known.keys().cloned());
         for peer in self.peers.all.values_mut() {
             let kept = self.memory.of(&peer.health.id);
-            (peer.health.gaps, peer.health.says) = (kept.gaps, kept.says);
+            (peer.health.gaps, peer.health.says, peer.served) = (kept.gaps, kept.says, kept.served);
         }
         self.memory.retain(|id| known.contains_key(id));
         self.broadcasts.retain(|(address, _), _| self.peers.all.contains_key(address));
@@ -247,6 +247,8 @@ impl Keeper {
                 peer.health.connections += 1;
                 peer.health.profiles = profiles;
                 peer.health.answered = Some(now);
+                peer.served = true;
+                self.memory.change(id, |kept| kept.served = true);
             }
             News::Values(n) => {
                 metrics::counter!("wardline_bluetooth_values_total").increment(n);
@@ -329,16 +331,15 @@ impl Keeper {
             Some(false) if self.memory.of(&id).bonded => peer.unbonded(),
             _ => {}
         }
-        for (service, bytes) in sighting.data {
+        let taken = |service: &String| peer.may_broadcast(service, &self.setup.catalogue);
+        let data: Vec<_> = sighting.data.into_iter().filter(|(service, _)| taken(service)).collect();
+        for (service, bytes) in data {
             self.broadcast(&id, &sighting.address, service, bytes, now);
         }
     }
 
-    /// Data of an advertisement: a frame, unless the same was heard just now.
+    /// Data of an advertisement that is taken: a frame, unless the same was heard just now.
     fn broadcast(&mut self, id: &DeviceId, address: &str, service: String, bytes: bytes::Bytes, now: Stamp) {
-        if !self.setup.catalogue.hears(&service) {
-            return;
-        }
         let key = (address.to_owned(), service.clone());
         let before = self.broadcasts.insert(key.clone(), (bytes.clone(), now));
         if before.is_some_and(|(same, at)| same == bytes && now.since(at) < BLE_BROADCAST_SAME) {

@@ -29,6 +29,8 @@ pub struct Kept {
     pub gaps: Vec<Noticed>,
     /// It was bonded with this box.
     pub bonded: bool,
+    /// It was connected and read.
+    pub served: bool,
     /// Its clock, when it was last asked.
     pub clock: Option<ClockPair>,
     /// What it said of itself.
