@@ -366,14 +366,17 @@ pub const PROBE_SENDERS: usize = 8;
 pub const PROBE_MAX: Duration = Duration::from_secs(150);
 /// So often a probe tries a Bundle of a kind before it holds that the kind does not work.
 pub const PROBE_TRIES: usize = 3;
-/// Bluetooth connections at once when the settings say nothing: cheap controllers carry seven.
-pub const BLE_CONNECTED_DEFAULT: usize = 5;
+/// Bluetooth connections at once when the settings say nothing: what cheap controllers carry. One that carries fewer refuses,
+/// and the device is tried again.
+pub const BLE_CONNECTED_DEFAULT: usize = 7;
 /// And at most.
 pub const BLE_CONNECTED_MAX: usize = 16;
 /// Any call over D-Bus: bluetoothd answers in milliseconds, or hangs.
 pub const BLE_CALL_MAX: Duration = Duration::from_secs(5);
 /// Connecting with the discovery of services: a device that wakes for seconds connects within one.
 pub const BLE_CONNECT_MAX: Duration = Duration::from_secs(25);
+/// The same, while a device that has just woken waits, and while any other one does: nothing came of it by then.
+pub const BLE_CONNECT_CROWDED: (Duration, Duration) = (Duration::from_secs(4), Duration::from_secs(10));
 /// One read, write or subscription: ATT itself gives up after 30 s, and nobody waits that long.
 pub const BLE_GATT_MAX: Duration = Duration::from_secs(10);
 /// BlueZ takes 2 s of its own to disconnect.
@@ -414,6 +417,8 @@ pub const BLE_BROADCASTER: Duration = Duration::from_secs(60);
 pub const BLE_QUARANTINE: Duration = Duration::from_secs(600);
 /// After the end of a connection, how long the commit of its last values is waited for.
 pub const BLE_SETTLE_MAX: Duration = Duration::from_secs(10);
+/// Places of a device's cursor that are remembered: so many control solutions in a row cost no whole memory at a restart.
+pub const BLE_TRAIL_MAX: usize = 8;
 /// Gaps in a device's records that are kept, the newest.
 pub const BLE_GAPS_KEPT_MAX: usize = 8;
 /// So long a gap is said: a person comes by once a week.
@@ -424,6 +429,8 @@ pub const BLE_SLOT_HELD: Duration = Duration::from_secs(12);
 pub const BLE_SLOT_STEP: Duration = Duration::from_secs(10);
 /// The adapter is not switched off while other devices are connected, until a connection is held for so long.
 pub const BLE_SLOT_PATIENCE: Duration = Duration::from_secs(60);
+/// How soon it is looked again whether bluetoothd is done with something that is waited for.
+pub const BLE_LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// How often bluetoothd and the adapter are asked whether they work.
 pub const BLE_LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Nothing heard for so long, where something was heard before: the scan is started anew, then the adapter, then our part.

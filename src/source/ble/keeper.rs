@@ -36,6 +36,7 @@ use crate::source::{Port, SourceStatus, Trouble};
 struct Line {
     told: mpsc::Sender<u64>,
     lost: CancellationToken,
+    give_way: CancellationToken,
 }
 
 type Mail = (u32, DeviceId, News);
@@ -256,7 +257,7 @@ impl Keeper {
                 peer.health.answered = Some(now);
                 self.status.frames += n;
             }
-            News::Keep(cursor) => self.memory.change(id, |kept| kept.cursor = cursor),
+            News::Keep(cursor) => self.memory.change(id, |kept| kept.moved(cursor)),
             News::Learn(fact) => self.learn(&key, id, fact),
             News::Ended(fault) => {
                 if let Some(fault) = &fault {
@@ -285,6 +286,7 @@ impl Keeper {
                 }
                 self.memory.change(id, |kept| kept.says.clone_from(&peer.health.says));
             }
+            Fact::Doubted(doubted) => self.memory.change(id, |kept| kept.doubted = doubted),
             Fact::Told => peer.health.told = Some(at),
             Fact::ClockSet => tracing::info!(device = %id, "the device's clock was wrong and is set."),
             Fact::Clock(device, at) => {
@@ -435,6 +437,9 @@ impl Keeper {
     pub(super) fn connect_next(&mut self, bus: &Bus, gone: &CancellationToken) {
         let now = self.now();
         let most = self.setup.max_connected;
+        if let Some(line) = self.peers.gives_way(now).and_then(|link| self.lines.get(&link)) {
+            line.give_way.cancel();
+        }
         if let Some(address) = self.peers.turn(most, now) {
             self.connect(&address, bus, gone);
         }
@@ -447,9 +452,10 @@ impl Keeper {
         let (number, now) = (self.next_link, self.now());
         let Some(peer) = self.peers.all.get_mut(address) else { return };
         peer.connecting(number);
+        peer.began = Some(now);
         let (told, kept) = mpsc::channel(BLE_TOLD_MAX);
-        let lost = CancellationToken::new();
-        self.lines.insert(number, Line { told, lost: lost.clone() });
+        let (lost, give_way) = (CancellationToken::new(), CancellationToken::new());
+        self.lines.insert(number, Line { told, lost: lost.clone(), give_way: give_way.clone() });
         let device = peer.health.id.clone();
         let remembered = self.memory.of(&device);
         let mut crowded = self.crowded.subscribe();
@@ -464,6 +470,7 @@ impl Keeper {
             bonded_before: remembered.bonded,
             cursor: remembered.cursor,
             judged: remembered.judged,
+            doubted: remembered.doubted,
             clocks: None,
             clock_before: remembered.clock.clone(),
             curious: peer.health.told.is_none_or(|told| now.since(told) >= NAMEPLATE_AGAIN),
@@ -476,6 +483,7 @@ impl Keeper {
             news: self.news.0.clone(),
             crowded,
             lost,
+            give_way,
             gone: gone.clone(),
             waiting: VecDeque::new(),
             ear: Ear::new(&self.setup.tap, &device),

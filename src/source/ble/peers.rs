@@ -11,8 +11,8 @@ use super::fault::DeviceFault;
 use super::view::{DeviceHealth, Phase};
 use crate::clock::Stamp;
 use crate::limits::{
-    BLE_AGAIN, BLE_ASLEEP, BLE_BROADCASTER, BLE_CLEAR_DBM, BLE_CUT_OFF, BLE_CUT_OFF_OVER, BLE_HEARD_MAX, BLE_QUARANTINE,
-    BLE_RETRY, BLE_UNTOLD,
+    BLE_AGAIN, BLE_ASLEEP, BLE_BROADCASTER, BLE_CLEAR_DBM, BLE_CONNECT_CROWDED, BLE_CUT_OFF, BLE_CUT_OFF_OVER,
+    BLE_HEARD_MAX, BLE_QUARANTINE, BLE_RETRY, BLE_UNTOLD,
 };
 use crate::profile::Catalogue;
 use crate::profile::schema::PairingMethod;
@@ -38,6 +38,8 @@ pub(super) struct Peer {
     /// What its advertisement says of its plan: how it bonds. `None`: known only once it is connected.
     planned: Option<PairingMethod>,
     woke: bool,
+    /// Its connection began to be made.
+    pub(super) began: Option<Stamp>,
     waits_since: Option<Stamp>,
     not_before: Option<Stamp>,
     wait: Duration,
@@ -61,6 +63,7 @@ impl Peer {
             stirred: None,
             planned: None,
             woke: false,
+            began: None,
             waits_since: None,
             not_before: None,
             wait: BLE_RETRY.0,
@@ -141,6 +144,17 @@ impl Peer {
         let known = told || self.waits_since.is_some_and(|since| now.since(since) >= BLE_UNTOLD);
         let broadcasts = self.broadcast.is_some_and(|at| now.since(at) < BLE_BROADCASTER);
         self.health.phase == Phase::Near && self.present && here && known && !broadcasts && (allowed || woke)
+    }
+
+    /// Without a bond it would answer nothing: it is not tried.
+    fn wants_bond(&self) -> bool {
+        !self.health.paired && self.planned == Some(PairingMethod::Passkey)
+    }
+
+    /// A connection with it has been made for so long, and does not stand.
+    fn is_slow(&self, wait: Duration, now: Stamp) -> bool {
+        let began = self.began.is_some_and(|at| now.since(at) >= wait);
+        self.health.phase == Phase::Connecting && !self.linked && began
     }
 
     /// A connection begins.
@@ -267,6 +281,17 @@ impl Peers {
         self.connected() >= most && self.all.values().any(|p| p.is_waiting(now))
     }
 
+    /// The connection that is being made and is given up: its device does not answer, and another one is awake now, for
+    /// seconds perhaps.
+    pub(super) fn gives_way(&self, now: Stamp) -> Option<u32> {
+        let (woken, any) = BLE_CONNECT_CROWDED;
+        let others = || self.all.values().filter(|p| p.is_waiting(now) && !p.wants_bond());
+        let in_the_way = |p: &&Peer| {
+            (p.is_slow(woken, now) && others().any(|o| o.woke)) || (p.is_slow(any, now) && others().next().is_some())
+        };
+        self.all.values().find(in_the_way).map(|p| p.link)
+    }
+
     /// Whose turn it is, if there is a place. One that needs a bond and has none is told apart, and not tried.
     pub(super) fn turn(&mut self, most: usize, now: Stamp) -> Option<String> {
         let connecting = self.all.values().any(|p| p.health.phase == Phase::Connecting);
@@ -277,8 +302,7 @@ impl Peers {
             let waiting = self.all.iter().filter(|(_, p)| p.is_waiting(now));
             let (address, peer) = waiting.min_by_key(|(_, p)| (!p.woke, p.waits_since.map(|s| s.mono_us)))?;
             let address = address.clone();
-            let unpaired = !peer.health.paired && peer.planned == Some(PairingMethod::Passkey);
-            if !unpaired {
+            if !peer.wants_bond() {
                 return Some(address);
             }
             // Without its bond every question would hang: a person must pair it.
@@ -341,6 +365,29 @@ mod tests {
         assert_eq!(peers.turn(1, now), None, "the adapter is full");
         assert!(peers.is_crowded(1, now) && !peers.is_crowded(2, now));
         assert_eq!(peers.turn(2, now).unwrap(), key(0));
+    }
+
+    #[test]
+    fn one_that_does_not_answer_gives_way_to_one_that_is_awake() {
+        let (catalogue, start) = (Catalogue::built_in(), Stamp::at_ms(1_000_000));
+        let after = |seconds| start.plus(Duration::from_secs(seconds));
+        let mut peers = peers(3);
+        let absent = peers.all.get_mut(&key(0)).unwrap();
+        absent.connecting(7);
+        absent.began = Some(start);
+        assert_eq!(peers.gives_way(after(20)), None, "nobody waits");
+        let hears = |peers: &mut Peers, i: usize, at| peers.all.get_mut(&key(i)).unwrap().seen(&heard(&key(i)), &catalogue, at);
+        hears(&mut peers, 1, after(1));
+        let given = |peers: &Peers| (1..25).find(|s| peers.gives_way(after(*s)).is_some());
+        assert_eq!(given(&peers), Some(4), "it woke, and sleeps soon");
+        peers.all.get_mut(&key(1)).unwrap().woke = false;
+        assert_eq!(given(&peers), Some(10), "it waits like others");
+        peers.all.get_mut(&key(0)).unwrap().linked(true);
+        assert_eq!(given(&peers), None, "it stands: its services are being found");
+        // One that is not tried without its bond is waited for by nobody.
+        peers.all.get_mut(&key(0)).unwrap().linked(false);
+        peers.all.get_mut(&key(1)).unwrap().planned = Some(PairingMethod::Passkey);
+        assert_eq!(given(&peers), None);
     }
 
     #[test]
