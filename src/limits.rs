@@ -417,6 +417,12 @@ pub const BLE_BROADCASTER: Duration = Duration::from_secs(60);
 pub const BLE_QUARANTINE: Duration = Duration::from_secs(600);
 /// After the end of a connection, how long the commit of its last values is waited for.
 pub const BLE_SETTLE_MAX: Duration = Duration::from_secs(10);
+/// The long mean of a device's strength takes in a value this often.
+pub const BLE_TREND_EVERY: Duration = Duration::from_secs(60);
+/// Of fewer values there is no trend.
+pub const BLE_TREND_MIN: u32 = 10;
+/// So many dB from the long mean are a trend: less is a person who walks past.
+pub const BLE_TREND_DB: i32 = 6;
 /// Places of a device's cursor that are remembered: so many control solutions in a row cost no whole memory at a restart.
 pub const BLE_TRAIL_MAX: usize = 8;
 /// Gaps in a device's records that are kept, the newest.

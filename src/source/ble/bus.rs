@@ -14,7 +14,8 @@ use zbus::{Connection, MatchRule, MessageStream, message};
 
 use super::fault::RadioFault;
 use crate::limits::{
-    BLE_CALL_MAX, BLE_LOOK_AGAIN, BLE_NAME_CHARS_MAX, BLE_PAIRING_WINDOW, BLE_SIGNALS_WAITING_MAX, CHARACTERISTIC_BYTES_MAX,
+    BLE_CALL_MAX, BLE_LOOK_AGAIN, BLE_NAME_CHARS_MAX, BLE_PAIRING_WINDOW, BLE_SIGNALS_WAITING_MAX,
+    CHARACTERISTIC_BYTES_MAX,
 };
 
 pub(super) const BLUEZ: &str = "org.bluez";

@@ -89,6 +89,9 @@ impl Peer {
                 self.waits_since.get_or_insert(now);
             }
         }
+        if sighting.rssi.is_some() || !sighting.data.is_empty() {
+            self.health.habits.heard(sighting.rssi, now);
+        }
         self.health.rssi = sighting.rssi.or(self.health.rssi);
         let name = sighting.name.as_ref().filter(|name| self.name.as_ref() != Some(name));
         let services = sighting.services.as_ref().filter(|services| self.services != **services);
@@ -376,7 +379,8 @@ mod tests {
         absent.connecting(7);
         absent.began = Some(start);
         assert_eq!(peers.gives_way(after(20)), None, "nobody waits");
-        let hears = |peers: &mut Peers, i: usize, at| peers.all.get_mut(&key(i)).unwrap().seen(&heard(&key(i)), &catalogue, at);
+        let hears =
+            |peers: &mut Peers, i: usize, at| peers.all.get_mut(&key(i)).unwrap().seen(&heard(&key(i)), &catalogue, at);
         hears(&mut peers, 1, after(1));
         let given = |peers: &Peers| (1..25).find(|s| peers.gives_way(after(*s)).is_some());
         assert_eq!(given(&peers), Some(4), "it woke, and sleeps soon");
