@@ -375,8 +375,6 @@ pub const BLE_CONNECTED_MAX: usize = 16;
 pub const BLE_CALL_MAX: Duration = Duration::from_secs(5);
 /// Connecting with the discovery of services: a device that wakes for seconds connects within one.
 pub const BLE_CONNECT_MAX: Duration = Duration::from_secs(25);
-/// The same, while a device that has just woken waits, and while any other one does: nothing came of it by then.
-pub const BLE_CONNECT_CROWDED: (Duration, Duration) = (Duration::from_secs(4), Duration::from_secs(10));
 /// One read, write or subscription: ATT itself gives up after 30 s, and nobody waits that long.
 pub const BLE_GATT_MAX: Duration = Duration::from_secs(10);
 /// BlueZ takes 2 s of its own to disconnect.
@@ -407,24 +405,10 @@ pub const BLE_VALUES_PER_S: u32 = 20;
 pub const BLE_VALUES_BURST: u32 = 1_000;
 /// A bonded device that ends so many connections in a row at once has lost its half of the bond; fewer can be chance.
 pub const BLE_CUT_OFF: u32 = 3;
-/// They count only from a device that is heard this strongly, dBm: some 10 dB above the edge of range.
-pub const BLE_CLEAR_DBM: i16 = -85;
-/// And from the first to the last of them it takes so long: a telephone that holds the device lets it go by then.
-pub const BLE_CUT_OFF_OVER: Duration = Duration::from_secs(6);
-/// A device that broadcast so long ago is taken for one that only broadcasts, and is not connected to.
-pub const BLE_BROADCASTER: Duration = Duration::from_secs(60);
 /// A device that floods is left alone for so long.
 pub const BLE_QUARANTINE: Duration = Duration::from_secs(600);
 /// After the end of a connection, how long the commit of its last values is waited for.
 pub const BLE_SETTLE_MAX: Duration = Duration::from_secs(10);
-/// The long mean of a device's strength takes in a value this often.
-pub const BLE_TREND_EVERY: Duration = Duration::from_secs(60);
-/// Of fewer values there is no trend.
-pub const BLE_TREND_MIN: u32 = 10;
-/// So many dB from the long mean are a trend: less is a person who walks past.
-pub const BLE_TREND_DB: i32 = 6;
-/// Places of a device's cursor that are remembered: so many control solutions in a row cost no whole memory at a restart.
-pub const BLE_TRAIL_MAX: usize = 8;
 /// Gaps in a device's records that are kept, the newest.
 pub const BLE_GAPS_KEPT_MAX: usize = 8;
 /// So long a gap is said: a person comes by once a week.
@@ -435,8 +419,6 @@ pub const BLE_SLOT_HELD: Duration = Duration::from_secs(12);
 pub const BLE_SLOT_STEP: Duration = Duration::from_secs(10);
 /// The adapter is not switched off while other devices are connected, until a connection is held for so long.
 pub const BLE_SLOT_PATIENCE: Duration = Duration::from_secs(60);
-/// How soon it is looked again whether bluetoothd is done with something that is waited for.
-pub const BLE_LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// How often bluetoothd and the adapter are asked whether they work.
 pub const BLE_LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Nothing heard for so long, where something was heard before: the scan is started anew, then the adapter, then our part.

@@ -148,7 +148,9 @@ async fn a_kill_between_confirmation_and_commit_loses_what_was_on_its_way_only()
     rig.until("its end", |rig| rig.device(&cuff)["state"] != "connected").await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     let lost = VALUES as usize - held(&rig) / of_each;
-    println!("{kills} kills, a value each 10 ms: {lost} of {VALUES} lost, {told_to_nobody} of them after the process was gone");
+    println!(
+        "{kills} kills, a value each 10 ms: {lost} of {VALUES} lost, {told_to_nobody} of them after the process was gone"
+    );
     assert!(lost < VALUES as usize / 2, "{lost} values lost in {kills} kills");
     rig.holds((VALUES as usize - lost) * of_each).await;
     rig.stop();

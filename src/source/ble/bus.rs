@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{Stream, StreamExt, select_all};
@@ -14,8 +15,7 @@ use zbus::{Connection, MatchRule, MessageStream, message};
 
 use super::fault::RadioFault;
 use crate::limits::{
-    BLE_CALL_MAX, BLE_LOOK_AGAIN, BLE_NAME_CHARS_MAX, BLE_PAIRING_WINDOW, BLE_SIGNALS_WAITING_MAX,
-    CHARACTERISTIC_BYTES_MAX,
+    BLE_CALL_MAX, BLE_NAME_CHARS_MAX, BLE_PAIRING_WINDOW, BLE_SIGNALS_WAITING_MAX, CHARACTERISTIC_BYTES_MAX,
 };
 
 pub(super) const BLUEZ: &str = "org.bluez";
@@ -67,6 +67,9 @@ pub(super) enum CallFault {
     /// BlueZ refused; the name of its error.
     Refused(String),
 }
+
+/// How soon it is looked again whether bluetoothd is done with something that is waited for.
+const BLE_LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// The system bus, with bluetoothd on it and an adapter.
 #[derive(Clone)]

@@ -6,7 +6,14 @@
 use std::time::Duration;
 
 use crate::clock::Stamp;
-use crate::limits::{BLE_ASLEEP, BLE_TREND_DB, BLE_TREND_EVERY, BLE_TREND_MIN};
+use crate::limits::BLE_ASLEEP;
+
+/// The long mean of a device's strength takes in a value this often.
+const BLE_TREND_EVERY: Duration = Duration::from_secs(60);
+/// Of fewer values there is no trend.
+const BLE_TREND_MIN: u32 = 10;
+/// So many dB from the long mean are a trend: less is a person who walks past.
+const BLE_TREND_DB: i32 = 6;
 
 /// How its strength changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,12 +11,14 @@ use serde::{Deserialize, Serialize};
 
 use super::gap::Noticed;
 use super::history::Cursor;
-use crate::limits::BLE_TRAIL_MAX;
 use crate::nameplate::{Nameplate, Nameplates};
 use crate::reading::{ClockPair, DeviceId};
 
 /// Name of the file in the state folder.
 pub const FILE: &str = "bluetooth.json";
+
+/// Places of a device's cursor that are remembered: so many control solutions in a row cost no whole memory at a restart.
+const BLE_TRAIL_MAX: usize = 8;
 
 /// Of one device.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,13 +10,19 @@ use super::bus::Sighting;
 use super::fault::DeviceFault;
 use super::view::{DeviceHealth, Phase};
 use crate::clock::Stamp;
-use crate::limits::{
-    BLE_AGAIN, BLE_ASLEEP, BLE_BROADCASTER, BLE_CLEAR_DBM, BLE_CONNECT_CROWDED, BLE_CUT_OFF, BLE_CUT_OFF_OVER,
-    BLE_HEARD_MAX, BLE_QUARANTINE, BLE_RETRY, BLE_UNTOLD,
-};
+use crate::limits::{BLE_AGAIN, BLE_ASLEEP, BLE_CUT_OFF, BLE_HEARD_MAX, BLE_QUARANTINE, BLE_RETRY, BLE_UNTOLD};
 use crate::profile::Catalogue;
 use crate::profile::schema::PairingMethod;
 use crate::reading::DeviceId;
+
+/// A device that broadcast so long ago is taken for one that only broadcasts, and is not connected to.
+const BLE_BROADCASTER: Duration = Duration::from_secs(60);
+/// Links that end at once count against a bond only if the device is heard this strongly, dBm: some 10 dB above the edge of range.
+const BLE_CLEAR_DBM: i16 = -85;
+/// And if it takes so long from the first to the last of them: a telephone that holds the device lets it go by then.
+const BLE_CUT_OFF_OVER: Duration = Duration::from_secs(6);
+/// A connection that does not come about is given up after this, while a device that has just woken waits, and while any does.
+const BLE_CONNECT_CROWDED: (Duration, Duration) = (Duration::from_secs(4), Duration::from_secs(10));
 
 /// One known device.
 pub(super) struct Peer {
