@@ -370,8 +370,9 @@ pub const PROBE_SENDERS: usize = 8;
 pub const PROBE_MAX: Duration = Duration::from_secs(150);
 /// So often a probe tries a Bundle of a kind before it holds that the kind does not work.
 pub const PROBE_TRIES: usize = 3;
-/// Bluetooth connections at once when the settings say nothing: cheap controllers carry seven.
-pub const BLE_CONNECTED_DEFAULT: usize = 5;
+/// Bluetooth connections at once when the settings say nothing: what cheap controllers carry. One that carries fewer refuses,
+/// and the device is tried again.
+pub const BLE_CONNECTED_DEFAULT: usize = 7;
 /// And at most.
 pub const BLE_CONNECTED_MAX: usize = 16;
 /// Any call over D-Bus: bluetoothd answers in milliseconds, or hangs.
@@ -406,7 +407,7 @@ pub const BLE_VALUES_WAITING_MAX: usize = 512;
 pub const BLE_VALUES_PER_S: u32 = 20;
 /// Values beyond it that are forgiven: a memory that is sent without being asked.
 pub const BLE_VALUES_BURST: u32 = 1_000;
-/// A bonded device that ends so many connections in a row at once has lost its half of the bond; fewer can be a weak link.
+/// A bonded device that ends so many connections in a row at once has lost its half of the bond; fewer can be chance.
 pub const BLE_CUT_OFF: u32 = 3;
 /// A device that floods is left alone for so long.
 pub const BLE_QUARANTINE: Duration = Duration::from_secs(600);

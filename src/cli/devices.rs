@@ -153,7 +153,10 @@ fn shown(id: &str, settings: Option<&DeviceSettings>, health: Option<&Peripheral
     }
     line("seen", ago(d.seen_ms));
     line("answered", ago(d.answered_ms));
-    d.rssi.iter().for_each(|rssi| line("signal", format!("{rssi} dBm")));
+    let trend = d.trend.as_ref().map(|trend| format!(", {trend}")).unwrap_or_default();
+    d.rssi.iter().for_each(|rssi| line("signal", format!("{rssi} dBm{trend}")));
+    d.heard_every_ms.iter().for_each(|ms| line("heard", format!("each {:.1} s while awake", *ms as f64 / 1_000.0)));
+    d.comes_every_s.iter().for_each(|s| line("wakes", format!("each {s} s")));
     d.battery.iter().for_each(|level| line("battery", format!("{level} %")));
     d.clock_ahead_s.iter().for_each(|s| line("clock", format!("{s} s ahead of the box")));
     line("metrics", format!("device=\"{}\"", label(&d.id)));

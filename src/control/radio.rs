@@ -213,6 +213,15 @@ pub struct Peripheral {
     pub state: String,
     /// Strength of its last advertisement, dBm.
     pub rssi: Option<i16>,
+    /// That against the last hours: `better`, `steady`, `worse`; absent as long as nobody can know.
+    #[serde(default)]
+    pub trend: Option<String>,
+    /// Between two advertisements while it is awake, as it was learnt.
+    #[serde(default)]
+    pub heard_every_ms: Option<u64>,
+    /// Between two times that it wakes, as it was learnt.
+    #[serde(default)]
+    pub comes_every_s: Option<u64>,
     /// When it was heard last.
     pub seen_ms: Option<i64>,
     /// When it answered or sent a value last.

@@ -55,6 +55,12 @@ impl Catalogue {
         self.profiles().iter().any(|p| p.file.matching.asks_firmware(name))
     }
 
+    /// Whether the profile that decodes this service's broadcasts is for devices of this name.
+    pub fn broadcasts(&self, name: Option<&str>, service: &str) -> bool {
+        let found = self.by_advertisement(service).ok().and_then(|at| self.rule(at));
+        found.is_some_and(|(profile, _)| profile.file.matching.fit(name).is_some())
+    }
+
     /// Whether some profile decodes what a device broadcasts for this service.
     pub fn hears(&self, service: &str) -> bool {
         self.by_advertisement(service).is_ok()

@@ -51,19 +51,38 @@ fn step_check(step: &Step) -> Result<(), Wrong> {
         | Step::History { characteristic, .. } => uuid("characteristic", characteristic).map(drop),
         Step::WriteClock { characteristic, service, prefix, .. } => {
             uuid("characteristic", characteristic)?;
+            if is_record_control(characteristic) {
+                return wrong("characteristic", "is no clock");
+            }
             octets("prefix", prefix)?;
             service.as_ref().map_or(Ok(()), |s| uuid("service", s).map(drop))
         }
         Step::Ask { every_s: Some(0), .. } => wrong("every_s", "is zero"),
         Step::Ask { characteristic, hex, .. } => {
             uuid("characteristic", characteristic)?;
-            octets("hex", hex).map(drop)
+            written(characteristic, hex)
         }
         Step::Write { characteristic, hex } => {
             uuid("characteristic", characteristic)?;
-            octets("hex", hex).map(drop)
+            written(characteristic, hex)
         }
     }
+}
+
+/// The control point of stored records, in either spelling.
+fn is_record_control(characteristic: &str) -> bool {
+    let small = characteristic.to_ascii_lowercase();
+    small == "2a52" || small == "00002a52-0000-1000-8000-00805f9b34fb"
+}
+
+/// What is written is hex, and no order to delete stored records: that would be before they are committed.
+fn written(characteristic: &str, hex: &str) -> Result<(), Wrong> {
+    const DELETE: u8 = 2;
+    let octets = octets("hex", hex)?;
+    if is_record_control(characteristic) && octets.first() == Some(&DELETE) {
+        return wrong("hex", "records are never deleted from a device");
+    }
+    Ok(())
 }
 
 /// A 16-bit UUID in capitals, or a 128-bit one in small letters, as frames name them.
@@ -125,5 +144,19 @@ mod tests {
     fn octets_are_pairs_of_digits() {
         assert_eq!(octets("x", "02 00 E1").unwrap(), [2, 0, 0xe1]);
         assert!(octets("x", "0").is_err() && octets("x", "0g").is_err() && octets("x", "é0").is_err());
+    }
+
+    #[test]
+    fn no_profile_deletes_records_from_a_device() {
+        let write = |uuid: &str, hex: &str| Step::Write { characteristic: uuid.into(), hex: hex.into() };
+        let ask = |hex: &str| Step::Ask { characteristic: "2A52".into(), hex: hex.into(), every_s: None };
+        let long = "00002A52-0000-1000-8000-00805F9B34FB";
+        for step in [write("2A52", "02 01"), write("2a52", "02"), write(long, "0203"), ask("02 01")] {
+            let (key, why) = step_check(&step).unwrap_err();
+            assert_eq!((key.as_str(), why.as_str()), ("hex", "records are never deleted from a device"), "{step:?}");
+        }
+        for step in [write("2A52", "01 01"), ask("03 00"), write("2A9F", "02 01")] {
+            assert!(step_check(&step).is_ok(), "{step:?}");
+        }
     }
 }

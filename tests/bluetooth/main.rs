@@ -32,3 +32,4 @@ mod readings;
 mod rig;
 mod slots;
 mod spot_checks;
+mod turns;

@@ -154,6 +154,8 @@ async fn a_bond_that_only_the_device_forgot_is_said_not_hammered_at_and_paired_a
     let Some(mut rig) = Rig::start(vec![meter.clone()], &[], "").await else { return };
     rig.holds(readings).await;
     meter.wiped.store(true, Ordering::SeqCst);
+    // Taking the bond away takes longer than it takes until pairing is tried.
+    meter.manners.lock().unwrap().lingers = Duration::from_secs(3);
     rig.until("the loss", |rig| rig.why(&meter) == "WL-S064").await;
     rig.until("the alert", |rig| rig.alerts("has forgotten this box") == 1).await;
     assert_eq!(rig.device(&meter)["paired"], true, "bluetoothd does not know");
@@ -169,5 +171,24 @@ async fn a_bond_that_only_the_device_forgot_is_said_not_hammered_at_and_paired_a
     assert!(!meter.wiped.load(Ordering::SeqCst), "it was said to be paired and is not: {out}");
     rig.holds(readings).await;
     rig.until("the end of it", |rig| rig.alerts("has forgotten this box") == 0 && rig.why(&meter).is_empty()).await;
+    rig.stop();
+}
+
+/// The bond that bluetoothd holds says nothing of the device's half: nobody reads `Paired.` when nothing was bonded.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bond_of_before_is_not_said_to_be_made_now() {
+    let (meter, readings) = meter(1, Method::JustWorks);
+    meter.bonded.store(true, Ordering::SeqCst);
+    let Some(mut rig) = Rig::start(vec![meter.clone()], &[], "").await else { return };
+    rig.holds(readings).await;
+    let (out, err, code) = rig.gateway.cli(&["devices", "pair", &id(&meter)]);
+    assert_eq!(code, Some(1), "{out}{err}");
+    assert!(!out.contains("Paired.") && out.contains("wardline devices forget"), "{out}");
+    // What it says helps, and costs nothing that is good if it is not done.
+    assert_eq!(rig.device(&meter)["paired"], true);
+    let (out, err, code) = rig.gateway.cli(&["devices", "forget", &id(&meter)]);
+    assert_eq!(code, Some(0), "{out}{err}");
+    let (out, err, code) = rig.gateway.cli(&["devices", "pair", &id(&meter)]);
+    assert_eq!(code, Some(0), "{out}{err}");
     rig.stop();
 }

@@ -3,7 +3,9 @@
 //! Promises: every call has a time-out of ours; what is heard costs no call; signals wait in a bounded queue, on a
 //! connection of their own, so that no answer stands behind them. Must never: trust a length, or a name, of a peripheral.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{Stream, StreamExt, select_all};
@@ -66,13 +68,22 @@ pub(super) enum CallFault {
     Refused(String),
 }
 
+/// How soon it is looked again whether bluetoothd is done with something that is waited for.
+const BLE_LOOK_AGAIN: Duration = Duration::from_millis(250);
+
 /// The system bus, with bluetoothd on it and an adapter.
 #[derive(Clone)]
 pub(super) struct Bus {
     pub(super) calls: Connection,
     owner: OwnedUniqueName,
     adapter: String,
+    /// Bonds that are being taken away.
+    removing: Arc<Mutex<BTreeSet<String>>>,
 }
+
+/// Why a device is not paired whose bond bluetoothd holds already: that alone says nothing of the device's half.
+const PAIRED_BEFORE: &str =
+    "bluetoothd holds a bond with it already; if the device was reset, `wardline devices forget ID` first";
 
 /// How the adapter is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,7 +139,7 @@ impl Bus {
             std::future::ready(signal)
         });
         // The connection lives as long as its streams.
-        Ok((Self { calls, owner, adapter }, known, Box::pin(signals)))
+        Ok((Self { calls, owner, adapter, removing: Arc::default() }, known, Box::pin(signals)))
     }
 
     /// `hci0`.
@@ -201,6 +212,8 @@ impl Bus {
     /// Bonds with a device; the agent is asked meanwhile. Trusted afterwards, so that it may come back by itself.
     pub(super) async fn pair(&self, address: &str) -> Result<(), String> {
         let path = self.path(address);
+        let settled = tokio::time::timeout(BLE_PAIRING_WINDOW, self.settled(address));
+        let bonded_before = settled.await.map_err(|_| "timeout")?;
         let pairing = self.calls.call_method(Some(BLUEZ), &*path, Some(DEVICE), "Pair", &());
         let paired = tokio::time::timeout(BLE_PAIRING_WINDOW, pairing).await;
         let name = |e: &zbus::Error| error_name(e).trim_start_matches("org.bluez.Error.").to_owned();
@@ -209,18 +222,44 @@ impl Bus {
                 let _ = self.call(&path, DEVICE, "CancelPairing", &()).await;
                 return Err("timeout".into());
             }
-            // It is what was wanted.
-            Ok(Err(e)) if name(&e) != "AlreadyExists" => return Err(name(&e)),
-            Ok(_) => {}
+            Ok(Err(e)) if name(&e) == "AlreadyExists" => {
+                if bonded_before {
+                    return Err(PAIRED_BEFORE.into());
+                }
+                // The device asked for it first: then it is what was wanted.
+                let bonded = self.known(address).await.is_some_and(|known| known.paired == Some(true));
+                bonded.then_some(()).ok_or_else(|| name(&e))?;
+            }
+            Ok(Err(e)) => return Err(name(&e)),
+            Ok(Ok(_)) => {}
         }
         let _ = self.set(&path, DEVICE, "Trusted", true).await;
         Ok(())
     }
 
+    fn removing(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.removing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until no bond of it is being taken away and BlueZ knows it: whether it holds a bond. One that is going would
+    /// pass for the new one.
+    async fn settled(&self, address: &str) -> bool {
+        loop {
+            let going = self.removing().contains(address);
+            if !going && let Some(known) = self.known(address).await {
+                return known.paired == Some(true);
+            }
+            tokio::time::sleep(BLE_LOOK_AGAIN).await;
+        }
+    }
+
     /// Takes a device's bond away, with all that BlueZ knows of it.
     pub(super) async fn forget(&self, address: &str) -> Result<(), String> {
         let path = ObjectPath::try_from(self.path(address)).map_err(|e| e.to_string())?;
-        self.call(&self.adapter, ADAPTER, "RemoveDevice", &(path,)).await.map_err(|fault| match fault {
+        self.removing().insert(address.to_owned());
+        let removed = self.call(&self.adapter, ADAPTER, "RemoveDevice", &(path,)).await;
+        self.removing().remove(address);
+        removed.map_err(|fault| match fault {
             CallFault::Hung => "bluetoothd does not answer".into(),
             CallFault::Refused(name) => name,
         })

@@ -130,7 +130,8 @@ impl Explain for DeviceFault {
     }
     fn remedy(&self) -> &'static str {
         match self {
-            Self::Connect | Self::CutOff => "Bring it nearer, change its battery, and see that no telephone holds it.",
+            Self::Connect => "Bring it nearer, change its battery, and see that no telephone holds it.",
+            Self::CutOff => "Bring it nearer, and see that no telephone holds it; if it was reset, pair it again.",
             Self::Stuck => "Nothing yet: the adapter is started anew within a minute or two.",
             Self::Lost => "Bring it nearer; what it keeps in its memory is fetched next time.",
             Self::Missing(_) => "Is it the right device, with the firmware of its profile? `wardline devices`.",

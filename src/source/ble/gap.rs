@@ -131,6 +131,13 @@ impl Numbers {
         first.checked_sub(1).filter(|before| self.came.contains(before))
     }
 
+    /// The number before the first one beyond `to` that is missing, where all up to `to` was asked for already.
+    pub(super) fn before_missing_after(&self, to: u16) -> Option<u16> {
+        let beyond = self.came.range(to..).copied();
+        let next = beyond.clone().skip(1);
+        beyond.zip(next).find(|(before, after)| *after > before.saturating_add(1)).map(|(before, _)| before)
+    }
+
     /// A record of this number follows the one before without a gap, as far as it is known.
     pub(super) fn follows(&self, before: Option<u16>, number: u16) -> bool {
         let before = before.or(self.judged);

@@ -60,8 +60,13 @@ pub(super) struct History {
     open: VecDeque<Record>,
     /// The newest record of the committed prefix, once a later one has proved the order.
     proved: Option<Cursor>,
-    /// Where the cursor was before a number that is missing: it waits there while the missing ones may still come.
+    /// Where the cursor was before a number that is missing: it waits there while the missing ones may still come, also in
+    /// the next connection.
     waits: Option<Option<Cursor>>,
+    /// The same place, if it waited there already in the connection before: with the end of this one they are given up.
+    held: Option<Option<Cursor>>,
+    /// The number at which the cursor waited when the connection before broke off.
+    doubted: Option<u16>,
     numbers: Numbers,
     count: Count,
     /// Fewer came than the device said, also at the second time.
@@ -70,6 +75,8 @@ pub(super) struct History {
     counts: bool,
     /// What is missing was asked for a second time, from this number on.
     again: Option<u16>,
+    /// And up to this one: what is missing beyond was asked for once only.
+    again_to: Option<u16>,
     /// The connection is over.
     ended: bool,
     complete: bool,
@@ -90,14 +97,37 @@ impl History {
             open: VecDeque::new(),
             proved: None,
             waits: None,
+            held: None,
+            doubted: None,
             numbers: Numbers::after(judged),
             count: Count::default(),
             fewer: None,
             counts: false,
             again: None,
+            again_to: None,
             ended: false,
             complete: false,
         }
+    }
+
+    /// The number at which the cursor waited when the connection before broke off: what it waited for has its last chance.
+    pub(super) fn doubting(self, doubted: Option<u16>) -> Self {
+        Self { doubted, ..self }
+    }
+
+    /// At which number the cursor waits now that the connection is over.
+    pub(super) fn doubted(&self) -> Option<u16> {
+        match self.waits {
+            _ if self.is_settled() => None,
+            Some(place) => self.place(place),
+            None if self.held.is_some() => None,
+            None => self.doubted,
+        }
+    }
+
+    /// The number of a place of the cursor; of none, up to which was judged before.
+    fn place(&self, place: Option<Cursor>) -> Option<u16> {
+        place.map(|c| c.sequence).or(self.numbers.judged())
     }
 
     /// The request: how many, then for them; from the last committed record on, that one included, so that it can be recognised.
@@ -156,14 +186,16 @@ impl History {
             if let Some(at) = self.open.pop_front().and_then(|r| r.at) {
                 let before = self.proved.or(self.base);
                 if !self.numbers.follows(before.map(|c| c.sequence), at.sequence) {
-                    self.waits = self.waits.or(Some(before));
+                    let last_chance = self.doubted.is_some() && self.place(before) == self.doubted;
+                    let waits = if last_chance { &mut self.held } else { &mut self.waits };
+                    waits.get_or_insert(before);
                 }
                 self.proved = Some(at);
             }
         }
     }
 
-    /// The connection is over: what is missing by now does not come.
+    /// The connection is over: what is missing by now does not come in it.
     pub(super) fn end(&mut self) {
         self.ended = true;
     }
@@ -181,7 +213,7 @@ impl History {
 
     /// The number up to which nothing is missing, or was said.
     pub(super) fn judged(&mut self) -> Option<u16> {
-        let unbroken = self.cursor().filter(|_| self.counts && self.ascending && self.waits.is_none());
+        let unbroken = self.cursor().filter(|_| self.counts && self.ascending);
         if let Some(cursor) = unbroken {
             self.numbers.unbroken_to(cursor.sequence);
         }
@@ -196,8 +228,9 @@ impl History {
         if self.complete && self.open.is_empty() {
             return self.highest.or(self.base);
         }
-        match self.waits {
-            Some(waits) if self.ascending && !self.ended => waits,
+        let held = self.held.filter(|_| !self.ended);
+        match held.or(self.waits) {
+            Some(waits) if self.ascending => waits,
             _ if self.ascending => self.proved.or(self.base),
             _ => self.base,
         }
@@ -210,15 +243,15 @@ impl History {
         }
         let [6, 0, 1, code] = *bytes else { return Answered::Nothing };
         match code {
-            // Whatever it says: what is missing now is not there.
-            _ if self.again.is_some() => self.completed(),
+            // Whatever it says: what is missing now, and was asked for twice, is not there.
+            _ if self.again.is_some() => self.sent_again(),
             // Success, or no records.
             1 | 6 if self.asked_all => self.sent(),
             1 if !self.restarted && self.last.is_some() => self.sent(),
             // The record under the cursor is gone or another one; or the device cannot be asked like this.
             1 | 2 | 3 | 4 | 5 | 6 | 9 if !self.asked_all => {
                 let (open, judged) = (std::mem::take(&mut self.open), self.numbers.judged());
-                *self = Self { open, ..Self::new(None, judged) };
+                *self = Self { open, ..Self::new(None, judged).doubting(self.doubted) };
                 self.open.iter_mut().for_each(|r| r.at = None);
                 Answered::Ask
             }
@@ -231,7 +264,15 @@ impl History {
         let begin = self.base.filter(|_| !self.asked_all).map_or(0, |c| c.sequence);
         let short = self.count.short().map(|_| begin);
         let Some(number) = self.numbers.before_missing().or(short) else { return self.completed() };
-        (self.again, self.last) = (Some(number), None);
+        (self.again, self.again_to, self.last) = (Some(number), self.highest.map(|h| h.sequence), None);
+        Answered::Ask
+    }
+
+    /// What was asked for a second time. A record that was measured meanwhile may have been lost for the first time.
+    fn sent_again(&mut self) -> Answered {
+        let fresh = self.again_to.and_then(|to| self.numbers.before_missing_after(to));
+        let Some(number) = fresh else { return self.completed() };
+        (self.again, self.again_to, self.last) = (Some(number), self.highest.map(|h| h.sequence), None);
         Answered::Ask
     }
 
@@ -379,7 +420,7 @@ mod tests {
     fn what_is_missing_is_asked_for_once_more_and_then_said_once() {
         let mut h = uncounted(Some(at(20, 0)), Some(20));
         all_kept(&mut h, &[20, 21, 25, 26]);
-        assert_eq!((h.cursor(), h.gap(), h.judged()), (Some(at(21, 0)), None, Some(20)), "it waits before the gap");
+        assert_eq!((h.cursor(), h.gap(), h.judged()), (Some(at(21, 0)), None, Some(21)), "it waits before the gap");
         assert_eq!(h.response(&[6, 0, 1, 1]), Answered::Ask);
         assert_eq!(h.request(), [1, 3, 1, 21, 0]);
         // One of them was lost on the way only.
@@ -390,14 +431,63 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_in_a_transfer_that_breaks_off_is_said_at_its_end() {
-        // Its memory has run over: the record under the cursor is gone.
-        let mut h = uncounted(None, Some(20));
-        all_kept(&mut h, &[25, 26, 27]);
-        assert_eq!((h.cursor(), h.gap()), (None, None));
-        h.end();
-        assert_eq!(h.gap(), Some(Gap::Missing { first: 21, last: 24, count: 4 }));
-        assert_eq!((h.cursor(), h.judged()), (Some(at(26, 0)), Some(26)));
+    fn what_was_missing_when_the_link_broke_is_asked_for_again_and_given_up_when_it_is_missing_again() {
+        let broken = |numbers: &[u16], doubted: Option<u16>| {
+            let mut h = uncounted(Some(at(8, 0)), Some(8)).doubting(doubted);
+            all_kept(&mut h, numbers);
+            let before = (h.cursor(), h.gap());
+            h.end();
+            (before, h.gap(), h.cursor().map(|c| c.sequence), h.judged(), h.doubted())
+        };
+        let wait = (Some(at(8, 0)), None);
+        // 9 was lost on its way, or is not there: nobody knows yet.
+        assert_eq!(broken(&[8, 10, 11, 12], None), (wait, None, Some(8), Some(8), Some(8)));
+        // It came after all.
+        let all = (Some(at(11, 0)), None);
+        assert_eq!(broken(&[8, 9, 10, 11, 12], Some(8)), (all, None, Some(11), Some(11), Some(8)));
+        // It did not, a second time; what is missing behind it has its second chance still.
+        let gone = Some(Gap::Missing { first: 9, last: 9, count: 1 });
+        assert_eq!(broken(&[8, 10, 11, 12], Some(8)), (wait, gone, Some(11), Some(11), None));
+        assert_eq!(broken(&[8, 10, 11, 14, 15], Some(8)), (wait, gone, Some(11), Some(11), Some(11)));
+        // The link broke before that was known.
+        assert_eq!(broken(&[8], Some(8)), (wait, None, Some(8), Some(8), Some(8)));
+    }
+
+    #[test]
+    fn a_memory_that_ran_over_and_breaks_off_twice_is_said_at_the_second_end() {
+        let mut doubted = None;
+        for turn in 0..2 {
+            // The record under the cursor is gone, so that all are asked for.
+            let mut h = uncounted(None, Some(20)).doubting(doubted);
+            all_kept(&mut h, &[25, 26, 27]);
+            assert_eq!((h.cursor(), h.gap()), (None, None));
+            h.end();
+            let (gap, place) = (h.gap(), h.cursor());
+            doubted = h.doubted();
+            if turn == 0 {
+                assert_eq!((gap, place, h.judged(), doubted), (None, None, Some(20), Some(20)));
+            } else {
+                assert_eq!(gap, Some(Gap::Missing { first: 21, last: 24, count: 4 }));
+                assert_eq!((place, h.judged(), doubted), (Some(at(26, 0)), Some(26), None));
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_measured_and_lost_while_it_was_asked_again_is_asked_for_a_second_time_too() {
+        let mut h = uncounted(Some(at(8, 0)), Some(8));
+        all_kept(&mut h, &[8, 10]);
+        assert_eq!(h.response(&[6, 0, 1, 1]), Answered::Ask);
+        assert_eq!(h.request(), [1, 3, 1, 8, 0]);
+        all_kept(&mut h, &[8, 10, 12]);
+        assert_eq!(h.response(&[6, 0, 1, 1]), Answered::Ask, "11 was asked for once only");
+        assert_eq!(h.request(), [1, 3, 1, 10, 0]);
+        (300..).zip([10, 11, 12]).for_each(|(ticket, n)| {
+            h.record(ticket, "2A18", &record(n, 0));
+            h.kept(ticket);
+        });
+        assert_eq!(h.response(&[6, 0, 1, 1]), Answered::All);
+        assert_eq!((h.gap(), h.cursor()), (Some(Gap::Missing { first: 9, last: 9, count: 1 }), Some(at(12, 0))));
     }
 
     #[test]

@@ -37,6 +37,7 @@ use crate::source::{Port, SourceStatus, Trouble};
 struct Line {
     told: mpsc::Sender<u64>,
     lost: CancellationToken,
+    give_way: CancellationToken,
 }
 
 type Mail = (u32, DeviceId, News);
@@ -255,7 +256,7 @@ impl Keeper {
         self.peers.know(known.keys().cloned());
         for peer in self.peers.all.values_mut() {
             let kept = self.memory.of(&peer.health.id);
-            (peer.health.gaps, peer.health.says) = (kept.gaps, kept.says);
+            (peer.health.gaps, peer.health.says, peer.served) = (kept.gaps, kept.says, kept.served);
         }
         self.memory.retain(|id| known.contains_key(id));
         self.broadcasts.retain(|(address, _), _| self.peers.all.contains_key(address));
@@ -280,6 +281,8 @@ impl Keeper {
                 peer.health.connections += 1;
                 peer.health.profiles = profiles;
                 peer.health.answered = Some(now);
+                peer.served = true;
+                self.memory.change(id, |kept| kept.served = true);
             }
             News::Values(n) => {
                 metrics::counter!("wardline_bluetooth_values_total").increment(n);
@@ -287,7 +290,7 @@ impl Keeper {
                 peer.health.answered = Some(now);
                 self.status.frames += n;
             }
-            News::Keep(cursor) => self.memory.change(id, |kept| kept.cursor = cursor),
+            News::Keep(cursor) => self.memory.change(id, |kept| kept.moved(cursor)),
             News::Learn(fact) => self.learn(&key, id, fact),
             News::Ended(fault) => {
                 if let Some(fault) = &fault {
@@ -316,6 +319,7 @@ impl Keeper {
                 }
                 self.memory.change(id, |kept| kept.says.clone_from(&peer.health.says));
             }
+            Fact::Doubted(doubted) => self.memory.change(id, |kept| kept.doubted = doubted),
             Fact::Told => peer.health.told = Some(at),
             Fact::ClockSet => tracing::info!(device = %id, "the device's clock was wrong and is set."),
             Fact::Clock(device, at) => {
@@ -369,16 +373,15 @@ impl Keeper {
             Some(false) if self.memory.of(&id).bonded => peer.unbonded(),
             _ => {}
         }
-        for (service, bytes) in sighting.data {
+        let taken = |service: &String| peer.may_broadcast(service, &self.setup.catalogue);
+        let data: Vec<_> = sighting.data.into_iter().filter(|(service, _)| taken(service)).collect();
+        for (service, bytes) in data {
             self.broadcast(&id, &sighting.address, service, bytes, now);
         }
     }
 
-    /// Data of an advertisement: a frame, unless the same was heard just now.
+    /// Data of an advertisement that is taken: a frame, unless the same was heard just now.
     fn broadcast(&mut self, id: &DeviceId, address: &str, service: String, bytes: bytes::Bytes, now: Stamp) {
-        if !self.setup.catalogue.hears(&service) {
-            return;
-        }
         let key = (address.to_owned(), service.clone());
         let before = self.broadcasts.insert(key.clone(), (bytes.clone(), now));
         if before.is_some_and(|(same, at)| same == bytes && now.since(at) < BLE_BROADCAST_SAME) {
@@ -447,6 +450,9 @@ impl Keeper {
     pub(super) fn connect_next(&mut self, bus: &Bus, gone: &CancellationToken) {
         let now = self.now();
         let most = self.setup.max_connected;
+        if let Some(line) = self.peers.gives_way(now).and_then(|link| self.lines.get(&link)) {
+            line.give_way.cancel();
+        }
         if let Some(address) = self.peers.turn(most, now) {
             self.connect(&address, bus, gone);
         }
@@ -459,9 +465,10 @@ impl Keeper {
         let (number, now) = (self.next_link, self.now());
         let Some(peer) = self.peers.all.get_mut(address) else { return };
         peer.connecting(number);
+        peer.began = Some(now);
         let (told, kept) = mpsc::channel(BLE_TOLD_MAX);
-        let lost = CancellationToken::new();
-        self.lines.insert(number, Line { told, lost: lost.clone() });
+        let (lost, give_way) = (CancellationToken::new(), CancellationToken::new());
+        self.lines.insert(number, Line { told, lost: lost.clone(), give_way: give_way.clone() });
         let device = peer.health.id.clone();
         let remembered = self.memory.of(&device);
         let mut crowded = self.crowded.subscribe();
@@ -477,6 +484,7 @@ impl Keeper {
             bonded_before: remembered.bonded,
             cursor: remembered.cursor,
             judged: remembered.judged,
+            doubted: remembered.doubted,
             clocks: None,
             clock_before: remembered.clock.clone(),
             curious: peer.health.told.is_none_or(|told| now.since(told) >= NAMEPLATE_AGAIN),
@@ -489,6 +497,7 @@ impl Keeper {
             news: self.news.0.clone(),
             crowded,
             lost,
+            give_way,
             gone: gone.clone(),
             waiting: VecDeque::new(),
             ear: Ear::new(&self.setup.tap, &device),

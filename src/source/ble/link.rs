@@ -59,6 +59,7 @@ pub(super) struct Link {
     pub(super) bonded_before: bool,
     pub(super) cursor: Option<Cursor>,
     pub(super) judged: Option<u16>,
+    pub(super) doubted: Option<u16>,
     /// Its clock, once it was asked for.
     pub(super) clocks: Option<Arc<Clocks>>,
     /// What its clock said in an earlier connection.
@@ -75,6 +76,8 @@ pub(super) struct Link {
     pub(super) crowded: watch::Receiver<bool>,
     /// BlueZ says that the link is gone.
     pub(super) lost: CancellationToken,
+    /// Another device is awake: a connection that does not come about is given up.
+    pub(super) give_way: CancellationToken,
     /// The radio is gone, or the gateway ends.
     pub(super) gone: CancellationToken,
     /// Values that the pipeline has no room for yet.
@@ -177,6 +180,7 @@ impl Link {
         };
         let connected = tokio::select! {
             connected = connected => connected,
+            () = self.give_way.cancelled() => return End::Fault(DeviceFault::Connect),
             () = gone.cancelled() => return End::Well,
         };
         let (wire, offers, firmware) = match connected {
@@ -197,7 +201,7 @@ impl Link {
         };
         self.say(News::Connected(plan.profiles.clone())).await;
         let session = Session::new(plan, self.cursor, self.zone.clone(), self.clock.now());
-        let mut session = session.judged(self.judged);
+        let mut session = session.judged(self.judged).doubting(self.doubted);
         let begin = session.begin(&offers, self.curious, self.clock.now());
         let Call { session, wire, desk } = place.insert(Call { session, wire, desk: Desk::new(self.clock.now()) });
         let mut acts = begin;

@@ -19,6 +19,9 @@ use crate::reading::{ClockPair, DeviceId};
 /// Name of the file in the state folder.
 pub const FILE: &str = "bluetooth.json";
 
+/// Places of a device's cursor that are remembered: so many control solutions in a row cost no whole memory at a restart.
+const BLE_TRAIL_MAX: usize = 8;
+
 /// Of one device.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -27,14 +30,50 @@ pub struct Kept {
     pub cursor: Option<Cursor>,
     /// Up to this number its records are here, or are said to be missing.
     pub judged: Option<u16>,
+    /// Here the cursor waited for missing ones when the last connection broke off.
+    pub doubted: Option<u16>,
+    /// Where the cursor was before, the newest last: not every record became a reading that vouches for it.
+    pub trail: Vec<Cursor>,
     /// What was never seen here, the newest last.
     pub gaps: Vec<Noticed>,
     /// It was bonded with this box.
     pub bonded: bool,
+    /// It was connected and read.
+    pub served: bool,
     /// Its clock, when it was last asked.
     pub clock: Option<ClockPair>,
     /// What it said of itself.
     pub says: Nameplate,
+}
+
+impl Kept {
+    /// The cursor moved.
+    pub fn moved(&mut self, cursor: Option<Cursor>) {
+        let Some(to) = cursor else {
+            self.trail.clear();
+            return self.cursor = None;
+        };
+        self.trail.extend(self.cursor.filter(|before| *before != to));
+        let many = self.trail.len().saturating_sub(BLE_TRAIL_MAX);
+        self.trail.drain(..many);
+        self.cursor = cursor;
+    }
+
+    /// Steps back to the last place that the journal vouches for; what is behind it is asked for again.
+    fn doubt(&mut self, holds: impl Fn(u16) -> bool) {
+        if self.cursor.is_none_or(|cursor| holds(cursor.sequence)) {
+            return;
+        }
+        while let Some(before) = self.trail.pop() {
+            self.cursor = Some(before).filter(|cursor| holds(cursor.sequence));
+            if self.cursor.is_some() {
+                break;
+            }
+        }
+        self.cursor = self.cursor.filter(|cursor| holds(cursor.sequence));
+        let here = self.cursor.map(|cursor| cursor.sequence);
+        self.judged = self.judged.zip(here).map(|(judged, here)| judged.min(here));
+    }
 }
 
 /// Of all devices.
@@ -54,9 +93,7 @@ impl Memory {
         let text = std::fs::read(&file).unwrap_or_default();
         let mut devices: BTreeMap<DeviceId, Kept> = serde_json::from_slice(&text).unwrap_or_default();
         for (id, kept) in &mut devices {
-            if kept.cursor.is_some_and(|cursor| !holds(id, cursor.sequence)) {
-                (kept.cursor, kept.judged) = (None, None);
-            }
+            kept.doubt(|sequence| holds(id, sequence));
         }
         Self { file, devices, dirty: false, plates: Nameplates::default() }
     }
@@ -142,6 +179,17 @@ mod tests {
         assert_eq!(Memory::open(folder.path(), |_, sequence| sequence == 7).of(&id).cursor, cursor);
         let doubted = Memory::open(folder.path(), |_, _| false).of(&id);
         assert_eq!((doubted.cursor, doubted.bonded), (None, true));
+        // A control solution is a record, and no reading: the one before it vouches.
+        memory.change(&id, |kept| {
+            (0..20).for_each(|n| kept.moved(Some(Cursor { sequence: n, mark: 2 })));
+            kept.judged = Some(19);
+        });
+        assert!(memory.of(&id).trail.len() <= BLE_TRAIL_MAX);
+        memory.unwritten().unwrap()();
+        let stepped = Memory::open(folder.path(), |_, sequence| sequence <= 17).of(&id);
+        assert_eq!((stepped.cursor, stepped.judged), (Some(Cursor { sequence: 17, mark: 2 }), Some(17)));
+        let doubted = Memory::open(folder.path(), |_, sequence| sequence <= 3).of(&id);
+        assert_eq!((doubted.cursor, doubted.judged), (None, None), "too far back to be known");
         std::fs::write(folder.path().join(FILE), "{").unwrap();
         assert_eq!(Memory::open(folder.path(), |_, _| true).of(&id), Kept::default());
     }

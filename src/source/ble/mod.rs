@@ -22,6 +22,7 @@ mod count;
 mod dial;
 mod fault;
 mod gap;
+mod habits;
 mod history;
 mod keeper;
 mod life;

@@ -15,6 +15,15 @@ use crate::profile::Catalogue;
 use crate::profile::schema::PairingMethod;
 use crate::reading::DeviceId;
 
+/// A device that broadcast so long ago is taken for one that only broadcasts, and is not connected to.
+const BLE_BROADCASTER: Duration = Duration::from_secs(60);
+/// Links that end at once count against a bond only if the device is heard this strongly, dBm: some 10 dB above the edge of range.
+const BLE_CLEAR_DBM: i16 = -85;
+/// And if it takes so long from the first to the last of them: a telephone that holds the device lets it go by then.
+const BLE_CUT_OFF_OVER: Duration = Duration::from_secs(6);
+/// A connection that does not come about is given up after this, while a device that has just woken waits, and while any does.
+const BLE_CONNECT_CROWDED: (Duration, Duration) = (Duration::from_secs(4), Duration::from_secs(10));
+
 /// One known device.
 pub(super) struct Peer {
     pub(super) health: DeviceHealth,
@@ -26,16 +35,22 @@ pub(super) struct Peer {
     pub(super) present: bool,
     /// BlueZ says that it is connected.
     pub(super) linked: bool,
-    /// It is only heard: its profile is for broadcasts.
-    broadcasts: bool,
+    /// When it broadcast last what is taken of it: then it is only heard.
+    broadcast: Option<Stamp>,
+    /// It was connected and read, now or before a restart: what it broadcasts is not its own.
+    pub(super) served: bool,
+    /// When it was heard last, or a connection with it was given up.
+    stirred: Option<Stamp>,
     /// What its advertisement says of its plan: how it bonds. `None`: known only once it is connected.
     planned: Option<PairingMethod>,
     woke: bool,
+    /// Its connection began to be made.
+    pub(super) began: Option<Stamp>,
     waits_since: Option<Stamp>,
     not_before: Option<Stamp>,
     wait: Duration,
-    /// Connections in a row that it ended at once.
-    cut_off: u32,
+    /// Connections in a row that it ended at once although it was near, and the first of them.
+    cut_off: Option<(u32, Stamp)>,
     /// In this connection BlueZ has said that the bond is gone.
     unbonded: bool,
 }
@@ -49,13 +64,16 @@ impl Peer {
             link: 0,
             present: false,
             linked: false,
-            broadcasts: false,
+            broadcast: None,
+            served: false,
+            stirred: None,
             planned: None,
             woke: false,
+            began: None,
             waits_since: None,
             not_before: None,
             wait: BLE_RETRY.0,
-            cut_off: 0,
+            cut_off: None,
             unbonded: false,
         }
     }
@@ -68,14 +86,17 @@ impl Peer {
         }
         let heard = sighting.rssi.is_some() || !sighting.data.is_empty() || sighting.connected == Some(true);
         if heard {
-            let slept = self.health.seen.is_none_or(|seen| now.since(seen) >= BLE_ASLEEP);
+            let slept = self.stirred.is_none_or(|at| now.since(at) >= BLE_ASLEEP);
             let idle = matches!(self.health.phase, Phase::Away | Phase::Near);
             self.woke |= slept && idle;
-            self.health.seen = Some(now);
+            (self.health.seen, self.stirred) = (Some(now), Some(now));
             if idle {
                 self.health.phase = Phase::Near;
                 self.waits_since.get_or_insert(now);
             }
+        }
+        if sighting.rssi.is_some() || !sighting.data.is_empty() {
+            self.health.habits.heard(sighting.rssi, now);
         }
         self.health.rssi = sighting.rssi.or(self.health.rssi);
         let name = sighting.name.as_ref().filter(|name| self.name.as_ref() != Some(name));
@@ -93,7 +114,16 @@ impl Peer {
             }
             self.health.paired = paired;
         }
-        self.broadcasts |= sighting.data.iter().any(|(service, _)| catalogue.hears(service));
+        if sighting.data.iter().any(|(service, _)| self.may_broadcast(service, catalogue)) {
+            self.broadcast = Some(now);
+        }
+    }
+
+    /// What it broadcasts for this service is taken: its profile says by its name that it does, or it was never read by
+    /// connecting and says no way to. Anybody near can send such data from a cuff's address.
+    pub(super) fn may_broadcast(&self, service: &str, catalogue: &Catalogue) -> bool {
+        let connects = self.served || self.planned.is_some() || !self.health.profiles.is_empty();
+        catalogue.hears(service) && (!connects || catalogue.broadcasts(self.name.as_deref(), service))
     }
 
     /// BlueZ says that it is connected, or not.
@@ -121,7 +151,19 @@ impl Peer {
         // One that says nothing of itself may only broadcast: its data is waited for.
         let told = self.planned.is_some() || !self.health.profiles.is_empty();
         let known = told || self.waits_since.is_some_and(|since| now.since(since) >= BLE_UNTOLD);
-        self.health.phase == Phase::Near && self.present && here && known && !self.broadcasts && (allowed || woke)
+        let broadcasts = self.broadcast.is_some_and(|at| now.since(at) < BLE_BROADCASTER);
+        self.health.phase == Phase::Near && self.present && here && known && !broadcasts && (allowed || woke)
+    }
+
+    /// Without a bond it would answer nothing: it is not tried.
+    fn wants_bond(&self) -> bool {
+        !self.health.paired && self.planned == Some(PairingMethod::Passkey)
+    }
+
+    /// A connection with it has been made for so long, and does not stand.
+    fn is_slow(&self, wait: Duration, now: Stamp) -> bool {
+        let began = self.began.is_some_and(|at| now.since(at) >= wait);
+        self.health.phase == Phase::Connecting && !self.linked && began
     }
 
     /// A connection begins.
@@ -147,9 +189,19 @@ impl Peer {
     /// A connection ended, well or not.
     pub(super) fn ended(&mut self, fault: Option<DeviceFault>, now: Stamp) {
         self.health.phase = Phase::Settling;
-        self.cut_off = if fault == Some(DeviceFault::CutOff) { self.cut_off + 1 } else { 0 };
-        // BlueZ tells nobody that the encryption failed: it shows the bond as before, and the link ends.
-        let lost = if self.health.paired { self.cut_off >= BLE_CUT_OFF } else { self.unbonded };
+        let stood = !matches!(fault, Some(DeviceFault::Connect | DeviceFault::Stuck));
+        // BlueZ tells nobody that the encryption failed: it shows the bond as before, and the link ends. At the edge of
+        // range links end like that as well, and so they do for some seconds while a telephone holds the device.
+        let clear = self.health.rssi.is_some_and(|dbm| dbm >= BLE_CLEAR_DBM);
+        self.cut_off = match (&fault, self.cut_off) {
+            (Some(DeviceFault::CutOff), before) if clear => {
+                let (n, first) = before.unwrap_or((0, now));
+                Some((n + 1, first))
+            }
+            _ => None,
+        };
+        let refused = self.cut_off.is_some_and(|(n, first)| n >= BLE_CUT_OFF && now.since(first) >= BLE_CUT_OFF_OVER);
+        let lost = if self.health.paired { refused } else { self.unbonded };
         self.unbonded = false;
         // A connection that ends well may have begun before the bond was gone: that stays said.
         let fault = if lost { Some(DeviceFault::BondLost) } else { fault };
@@ -168,8 +220,11 @@ impl Peer {
         self.health.failures += u64::from(fault.is_some());
         self.health.trouble = fault;
         self.not_before = Some(now.plus(wait));
+        self.stirred = Some(now);
         // What it sent while it was connected was heard.
-        self.health.seen = Some(now);
+        if stood {
+            self.health.seen = Some(now);
+        }
     }
 
     /// Everything it sent is committed, or given up.
@@ -235,6 +290,17 @@ impl Peers {
         self.connected() >= most && self.all.values().any(|p| p.is_waiting(now))
     }
 
+    /// The connection that is being made and is given up: its device does not answer, and another one is awake now, for
+    /// seconds perhaps.
+    pub(super) fn gives_way(&self, now: Stamp) -> Option<u32> {
+        let (woken, any) = BLE_CONNECT_CROWDED;
+        let others = || self.all.values().filter(|p| p.is_waiting(now) && !p.wants_bond());
+        let in_the_way = |p: &&Peer| {
+            (p.is_slow(woken, now) && others().any(|o| o.woke)) || (p.is_slow(any, now) && others().next().is_some())
+        };
+        self.all.values().find(in_the_way).map(|p| p.link)
+    }
+
     /// Whose turn it is, if there is a place. One that needs a bond and has none is told apart, and not tried.
     pub(super) fn turn(&mut self, most: usize, now: Stamp) -> Option<String> {
         let connecting = self.all.values().any(|p| p.health.phase == Phase::Connecting);
@@ -245,16 +311,15 @@ impl Peers {
             let waiting = self.all.iter().filter(|(_, p)| p.is_waiting(now));
             let (address, peer) = waiting.min_by_key(|(_, p)| (!p.woke, p.waits_since.map(|s| s.mono_us)))?;
             let address = address.clone();
-            let unpaired = !peer.health.paired && peer.planned == Some(PairingMethod::Passkey);
-            if !unpaired {
+            if !peer.wants_bond() {
                 return Some(address);
             }
             // Without its bond every question would hang: a person must pair it.
             let peer = self.all.get_mut(&address)?;
-            let lost = peer.health.trouble == Some(DeviceFault::BondLost);
+            let (lost, seen) = (peer.health.trouble == Some(DeviceFault::BondLost), peer.health.seen);
             peer.ended(Some(if lost { DeviceFault::BondLost } else { DeviceFault::NotPaired }), now);
             peer.settled();
-            peer.health.phase = Phase::Near;
+            (peer.health.phase, peer.health.seen) = (Phase::Near, seen);
             peer.waits_since = Some(now);
             peer.woke = false;
         }
@@ -312,6 +377,30 @@ mod tests {
     }
 
     #[test]
+    fn one_that_does_not_answer_gives_way_to_one_that_is_awake() {
+        let (catalogue, start) = (Catalogue::built_in(), Stamp::at_ms(1_000_000));
+        let after = |seconds| start.plus(Duration::from_secs(seconds));
+        let mut peers = peers(3);
+        let absent = peers.all.get_mut(&key(0)).unwrap();
+        absent.connecting(7);
+        absent.began = Some(start);
+        assert_eq!(peers.gives_way(after(20)), None, "nobody waits");
+        let hears =
+            |peers: &mut Peers, i: usize, at| peers.all.get_mut(&key(i)).unwrap().seen(&heard(&key(i)), &catalogue, at);
+        hears(&mut peers, 1, after(1));
+        let given = |peers: &Peers| (1..25).find(|s| peers.gives_way(after(*s)).is_some());
+        assert_eq!(given(&peers), Some(4), "it woke, and sleeps soon");
+        peers.all.get_mut(&key(1)).unwrap().woke = false;
+        assert_eq!(given(&peers), Some(10), "it waits like others");
+        peers.all.get_mut(&key(0)).unwrap().linked(true);
+        assert_eq!(given(&peers), None, "it stands: its services are being found");
+        // One that is not tried without its bond is waited for by nobody.
+        peers.all.get_mut(&key(0)).unwrap().linked(false);
+        peers.all.get_mut(&key(1)).unwrap().planned = Some(PairingMethod::Passkey);
+        assert_eq!(given(&peers), None);
+    }
+
+    #[test]
     fn a_device_that_fails_is_tried_later_and_later() {
         let (catalogue, mut now) = (Catalogue::built_in(), Stamp::at_ms(1_000_000));
         let mut peers = peers(1);
@@ -344,20 +433,29 @@ mod tests {
 
     #[test]
     fn a_bonded_device_that_ends_each_connection_at_once_has_lost_its_bond() {
-        let (catalogue, now) = (Catalogue::built_in(), Stamp::at_ms(1_000_000));
+        let catalogue = Catalogue::built_in();
         let mut peers = peers(1);
         let peer = peers.all.get_mut(&key(0)).unwrap();
-        let mut troubles = |paired, faults: &[Option<DeviceFault>]| {
-            peer.seen(&Sighting { paired: Some(paired), ..heard(&key(0)) }, &catalogue, now);
-            faults.iter().for_each(|fault| peer.ended(fault.clone(), now));
+        let cut = Some(DeviceFault::CutOff);
+        // Each connection a while after the one before, at this strength.
+        let mut troubles = |paired, rssi, apart: u64, faults: &[Option<DeviceFault>]| {
+            let mut now = Stamp::at_ms(1_000_000);
+            let seen = Sighting { paired: Some(paired), rssi: Some(rssi), ..heard(&key(0)) };
+            peer.ended(None, now);
+            for fault in faults {
+                now = now.plus(Duration::from_secs(apart));
+                peer.seen(&seen, &catalogue, now);
+                peer.ended(fault.clone(), now);
+            }
             peer.health.trouble.clone()
         };
-        let cut = Some(DeviceFault::CutOff);
-        assert_eq!(troubles(false, &[cut.clone(), cut.clone(), cut.clone()]), cut, "there is no bond to lose");
-        assert_eq!(troubles(true, &[Some(DeviceFault::Connect), cut.clone(), cut.clone()]), cut);
-        assert_eq!(troubles(true, std::slice::from_ref(&cut)), Some(DeviceFault::BondLost));
-        assert_eq!(troubles(true, &[None]), None);
-        assert_eq!(troubles(true, std::slice::from_ref(&cut)), cut);
+        let five = vec![cut.clone(); 5];
+        assert_eq!(troubles(false, -60, 8, &five), cut, "there is no bond to lose");
+        assert_eq!(troubles(true, -60, 8, &five), Some(DeviceFault::BondLost));
+        assert_eq!(troubles(true, -60, 8, &[cut.clone(), cut.clone(), None]), None);
+        assert_eq!(troubles(true, -60, 8, &[Some(DeviceFault::Connect), cut.clone(), cut.clone()]), cut);
+        assert_eq!(troubles(true, -60, 1, &five[..3]), cut, "it may be held by another one for some seconds");
+        assert_eq!(troubles(true, -92, 60, &five), cut, "at the edge of range links break early");
     }
 
     #[test]
@@ -388,10 +486,49 @@ mod tests {
 
     #[test]
     fn what_only_broadcasts_is_never_connected_to() {
+        let (catalogue, mut now) = (Catalogue::built_in(), Stamp::at_ms(1_000_000));
+        let mut peers = peers(2);
+        let data = |service: &str| vec![(service.to_owned(), vec![0x40].into())];
+        // One that says nothing else of itself, and one whose profile knows it by its name.
+        let bthome = Sighting { data: data("FCD2"), services: None, ..heard(&key(0)) };
+        let name = Some("MI_SCALE".to_owned());
+        let mi = Sighting { data: data("181D"), services: Some(vec!["181D".into()]), name, ..heard(&key(1)) };
+        for _ in 0..60 {
+            now = now.plus(Duration::from_secs(1));
+            peers.all.get_mut(&key(0)).unwrap().seen(&bthome, &catalogue, now);
+            peers.all.get_mut(&key(1)).unwrap().seen(&mi, &catalogue, now);
+            assert_eq!(peers.turn(9, now), None);
+        }
+    }
+
+    #[test]
+    fn a_stray_advertisement_stops_no_device_that_is_connected_to() {
         let (catalogue, now) = (Catalogue::built_in(), Stamp::at_ms(1_000_000));
+        let mut peers = peers(2);
+        // One whose services tell how it is read, and one that says nothing of itself and was read before.
+        for (i, services) in [(0, Some(vec!["1810".to_owned()])), (1, None)] {
+            let forged = Sighting { data: vec![("FCD2".into(), vec![0x40].into())], services, ..heard(&key(i)) };
+            let peer = peers.all.get_mut(&key(i)).unwrap();
+            if i == 1 {
+                peer.health.profiles = vec!["standard-blood-pressure".into()];
+            }
+            peer.seen(&forged, &catalogue, now);
+            assert_eq!(peers.turn(9, now), Some(key(i)), "{i}");
+            peers.all.get_mut(&key(i)).unwrap().health.phase = Phase::Connected;
+        }
+    }
+
+    #[test]
+    fn a_device_that_did_not_connect_was_not_heard_by_that() {
+        let (catalogue, start) = (Catalogue::built_in(), Stamp::at_ms(1_000_000));
         let mut peers = peers(1);
-        let scale = Sighting { data: vec![("FCD2".into(), vec![0x40].into())], ..heard(&key(0)) };
-        peers.all.get_mut(&key(0)).unwrap().seen(&scale, &catalogue, now);
-        assert_eq!(peers.turn(1, now), None);
+        let peer = peers.all.get_mut(&key(0)).unwrap();
+        peer.seen(&heard(&key(0)), &catalogue, start);
+        let later = start.plus(Duration::from_secs(25));
+        for (fault, seen) in [(DeviceFault::Connect, start), (DeviceFault::Stuck, start), (DeviceFault::Lost, later)] {
+            peer.connecting(1);
+            peer.ended(Some(fault.clone()), later);
+            assert_eq!(peer.health.seen, Some(seen), "{fault}");
+        }
     }
 }

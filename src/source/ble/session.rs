@@ -68,6 +68,8 @@ pub enum Fact {
     Told,
     /// Up to this number its records are here, or are said to be missing; what is newly missing.
     Judged(Option<u16>, Option<Gap>),
+    /// At this number the cursor waits for missing ones, which are asked for again in the next connection.
+    Doubted(Option<u16>),
 }
 
 /// What the connection is to do.
@@ -128,6 +130,7 @@ pub struct Session {
     zone: TimeZone,
     cursor: Option<Cursor>,
     judged: Option<u16>,
+    doubted: Option<u16>,
     tasks: VecDeque<(Offer, Task)>,
     current: Option<(Offer, Task)>,
     subscribed: BTreeSet<String>,
@@ -156,6 +159,7 @@ impl Session {
             zone,
             cursor,
             judged: None,
+            doubted: None,
             tasks: VecDeque::new(),
             current: None,
             subscribed: BTreeSet::new(),
@@ -178,12 +182,23 @@ impl Session {
         Self { judged, ..self }
     }
 
+    /// At this number the cursor waited for missing ones when the connection before broke off.
+    pub fn doubting(self, doubted: Option<u16>) -> Self {
+        Self { doubted, ..self }
+    }
+
     /// The connection is over, and what is committed of it was told: what is still to be kept or said.
     pub fn end(&mut self) -> Acts {
         if let Some(history) = &mut self.history {
             history.end();
         }
-        self.moved()
+        let mut acts = self.moved();
+        let doubted = self.history.as_ref().map_or(self.doubted, History::doubted);
+        if doubted != self.doubted {
+            self.doubted = doubted;
+            acts.push(Act::Learn(Fact::Doubted(doubted)));
+        }
+        acts
     }
 
     /// Its services are known: plans, and begins. `curious`: it is asked what it says of itself as well.
@@ -518,8 +533,9 @@ impl Session {
             Task::SetClock(dial) => Operation::Write(dial.octets(&offer.uuid, &self.zone, now)),
             Task::History => {
                 self.asking = true;
-                let (cursor, judged) = (self.cursor, self.judged);
-                Operation::Write(self.history.get_or_insert_with(|| History::new(cursor, judged)).request())
+                let (cursor, judged, doubted) = (self.cursor, self.judged, self.doubted);
+                let new = || History::new(cursor, judged).doubting(doubted);
+                Operation::Write(self.history.get_or_insert_with(new).request())
             }
         };
         self.current = Some((offer.clone(), task));

@@ -39,6 +39,12 @@ struct World {
     silent: bool,
     journal: BTreeSet<Vec<u8>>,
     cursor: Option<Cursor>,
+    judged: Option<u16>,
+    doubted: Option<u16>,
+    /// Its memory was cleared: that is said.
+    cleared: bool,
+    /// Numbers that were lost on their way: each once.
+    lost: BTreeSet<u16>,
     /// Sent in all connections.
     sent: usize,
 }
@@ -60,7 +66,8 @@ impl World {
     }
 
     fn call(&mut self) -> Call {
-        let mut session = Session::new(plan(&["1808"]), self.cursor, TimeZone::UTC, now());
+        let session = Session::new(plan(&["1808"]), self.cursor, TimeZone::UTC, now());
+        let mut session = session.judged(self.judged).doubting(self.doubted);
         let offers = offers(&[("1808", "2A18"), ("1808", "2A34"), ("1808", "2A51"), ("1808", "2A52")]);
         let acts = session.begin(&offers, true, now());
         let mut call = Call { session, sending: VecDeque::new(), pending: VecDeque::new(), over: false };
@@ -84,6 +91,11 @@ impl Call {
                 // What the control point says is no record.
                 Act::Hand { ticket, bytes, .. } => self.pending.push_back((ticket, bytes.to_vec())),
                 Act::Keep(cursor) => world.cursor = cursor,
+                Act::Learn(Fact::Judged(judged, gap)) => {
+                    assert!(gap.is_none() || world.cleared, "everything is there: {gap:?}");
+                    world.judged = judged;
+                }
+                Act::Learn(Fact::Doubted(doubted)) => world.doubted = doubted,
                 Act::Learn(_) => {}
                 Act::Release => self.over = true,
                 Act::Fail(fault) => panic!("{fault}"),
@@ -117,6 +129,27 @@ impl Call {
     fn send(&mut self, world: &mut World) {
         let Some((uuid, bytes)) = self.sending.pop_front() else { return };
         let acts = self.session.value(uuid, Bytes::from(bytes), now());
+        let handed = acts.iter().filter(|act| matches!(act, Act::Hand { .. })).count();
+        assert_eq!(handed, usize::from(uuid == "2A18"), "each record that comes is handed on once");
+        self.follow(acts, world);
+    }
+
+    /// The next record is lost on its way, if none of its number was lost before. Of the very first one nobody could know.
+    fn lose(&mut self, world: &mut World) {
+        let number = |(uuid, r): &(&str, Vec<u8>)| (*uuid == "2A18").then(|| u16::from_le_bytes([r[1], r[2]]));
+        let next = self.sending.front().and_then(number).filter(|n| *n > 1);
+        if next.is_some_and(|n| world.lost.insert(n)) {
+            self.sending.pop_front();
+        }
+    }
+
+    /// The link is over: what was handed on is still committed, and then the session ends as a real one does.
+    fn end(mut self, world: &mut World) {
+        self.sending.clear();
+        while !self.pending.is_empty() {
+            self.commit(world);
+        }
+        let acts = self.session.end();
         self.follow(acts, world);
     }
 
@@ -134,7 +167,7 @@ impl Call {
     fn finish(mut self, world: &mut World) {
         for _ in 0..10_000 {
             if self.over {
-                return;
+                return self.end(world);
             }
             self.send(world);
             self.commit(world);
@@ -149,7 +182,7 @@ proptest! {
     /// Whatever breaks when: in the end the journal has what the meter has, and the next call brings one known record.
     #[test]
     fn every_interruption_of_a_transfer_loses_nothing(
-        steps in prop::collection::vec(0u8..20, 0..300),
+        steps in prop::collection::vec(0u8..22, 0..300),
         first in 0usize..30,
         backwards: bool,
     ) {
@@ -163,12 +196,11 @@ proptest! {
                 16 => world.measure(),
                 // The link breaks: what was handed on is still committed, and moves the cursor.
                 17 | 18 => {
-                    call.sending.clear();
-                    while !call.pending.is_empty() {
-                        call.commit(&mut world);
-                    }
+                    call.end(&mut world);
                     call = world.call();
                 }
+                // A notification is lost, as it happens without anybody's knowing.
+                20 | 21 => call.lose(&mut world),
                 // The process is killed: what was not committed is gone.
                 _ => call = world.call(),
             }
@@ -197,6 +229,7 @@ proptest! {
         (0..before).for_each(|_| world.measure());
         world.call().finish(&mut world);
         world.records.clear();
+        world.cleared = true;
         (0..after).for_each(|_| world.measure());
         // The same numbers, other contents.
         world.records.iter_mut().for_each(|r| r[4] = 8);

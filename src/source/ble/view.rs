@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::fault::DeviceFault;
 use super::gap::Noticed;
+use super::habits::Habits;
 use crate::clock::Stamp;
 use crate::fault::Explain;
 use crate::nameplate::Nameplate;
@@ -50,6 +51,8 @@ pub struct DeviceHealth {
     pub phase: Phase,
     /// Strength of its last advertisement, dBm.
     pub rssi: Option<i16>,
+    /// How strong it is, how often it is heard and wakes, as it was learnt since the start.
+    pub habits: Habits,
     /// When it was heard last.
     pub seen: Option<Stamp>,
     /// When it answered or sent a value last.
@@ -87,6 +90,7 @@ impl DeviceHealth {
             id,
             phase: Phase::Away,
             rssi: None,
+            habits: Habits::default(),
             seen: None,
             answered: None,
             connections: 0,

@@ -149,21 +149,26 @@ async fn connecting(bus: &Connection, device: &str, stood: &mut bool) -> zbus::R
         return Err(e);
     }
     *stood = true;
-    let get = (DEVICE, "ServicesResolved");
-    let answer = bus.call_method(Some(BLUEZ), device, Some(bus::PROPERTIES), "Get", &get).await?;
-    let resolved: OwnedValue = answer.body().deserialize()?;
-    if bool::try_from(resolved).unwrap_or(false) {
+    if is(bus, device, "ServicesResolved").await? {
         return Ok(true);
     }
     while let Some(change) = changes.next().await {
         let change = change?;
         match (flag(&change, "ServicesResolved")?, flag(&change, "Connected")?) {
             (Some(true), _) => return Ok(true),
-            (_, Some(false)) => return Ok(false),
+            // It may be the end of an earlier link, told late.
+            (_, Some(false)) if !is(bus, device, "Connected").await? => return Ok(false),
             _ => {}
         }
     }
     Ok(false)
+}
+
+/// What BlueZ says now.
+async fn is(bus: &Connection, device: &str, property: &str) -> zbus::Result<bool> {
+    let answer = bus.call_method(Some(BLUEZ), device, Some(bus::PROPERTIES), "Get", &(DEVICE, property)).await?;
+    let value: OwnedValue = answer.body().deserialize()?;
+    Ok(bool::try_from(value).unwrap_or(false))
 }
 
 async fn carry_out(bus: &Connection, path: &str, answers: bool, operation: Operation) -> zbus::Result<Vec<u8>> {
@@ -204,9 +209,11 @@ fn flag(change: &zbus::Message, name: &str) -> zbus::Result<Option<bool>> {
 pub(super) fn no_answer(error: &str) -> NoAnswer {
     let text = error.to_ascii_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
-    // ATT errors 0x05, 0x08, 0x0c and 0x0f ask for a bond, an authorisation, a longer key, encryption.
-    let bond = ["notauthorized", "notpermitted", "authentication", "insufficient", "not paired", "att error: 0x05"];
-    if says(&bond) || says(&["att error: 0x08", "att error: 0x0c", "att error: 0x0f"]) {
+    // ATT errors 0x05, 0x0c and 0x0f ask for a bond, a longer key, encryption: bluetoothd says `Not paired`, under the same name
+    // (NotPermitted) as for 0x02 and 0x03, which are a plain no.
+    let bond =
+        ["authentication", "insufficient", "not paired", "att error: 0x05", "att error: 0x0c", "att error: 0x0f"];
+    if says(&bond) {
         NoAnswer::Unauthorised
     } else if says(&["notconnected", "not connected", "unknownobject"]) {
         NoAnswer::Lost
@@ -223,7 +230,14 @@ mod tests {
 
     #[test]
     fn errors_of_bluez_are_understood() {
-        assert_eq!(no_answer("MethodError(org.bluez.Error.NotPermitted, ..)"), NoAnswer::Unauthorised);
+        let not_permitted = |text: &str| no_answer(&format!("MethodError(org.bluez.Error.NotPermitted, {text:?}, ..)"));
+        // bluetoothd has one name for ATT 0x02, 0x03 (no) and for 0x05, 0x0c, 0x0f (not without a bond).
+        assert_eq!(not_permitted("Not paired"), NoAnswer::Unauthorised);
+        for no in ["Read not permitted", "Write not permitted", "Notify acquired"] {
+            assert_eq!(not_permitted(no), NoAnswer::Refused, "{no}");
+        }
+        // ATT 0x08: an authorisation of its own kind, which no bond gives.
+        assert_eq!(no_answer("org.bluez.Error.NotAuthorized: Operation Not Authorized"), NoAnswer::Refused);
         assert_eq!(no_answer("org.bluez.Error.Failed: Operation failed with ATT error: 0x0f"), NoAnswer::Unauthorised);
         assert_eq!(no_answer("org.bluez.Error.Failed: Operation failed with ATT error: 0x80"), NoAnswer::Refused);
         assert_eq!(no_answer("org.freedesktop.DBus.Error.NoReply"), NoAnswer::Timeout);

@@ -65,6 +65,7 @@ impl Adapter {
         #[zbus(object_server)] server: &ObjectServer,
     ) -> fdo::Result<()> {
         if let Some(p) = self.0.peripherals.values().find(|p| p.path() == device.as_str()) {
+            tokio::time::sleep(p.manners().lingers).await;
             p.bonded.store(false, Ordering::SeqCst);
             super::device::power_lost(server, p).await;
         }

@@ -154,7 +154,7 @@ impl Device {
             tokio::spawn(async move { changed(&server, &path).await });
             return Err(Refusal::Failed("le-connection-abort-by-local".into()));
         }
-        if self.p.manners().stuck {
+        if self.p.manners().stuck || (self.p.manners().sleeps && !self.p.awake.load(Ordering::SeqCst)) {
             self.state.connected.fetch_sub(1, Ordering::SeqCst);
             std::future::pending::<()>().await;
         }
@@ -162,6 +162,11 @@ impl Device {
             self.p.links.fetch_add(1, Ordering::SeqCst);
         }
         self.connected_changed(&emitter).await?;
+        if self.p.manners().belated_end {
+            let old: HashMap<&str, Value<'_>> = HashMap::from([("Connected", Value::from(false))]);
+            let name = zbus::names::InterfaceName::from_static_str_unchecked("org.bluez.Device1");
+            fdo::Properties::properties_changed(&emitter, name, old, (&[]).into()).await?;
+        }
         tokio::spawn(resolve(server.clone(), self.p.clone()));
         Ok(())
     }

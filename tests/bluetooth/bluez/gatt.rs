@@ -11,7 +11,7 @@ use zbus::object_server::SignalEmitter;
 use zbus::zvariant::{ObjectPath, Value};
 use zbus::{ObjectServer, fdo, interface};
 
-use super::{Options, Peripheral, device, long};
+use super::{Options, Peripheral, Refusal, device, long};
 
 struct Service(String, Arc<Peripheral>);
 
@@ -201,8 +201,8 @@ async fn answer(server: ObjectServer, p: Arc<Peripheral>, uuid: &'static str, va
 
 #[interface(name = "org.bluez.GattCharacteristic1")]
 impl Characteristic {
-    async fn read_value(&self, _options: Options) -> fdo::Result<Vec<u8>> {
-        self.allowed()?;
+    async fn read_value(&self, _options: Options) -> Result<Vec<u8>, Refusal> {
+        self.allowed("Read not permitted")?;
         self.p.did(format!("read {}", self.uuid));
         // One that is hasty is gone before it has told this.
         if self.uuid == "2A19" && self.p.manners().hasty {
@@ -210,7 +210,7 @@ impl Characteristic {
             while since.elapsed() < Duration::from_secs(2) {
                 tokio::time::sleep(Duration::from_millis(2)).await;
                 if self.p.leaving.swap(false, Ordering::SeqCst) {
-                    return Err(fdo::Error::Failed("Not connected".into()));
+                    return Err(Refusal::Failed("Not connected".into()));
                 }
             }
         }
@@ -222,8 +222,8 @@ impl Characteristic {
         value: Vec<u8>,
         _options: Options,
         #[zbus(object_server)] server: &ObjectServer,
-    ) -> fdo::Result<()> {
-        self.allowed()?;
+    ) -> Result<(), Refusal> {
+        self.allowed("Write not permitted")?;
         self.p.did(format!("write {}", self.uuid));
         self.p.written.lock().unwrap().push((self.uuid.into(), value.clone()));
         let answers = self.p.manners().answers;
@@ -236,8 +236,8 @@ impl Characteristic {
         Ok(())
     }
 
-    async fn start_notify(&self, #[zbus(object_server)] server: &ObjectServer) -> fdo::Result<()> {
-        self.allowed()?;
+    async fn start_notify(&self, #[zbus(object_server)] server: &ObjectServer) -> Result<(), Refusal> {
+        self.allowed("Write not permitted")?;
         self.p.did(format!("subscribe {}", self.uuid));
         self.notifying.store(true, Ordering::SeqCst);
         if !self.p.memory && matches!(self.how, Use::Notify | Use::Indicate) {
@@ -278,10 +278,13 @@ impl Characteristic {
 }
 
 impl Characteristic {
-    /// One that needs a bond refuses without it.
-    fn allowed(&self) -> fdo::Result<()> {
+    /// One that needs a bond refuses without it; some things are denied to everybody. bluetoothd has one name for both.
+    fn allowed(&self, denied: &str) -> Result<(), Refusal> {
+        if self.p.manners().denies.contains(&self.uuid) {
+            return Err(Refusal::NotPermitted(denied.into()));
+        }
         let bonded = self.p.bonded.load(Ordering::SeqCst) && !self.p.wiped.load(Ordering::SeqCst);
         let open = self.p.manners().pairing.is_none() || bonded;
-        if open { Ok(()) } else { Err(fdo::Error::AuthFailed("org.bluez.Error.NotPermitted: Not paired".into())) }
+        if open { Ok(()) } else { Err(Refusal::NotPermitted("Not paired".into())) }
     }
 }

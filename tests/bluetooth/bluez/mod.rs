@@ -95,6 +95,14 @@ pub struct Manners {
     pub bonded: bool,
     /// `Connect` never answers.
     pub stuck: bool,
+    /// It connects only while it is awake.
+    pub sleeps: bool,
+    /// The news that an earlier link of it ended comes when the next one stands.
+    pub belated_end: bool,
+    /// Characteristics that it has and neither lets read nor written, bond or not.
+    pub denies: Vec<&'static str>,
+    /// bluetoothd takes so long to take its bond away.
+    pub lingers: Duration,
     /// It has lost its bond and BlueZ has not: the encryption fails, and the link ends as soon as it stands.
     pub forgetful: bool,
     /// It connects, and no service is found.
@@ -144,6 +152,10 @@ impl Default for Manners {
             pairing: None,
             bonded: false,
             stuck: false,
+            sleeps: false,
+            belated_end: false,
+            denies: Vec::new(),
+            lingers: Duration::ZERO,
             forgetful: false,
             bare: false,
             hangs_up_after: None,
@@ -435,6 +447,7 @@ pub enum Refusal {
     AuthenticationFailed(String),
     Failed(String),
     InProgress(String),
+    NotPermitted(String),
 }
 
 /// Options of a call, which nobody looks at.
