@@ -3,15 +3,17 @@
 //! A mean of NaN or literal 0 was not measured and is left out; the pulse is a reading of its own.
 //! Must never: make a reading of a cuff that is still inflating (2A36).
 
+use std::borrow::Cow;
+
 use super::date_time;
 use super::draft::{self, Shared};
 use super::ieee11073::{Real, encode_sfloat, sfloat};
 use super::reader::read;
-use super::record::{self, Record};
+use super::record::{self, Field, Record};
 use super::{Quirk, Reader, reject};
 use crate::decimal::Decimal;
 use crate::reading::{Absence, Draft, Quality, Reject, Value};
-use crate::vital::Role;
+use crate::vital::{Role, status};
 
 const STATUS: [(u8, &str); 4] =
     [(0, "body_movement"), (1, "cuff_too_loose"), (2, "irregular_pulse"), (5, "improper_position")];
@@ -142,7 +144,14 @@ pub(super) fn drafts_of(record: &Record, mut shared: Shared) -> Vec<Draft> {
     let unit = if record.text("unit") == Some("kPa") { "kPa" } else { "mm[Hg]" };
     let pressure = shared.panel("blood-pressure", &parts, unit);
     let pulse = shared.one("pulse-rate", draft::rate(record, "pulse_rate"), "/min");
-    pressure.into_iter().chain(pulse).collect()
+    let mut drafts: Vec<Draft> = pressure.into_iter().chain(pulse).collect();
+    let said = record.record("status");
+    let range = said.and_then(|s| s.get("pulse_rate_range"));
+    // The Beurer BM85 has its status elsewhere.
+    let irregular = record.flag("irregular_pulse").then_some(const { &Field::Text(Cow::Borrowed("irregular_pulse")) });
+    let set = said.map_or(&[][..], |s| s.list("bits")).iter().chain(range).chain(irregular);
+    draft::statuses(status::BLOOD_PRESSURE, set, &mut drafts);
+    drafts
 }
 
 /// What a 2A35 says.

@@ -4,12 +4,13 @@
 //! Records come from the meter's memory. Must never: pass a control solution, or "too high" without saying so.
 
 use super::date_time;
-use super::draft::Shared;
+use super::draft::{self, Shared};
 use super::ieee11073::{Real, encode_sfloat};
 use super::reader::read;
 use super::record::{self, Field, Record};
 use super::reject;
 use crate::reading::{Absence, DeviceTime, Draft, Quality, Reject, Value};
+use crate::vital::{Site, status};
 
 /// Sample types with the vital each stands for.
 pub(super) const TYPES: [(&str, &str); 11] = [
@@ -217,9 +218,22 @@ pub(super) fn drafts(record: &Record) -> Vec<Draft> {
     shared.label(Quality::Questionable, known.is_none() && !control);
     let (name, unit) =
         if record.text("concentration_unit") == Some("mol/L") { ("mmol_l", "mmol/L") } else { ("mg_dl", "mg/dL") };
+    shared.site = record.text("location").and_then(site);
     let value = record.value(name).unwrap_or(Value::Absent(Absence::Unknown));
     range(&mut shared, value, says(&["result_too_high"]), says(&["result_too_low"]));
-    shared.one(known.unwrap_or("glucose-whole-blood"), Some(value), unit).into_iter().collect()
+    let mut drafts: Vec<Draft> =
+        shared.one(known.unwrap_or("glucose-whole-blood"), Some(value), unit).into_iter().collect();
+    draft::statuses(status::GLUCOSE_METER, record.list("status"), &mut drafts);
+    drafts
+}
+
+/// Where the sample was taken, where that is a place: "alternate site" says only where it was not.
+fn site(location: &str) -> Option<Site> {
+    match location {
+        "finger" => Site::parse("finger"),
+        "earlobe" => Site::parse("ear-lobe"),
+        _ => None,
+    }
 }
 
 /// Beyond what the meter can measure: said by a status bit, or by an infinity in place of the number.

@@ -10,6 +10,7 @@ use super::reader::read;
 use super::record::{self, Record};
 use super::{Reader, reject};
 use crate::reading::{Absence, Draft, Quality, Reject, Value};
+use crate::vital::status;
 
 const MEASUREMENT_STATUS: [(u8, &str); 11] = [
     (5, "measurement_ongoing"),
@@ -165,11 +166,13 @@ pub(super) fn drafts(record: &Record) -> Vec<Draft> {
             other => other,
         })
     };
-    shared.each([
+    let mut drafts = shared.each([
         ("spo2", available(record.value("spo2")), "%"),
         ("oximeter-pulse-rate", available(draft::rate(record, "pulse_rate")), "/min"),
         ("perfusion-index", available(record.value("pulse_amplitude_index")), "%"),
-    ])
+    ]);
+    draft::statuses(status::OXIMETER, record.list("device_sensor_status"), &mut drafts);
+    drafts
 }
 
 /// What a 2A5E says.

@@ -274,7 +274,8 @@ impl<'c> Anew<'c> {
         } else if !new.taken.is_dated_by_device() {
             new.taken = Taken { device: new.taken.device, ..old.taken };
         }
-        let labels = |r: &Reading| r.quality.iter().copied().collect::<HashSet<_>>();
+        // Status bits are not counted: readings from before they were kept have none, and are not wrong for that.
+        let labels = |r: &Reading| r.quality.iter().copied().filter(|q| q.status().is_none()).collect::<HashSet<_>>();
         // Whose it is follows from who had the device, and which part of it, at that time: what a person said of it was said
         // of another slot, or of another time.
         new.patient = match (new.slot, new.taken.device) == (old.slot, old.taken.device) {
