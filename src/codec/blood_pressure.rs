@@ -200,19 +200,33 @@ mod tests {
     use crate::codec::vectors::octets;
 
     const BM85: &str = "56770046000000ea07080b1439000057010040";
+    const BM85_IRREGULAR: &str = "56770046000000ea07080b1439000057010044";
+    const BM85_IRREGULAR: &str = "56770046000000ea07080b1439000057010044";
 
     #[test]
     fn pressure_and_pulse_are_two_readings_of_one_moment() {
         let both = drafted("2A35", "1e7c0056006100e807060f11111b3300012600");
         assert_eq!(lines(&both), ["blood-pressure Systolic=124 Diastolic=86 Mean=97 mm[Hg]", "pulse-rate 51 /min"]);
         for d in &both {
-            assert_eq!(
-                (d.slot, d.device_time.is_some(), &d.quality[..]),
-                (Some(1), true, &[Quality::Questionable][..])
-            );
+            assert_eq!((d.slot, d.device_time.is_some(), doubts(d)), (Some(1), true, vec![Quality::Questionable]));
         }
-        // An irregular pulse is no doubt about the value.
-        assert!(drafted("2A35", "107c00560061000400")[0].quality.is_empty());
+        // Said once, of the measurement.
+        assert_eq!(said(&both[0]), ["cuff-too-loose", "irregular-pulse", "improper-position"]);
+        assert!(said(&both[1]).is_empty());
+    }
+
+    #[test]
+    fn each_status_bit_is_said_and_an_irregular_pulse_is_no_doubt_about_the_value() {
+        let of = |status: &str| drafted("2A35", &format!("107c0056006100{status}")).remove(0);
+        let irregular = of("0400");
+        assert_eq!((said(&irregular), irregular.quality.len()), (vec!["irregular-pulse"], 1));
+        for (status, word) in [("0800", "pulse-above-range"), ("1000", "pulse-below-range"), ("0100", "body-movement")]
+        {
+            assert_eq!(said(&of(status)), [word], "{status}");
+        }
+        assert!(of("0000").quality.is_empty());
+        let bm85 = drafted_of("2A35", &octets(BM85_IRREGULAR).unwrap(), Quirk::BeurerBm85);
+        assert_eq!(said(&bm85[0]), ["irregular-pulse"]);
     }
 
     #[test]

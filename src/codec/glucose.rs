@@ -320,7 +320,11 @@ mod tests {
         assert_eq!(civil(&sample("03", "c4ff78b011")), "2024-06-15T07:00:00");
         assert_eq!(civil(&sample("02", "78b011")), "2024-06-15T08:00:00");
         let fault = sample("0a", "78b0110008");
-        assert_eq!((civil(&fault).is_empty(), &fault.quality[..]), (false, &[Quality::TimeDoubtful][..]));
+        assert_eq!(
+            (civil(&fault).is_empty(), &fault.quality[..]),
+            (false, &[Quality::TimeDoubtful][..]),
+            "a time fault has no code"
+        );
         let unset = &drafted("2A18", "02070000000000000000 78b011")[0];
         assert_eq!((unset.device_time, &unset.quality[..]), (None, &[Quality::TimeDoubtful][..]));
         assert_eq!(rejected("2A18", "020700ffffffffffffff78b011"), "WL-D003");
@@ -336,8 +340,8 @@ mod tests {
 
     #[test]
     fn beyond_the_meter_s_range_is_said() {
-        assert_eq!(sample("0a", "78b0112000").quality, [Quality::AboveRange]);
-        assert_eq!(sample("0a", "78b0114000").quality, [Quality::BelowRange]);
+        assert_eq!(doubts(&sample("0a", "78b0112000")), [Quality::AboveRange]);
+        assert_eq!(doubts(&sample("0a", "78b0114000")), [Quality::BelowRange]);
         let infinite = sample("02", "fe0711");
         assert_eq!(
             (line(&infinite).as_str(), &infinite.quality[..]),
@@ -350,10 +354,20 @@ mod tests {
 
     #[test]
     fn faults_of_strip_and_sample_are_doubts_and_a_low_battery_is_none() {
-        assert!(sample("0a", "78b0110100").quality.is_empty());
+        let low = sample("0a", "78b0110100");
+        assert_eq!((doubts(&low), said(&low)), (vec![], vec!["meter-battery-low"]));
         for bit in [1, 2, 3, 4, 7, 8, 9, 10u16] {
-            let quality = sample("0a", &format!("78b011{:04x}", (1u16 << bit).swap_bytes())).quality;
-            assert_eq!(quality, [Quality::Questionable], "bit {bit}");
+            let draft = sample("0a", &format!("78b011{:04x}", (1u16 << bit).swap_bytes()));
+            assert_eq!(doubts(&draft), [Quality::Questionable], "bit {bit}");
+            let code = draft.quality.iter().find_map(|q| q.status()).unwrap().code;
+            assert_eq!(code, format!("8417752.{bit}"));
+        }
+    }
+
+    #[test]
+    fn a_location_that_is_a_place_is_the_site() {
+        for (octet, site) in [("11", Some("finger")), ("31", Some("ear-lobe")), ("21", None), ("f1", None)] {
+            assert_eq!(sample("02", &format!("78b0{octet}")).site.map(|s| s.id), site, "{octet}");
         }
     }
 

@@ -74,23 +74,22 @@ struct Component<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     value_quantity: Option<Quantity<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    value_codeable_concept: Option<One<'static>>,
+    value_boolean: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     data_absent_reason: Option<One<'static>>,
 }
 
 impl<'a> Component<'a> {
     const fn of(code: Concept<'a, Codings<'a>>, Measured(quantity, absent): Measured<'a>) -> Self {
-        Self { code, value_quantity: quantity, value_codeable_concept: None, data_absent_reason: absent }
+        Self { code, value_quantity: quantity, value_boolean: None, data_absent_reason: absent }
     }
 
     /// A status bit that is set, as the Personal Health Device guide has it (bits enumeration).
     fn status(status: Status) -> Self {
         let coding =
             Coding { system: system::ASN1_TO_HL7, code: Code::Text(status.code), display: Some(status.display) };
-        let yes = Some(one(system::YES_NO, "Y"));
         Self {
-            value_codeable_concept: yes,
+            value_boolean: Some(true),
             ..Self::of(Concept { coding: Some(vec![coding]), text: None }, Measured(None, None))
         }
     }

@@ -147,4 +147,25 @@ mod tests {
             );
         }
     }
+
+    /// A journal has labels as words in one list; words of before are read as they were.
+    #[test]
+    fn labels_are_words_with_and_without_status_bits() {
+        use crate::reading::Quality;
+        let labels =
+            vec![Quality::Questionable, Quality::Status(Status::parse("irregular-pulse").unwrap()), Quality::Quirk];
+        let text = r#"["questionable","irregular-pulse","quirk"]"#;
+        assert_eq!(serde_json::to_string(&labels).unwrap(), text);
+        assert_eq!(serde_json::from_str::<Vec<Quality>>(text).unwrap(), labels);
+        for wrong in [r#""nonsense""#, "3", r#"{"status":"irregular-pulse"}"#] {
+            assert!(serde_json::from_str::<Quality>(wrong).is_err(), "{wrong}");
+        }
+        for row in STATUSES {
+            let word = format!("\"{}\"", row.id);
+            assert!(
+                matches!(serde_json::from_str(&word).unwrap(), Quality::Status(status) if status.id == row.id),
+                "{word}: a label has this word"
+            );
+        }
+    }
 }
