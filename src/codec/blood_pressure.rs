@@ -201,7 +201,6 @@ mod tests {
 
     const BM85: &str = "56770046000000ea07080b1439000057010040";
     const BM85_IRREGULAR: &str = "56770046000000ea07080b1439000057010044";
-    const BM85_IRREGULAR: &str = "56770046000000ea07080b1439000057010044";
 
     #[test]
     fn pressure_and_pulse_are_two_readings_of_one_moment() {

@@ -28,6 +28,7 @@ use crate::journal::{self, Act, Journal, ReadError, Reader};
 use crate::limits;
 use crate::profile::{Catalogue, Decoder};
 use crate::reading::{DeviceId, PatientId, Quality, Reading, ReadingKey, Taken};
+use crate::vital::Category;
 
 /// What is on its way is asked for again after so long.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -282,8 +283,10 @@ impl<'c> Anew<'c> {
             true => old.patient.clone(),
             false => self.histories.get(&new.device).and_then(|h| super::inbox::owner(h, &new)),
         };
-        let same = (new.vital, &new.parts, new.site, new.taken.device, new.slot)
-            == (old.vital, &old.parts, old.site, old.taken.device, old.slot);
+        // Nor where a sample was taken, for the same reason.
+        let site = |r: &Reading| r.site.filter(|_| r.vital.category != Category::Laboratory);
+        let same = (new.vital, &new.parts, site(&new), new.taken.device, new.slot)
+            == (old.vital, &old.parts, site(old), old.taken.device, old.slot);
         Ok((!same || labels(&new) != labels(old)).then_some(new))
     }
 }
