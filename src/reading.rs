@@ -14,7 +14,7 @@ use crate::association::Unassigned;
 use crate::clock::Stamp;
 use crate::decimal::Decimal;
 use crate::unit::{Dimension, Unit};
-use crate::vital::{Role, Site, Vital};
+use crate::vital::{Role, Site, Status, Vital};
 
 /// The device as the gateway knows it: `link:address`, e.g. `ble:C0:26:DF:00:11:22`, `mqtt:cuff-17`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -280,7 +280,7 @@ pub enum Absence {
 
 /// A label on a reading: doubt is said, never guessed away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case", expecting = "a label of a reading")]
 pub enum Quality {
     /// The device says questionable (position, movement, contact, poor signal).
     Questionable,
@@ -302,6 +302,19 @@ pub enum Quality {
     TimeDoubtful,
     /// A device's quirk was tolerated while decoding.
     Quirk,
+    /// A status bit of the device, as `irregular-pulse`: no doubt by itself; one that is has its label beside it.
+    #[serde(untagged)]
+    Status(Status),
+}
+
+impl Quality {
+    /// A status bit, where it is one.
+    pub const fn status(self) -> Option<Status> {
+        match self {
+            Self::Status(status) => Some(status),
+            _ => None,
+        }
+    }
 }
 
 /// What a frame says, before anyone asks whose it is: one per Observation to be.
@@ -467,6 +480,11 @@ impl Reading {
     /// Whether it was measured by moles.
     pub fn is_by_moles(&self) -> bool {
         self.parts.iter().any(|p| p.unit.dimension() == Dimension::AmountConcentration)
+    }
+
+    /// Status bits that the device set.
+    pub fn statuses(&self) -> impl Iterator<Item = Status> {
+        self.quality.iter().filter_map(|label| label.status())
     }
 
     /// The number in this role, with its unit.

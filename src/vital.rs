@@ -5,6 +5,7 @@
 //! Plausible ranges (dossier §9) label a value, they never drop it.
 
 mod site;
+pub mod status;
 mod table;
 
 use std::cmp::Ordering;
@@ -14,6 +15,7 @@ use crate::unit::{Dimension, Unit};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use site::{SITES, Site, SiteRow};
+pub use status::Status;
 pub use table::{BASE_VERSION, VITALS};
 
 /// FHIR `Observation.category`.
@@ -133,6 +135,11 @@ pub fn measured_as(loinc: &str) -> Vec<(Vital, Role)> {
 }
 
 impl Vital {
+    /// The time over which it is counted, where its code names one. Milliseconds.
+    pub fn lasts_ms(self) -> Option<i64> {
+        (self.id == "steps-24h").then_some(86_400_000)
+    }
+
     /// The vital with this id.
     pub fn parse(id: &str) -> Option<Self> {
         VITALS.iter().find(|v| v.id == id).map(Self)

@@ -14,6 +14,7 @@ use support::readings::reading;
 use wardline::fhir::{Devices, Scope, UsCore, Write, single};
 use wardline::reading::{Quality, Reading};
 use wardline::unit::UNITS;
+use wardline::vital::status::{STATUSES, Status};
 use wardline::vital::{Role, SITES, Site, VITALS, VitalRow};
 
 const QUALITIES: [Quality; 10] = [
@@ -81,6 +82,10 @@ fn forms() -> Vec<Reading> {
             labelled.quality.push(quality);
             all.push(labelled);
         }
+        // No device says all of these at once; a profile judges a component by itself.
+        let mut said = made(&mut n, row, |role| Some(number(role, "80", first)));
+        said.quality = STATUSES.iter().filter_map(|status| Status::parse(status.id)).map(Quality::Status).collect();
+        all.push(said);
         let mut doubtful = made(&mut n, row, |role| Some(number(role, "80", first)));
         doubtful.quality = QUALITIES.into();
         all.push(doubtful);

@@ -47,7 +47,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let (device, vital) = (text::cut(&r.device.0, 13), text::cut(r.vital.id, 16));
         // The first digits are enough for `explain`.
         let id = r.key.to_string().chars().take(8).collect();
-        table.row([id, taken, device, vital, text::value(r), state(row)]);
+        // What the device said beside the numbers, as far as the line has room: `explain` has it all.
+        let said = std::iter::once(state(row)).chain(r.statuses().map(|status| status.id.to_owned()));
+        table.row([id, taken, device, vital, text::value(r), said.collect::<Vec<_>>().join(", ")]);
     }
     print!("{}", table.render("No readings."));
     Ok(ExitCode::SUCCESS)

@@ -3,15 +3,17 @@
 //! A mean of NaN or literal 0 was not measured and is left out; the pulse is a reading of its own.
 //! Must never: make a reading of a cuff that is still inflating (2A36).
 
+use std::borrow::Cow;
+
 use super::date_time;
 use super::draft::{self, Shared};
 use super::ieee11073::{Real, encode_sfloat, sfloat};
 use super::reader::read;
-use super::record::{self, Record};
+use super::record::{self, Field, Record};
 use super::{Quirk, Reader, reject};
 use crate::decimal::Decimal;
 use crate::reading::{Absence, Draft, Quality, Reject, Value};
-use crate::vital::Role;
+use crate::vital::{Role, status};
 
 const STATUS: [(u8, &str); 4] =
     [(0, "body_movement"), (1, "cuff_too_loose"), (2, "irregular_pulse"), (5, "improper_position")];
@@ -142,7 +144,14 @@ pub(super) fn drafts_of(record: &Record, mut shared: Shared) -> Vec<Draft> {
     let unit = if record.text("unit") == Some("kPa") { "kPa" } else { "mm[Hg]" };
     let pressure = shared.panel("blood-pressure", &parts, unit);
     let pulse = shared.one("pulse-rate", draft::rate(record, "pulse_rate"), "/min");
-    pressure.into_iter().chain(pulse).collect()
+    let mut drafts: Vec<Draft> = pressure.into_iter().chain(pulse).collect();
+    let said = record.record("status");
+    let range = said.and_then(|s| s.get("pulse_rate_range"));
+    // The Beurer BM85 has its status elsewhere.
+    let irregular = record.flag("irregular_pulse").then_some(const { &Field::Text(Cow::Borrowed("irregular_pulse")) });
+    let set = said.map_or(&[][..], |s| s.list("bits")).iter().chain(range).chain(irregular);
+    draft::statuses(status::BLOOD_PRESSURE, set, &mut drafts);
+    drafts
 }
 
 /// What a 2A35 says.
@@ -191,19 +200,32 @@ mod tests {
     use crate::codec::vectors::octets;
 
     const BM85: &str = "56770046000000ea07080b1439000057010040";
+    const BM85_IRREGULAR: &str = "56770046000000ea07080b1439000057010044";
 
     #[test]
     fn pressure_and_pulse_are_two_readings_of_one_moment() {
         let both = drafted("2A35", "1e7c0056006100e807060f11111b3300012600");
         assert_eq!(lines(&both), ["blood-pressure Systolic=124 Diastolic=86 Mean=97 mm[Hg]", "pulse-rate 51 /min"]);
         for d in &both {
-            assert_eq!(
-                (d.slot, d.device_time.is_some(), &d.quality[..]),
-                (Some(1), true, &[Quality::Questionable][..])
-            );
+            assert_eq!((d.slot, d.device_time.is_some(), doubts(d)), (Some(1), true, vec![Quality::Questionable]));
         }
-        // An irregular pulse is no doubt about the value.
-        assert!(drafted("2A35", "107c00560061000400")[0].quality.is_empty());
+        // Said once, of the measurement.
+        assert_eq!(said(&both[0]), ["cuff-too-loose", "irregular-pulse", "improper-position"]);
+        assert!(said(&both[1]).is_empty());
+    }
+
+    #[test]
+    fn each_status_bit_is_said_and_an_irregular_pulse_is_no_doubt_about_the_value() {
+        let of = |status: &str| drafted("2A35", &format!("107c0056006100{status}")).remove(0);
+        let irregular = of("0400");
+        assert_eq!((said(&irregular), irregular.quality.len()), (vec!["irregular-pulse"], 1));
+        for (status, word) in [("0800", "pulse-above-range"), ("1000", "pulse-below-range"), ("0100", "body-movement")]
+        {
+            assert_eq!(said(&of(status)), [word], "{status}");
+        }
+        assert!(of("0000").quality.is_empty());
+        let bm85 = drafted_of("2A35", &octets(BM85_IRREGULAR).unwrap(), Quirk::BeurerBm85);
+        assert_eq!(said(&bm85[0]), ["irregular-pulse"]);
     }
 
     #[test]

@@ -3,11 +3,11 @@
 //! Must never: make a draft for a field that is not there.
 
 use super::date_time;
-use super::record::Record;
+use super::record::{Field, Record};
 use crate::decimal::Decimal;
 use crate::reading::{Absence, DeviceTime, Draft, Part, Quality, Value};
 use crate::unit::Unit;
-use crate::vital::{Role, Site, Vital};
+use crate::vital::{Mdc, Role, Site, Status, Vital};
 
 /// Slot, time, number, labels: the same for each draft of a record.
 #[derive(Clone, Default)]
@@ -64,6 +64,18 @@ impl Shared {
             site: self.site,
             stored: self.stored,
         })
+    }
+}
+
+/// Gives the measurement the status bits of this list that have a code. One draft of several of a record has them: they
+/// are said of the measurement, once.
+pub(super) fn statuses<'a>(of: Mdc, set: impl IntoIterator<Item = &'a Field>, drafts: &mut [Draft]) {
+    let named = |field: &Field| match field {
+        Field::Text(name) => Status::named(of, name),
+        _ => None,
+    };
+    if let Some(first) = drafts.first_mut() {
+        first.quality.extend(set.into_iter().filter_map(named).map(Quality::Status));
     }
 }
 

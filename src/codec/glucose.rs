@@ -4,12 +4,13 @@
 //! Records come from the meter's memory. Must never: pass a control solution, or "too high" without saying so.
 
 use super::date_time;
-use super::draft::Shared;
+use super::draft::{self, Shared};
 use super::ieee11073::{Real, encode_sfloat};
 use super::reader::read;
 use super::record::{self, Field, Record};
 use super::reject;
 use crate::reading::{Absence, DeviceTime, Draft, Quality, Reject, Value};
+use crate::vital::{Site, status};
 
 /// Sample types with the vital each stands for.
 pub(super) const TYPES: [(&str, &str); 11] = [
@@ -217,9 +218,22 @@ pub(super) fn drafts(record: &Record) -> Vec<Draft> {
     shared.label(Quality::Questionable, known.is_none() && !control);
     let (name, unit) =
         if record.text("concentration_unit") == Some("mol/L") { ("mmol_l", "mmol/L") } else { ("mg_dl", "mg/dL") };
+    shared.site = record.text("location").and_then(site);
     let value = record.value(name).unwrap_or(Value::Absent(Absence::Unknown));
     range(&mut shared, value, says(&["result_too_high"]), says(&["result_too_low"]));
-    shared.one(known.unwrap_or("glucose-whole-blood"), Some(value), unit).into_iter().collect()
+    let mut drafts: Vec<Draft> =
+        shared.one(known.unwrap_or("glucose-whole-blood"), Some(value), unit).into_iter().collect();
+    draft::statuses(status::GLUCOSE_METER, record.list("status"), &mut drafts);
+    drafts
+}
+
+/// Where the sample was taken, where that is a place: "alternate site" says only where it was not.
+fn site(location: &str) -> Option<Site> {
+    match location {
+        "finger" => Site::parse("finger"),
+        "earlobe" => Site::parse("ear-lobe"),
+        _ => None,
+    }
 }
 
 /// Beyond what the meter can measure: said by a status bit, or by an infinity in place of the number.
@@ -306,7 +320,11 @@ mod tests {
         assert_eq!(civil(&sample("03", "c4ff78b011")), "2024-06-15T07:00:00");
         assert_eq!(civil(&sample("02", "78b011")), "2024-06-15T08:00:00");
         let fault = sample("0a", "78b0110008");
-        assert_eq!((civil(&fault).is_empty(), &fault.quality[..]), (false, &[Quality::TimeDoubtful][..]));
+        assert_eq!(
+            (civil(&fault).is_empty(), &fault.quality[..]),
+            (false, &[Quality::TimeDoubtful][..]),
+            "a time fault has no code"
+        );
         let unset = &drafted("2A18", "02070000000000000000 78b011")[0];
         assert_eq!((unset.device_time, &unset.quality[..]), (None, &[Quality::TimeDoubtful][..]));
         assert_eq!(rejected("2A18", "020700ffffffffffffff78b011"), "WL-D003");
@@ -322,8 +340,8 @@ mod tests {
 
     #[test]
     fn beyond_the_meter_s_range_is_said() {
-        assert_eq!(sample("0a", "78b0112000").quality, [Quality::AboveRange]);
-        assert_eq!(sample("0a", "78b0114000").quality, [Quality::BelowRange]);
+        assert_eq!(doubts(&sample("0a", "78b0112000")), [Quality::AboveRange]);
+        assert_eq!(doubts(&sample("0a", "78b0114000")), [Quality::BelowRange]);
         let infinite = sample("02", "fe0711");
         assert_eq!(
             (line(&infinite).as_str(), &infinite.quality[..]),
@@ -336,10 +354,20 @@ mod tests {
 
     #[test]
     fn faults_of_strip_and_sample_are_doubts_and_a_low_battery_is_none() {
-        assert!(sample("0a", "78b0110100").quality.is_empty());
+        let low = sample("0a", "78b0110100");
+        assert_eq!((doubts(&low), said(&low)), (vec![], vec!["meter-battery-low"]));
         for bit in [1, 2, 3, 4, 7, 8, 9, 10u16] {
-            let quality = sample("0a", &format!("78b011{:04x}", (1u16 << bit).swap_bytes())).quality;
-            assert_eq!(quality, [Quality::Questionable], "bit {bit}");
+            let draft = sample("0a", &format!("78b011{:04x}", (1u16 << bit).swap_bytes()));
+            assert_eq!(doubts(&draft), [Quality::Questionable], "bit {bit}");
+            let code = draft.quality.iter().find_map(|q| q.status()).unwrap().code;
+            assert_eq!(code, format!("8417752.{bit}"));
+        }
+    }
+
+    #[test]
+    fn a_location_that_is_a_place_is_the_site() {
+        for (octet, site) in [("11", Some("finger")), ("31", Some("ear-lobe")), ("21", None), ("f1", None)] {
+            assert_eq!(sample("02", &format!("78b0{octet}")).site.map(|s| s.id), site, "{octet}");
         }
     }
 

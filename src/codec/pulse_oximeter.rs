@@ -10,6 +10,7 @@ use super::reader::read;
 use super::record::{self, Record};
 use super::{Reader, reject};
 use crate::reading::{Absence, Draft, Quality, Reject, Value};
+use crate::vital::status;
 
 const MEASUREMENT_STATUS: [(u8, &str); 11] = [
     (5, "measurement_ongoing"),
@@ -165,11 +166,13 @@ pub(super) fn drafts(record: &Record) -> Vec<Draft> {
             other => other,
         })
     };
-    shared.each([
+    let mut drafts = shared.each([
         ("spo2", available(record.value("spo2")), "%"),
         ("oximeter-pulse-rate", available(draft::rate(record, "pulse_rate")), "/min"),
         ("perfusion-index", available(record.value("pulse_amplitude_index")), "%"),
-    ])
+    ]);
+    draft::statuses(status::OXIMETER, record.list("device_sensor_status"), &mut drafts);
+    drafts
 }
 
 /// What a 2A5E says.
@@ -219,7 +222,7 @@ mod tests {
         let all = drafted("2A5E", "1f5df35800e9070101000000800120000019f0");
         assert_eq!(lines(&all), ["spo2 86.1 %", "oximeter-pulse-rate 88 /min", "perfusion-index 2.5 %"]);
         for d in &all {
-            assert_eq!((d.device_time, &d.quality[..]), (None, &[Quality::TimeDoubtful, Quality::Questionable][..]));
+            assert_eq!((d.device_time, doubts(d)), (None, vec![Quality::TimeDoubtful, Quality::Questionable]));
         }
         assert!(drafted("2A5E", "0161004800e9070101000000")[0].device_time.is_some());
     }
@@ -250,8 +253,11 @@ mod tests {
         for bit in 0..16u32 {
             let [a, b, c, _] = (1u32 << bit).to_le_bytes();
             let drafts = drafted("2A5F", &format!("0861004800{a:02x}{b:02x}{c:02x}"));
-            let doubted = drafts[0].quality == [Quality::Questionable];
+            let doubted = doubts(&drafts[0]) == [Quality::Questionable];
             assert_eq!(doubted, ![0, 9, 12].contains(&bit), "bit {bit}");
+            // The nomenclature counts from the other end.
+            let code = drafts[0].quality.iter().find_map(|q| q.status()).unwrap().code;
+            assert_eq!((code, said(&drafts[1]).len()), (format!("150604.{}", 15 - bit).as_str(), 0));
         }
     }
 

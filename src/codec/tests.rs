@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::reading::{Part, Value};
+use crate::reading::{Part, Quality, Value};
 use crate::vital::Role;
 
 /// The record as JSON.
@@ -42,6 +42,16 @@ pub(super) fn line(draft: &Draft) -> String {
     };
     let parts: Vec<_> = draft.parts.iter().map(part).collect();
     format!("{} {} {}", draft.vital.id, parts.join(" "), draft.parts[0].unit.ucum())
+}
+
+/// Labels that are no status bits.
+pub(super) fn doubts(draft: &Draft) -> Vec<Quality> {
+    draft.quality.iter().copied().filter(|q| q.status().is_none()).collect()
+}
+
+/// Status bits of a draft, by their words.
+pub(super) fn said(draft: &Draft) -> Vec<&'static str> {
+    draft.quality.iter().filter_map(|q| q.status()).map(|status| status.id).collect()
 }
 
 pub(super) fn lines(drafts: &[Draft]) -> Vec<String> {

@@ -93,7 +93,9 @@ impl Common {
 fn keeps_phd(reading: &Reading, labels: &Labels) -> bool {
     let vital = reading.vital;
     let components = vital.components.len() == 1 || vital.components.iter().all(|c| c.mdc.is_some());
-    vital.mdc.is_some() && components && labels.comparator.is_none()
+    // A status bit has a code of its own system among the components, and none of MDC.
+    let bits = reading.statuses().next().is_some();
+    vital.mdc.is_some() && components && labels.comparator.is_none() && !bits
 }
 
 /// Canonicals without a version, so that they hold for each one that the server knows.

@@ -23,7 +23,7 @@ use crate::decimal::Decimal;
 use crate::mapping::Mapping;
 use crate::reading::{Absence, Part, Reading, TimeMethod, Value};
 use crate::unit::Unit;
-use crate::vital::{Category, Role};
+use crate::vital::{Category, Role, Status};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -75,7 +75,25 @@ struct Component<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     value_quantity: Option<Quantity<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    value_boolean: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     data_absent_reason: Option<One<'static>>,
+}
+
+impl<'a> Component<'a> {
+    const fn of(code: Concept<'a, Codings<'a>>, Measured(quantity, absent): Measured<'a>) -> Self {
+        Self { code, value_quantity: quantity, value_boolean: None, data_absent_reason: absent }
+    }
+
+    /// A status bit that is set, as the Personal Health Device guide has it (bits enumeration).
+    fn status(status: Status) -> Self {
+        let coding =
+            Coding { system: system::ASN1_TO_HL7, code: Code::Text(status.code), display: Some(status.display) };
+        Self {
+            value_boolean: Some(true),
+            ..Self::of(Concept { coding: Some(vec![coding]), text: None }, Measured(None, None))
+        }
+    }
 }
 
 /// A number to give, or the reason why there is none: never both, never neither (vs-2, vs-3).
@@ -97,7 +115,9 @@ pub fn write(
         [only] => Some(measured(reading, reading.parts.iter().find(|p| p.role == only.role), &labels, mapping)?),
         _ => None,
     };
-    let component = if single.is_some() { statistics(reading, mapping)? } else { panel(reading, &labels, mapping)? };
+    let mut component =
+        if single.is_some() { statistics(reading, mapping)? } else { panel(reading, &labels, mapping)? };
+    component.extend(reading.statuses().map(Component::status));
     let Measured(value_quantity, data_absent_reason) = single.unwrap_or(Measured(None, None));
     let common = Common::of(reading, scope, &labels)?;
     let time = Effective::of(reading, scope)?;
@@ -173,10 +193,15 @@ fn effective(reading: &Reading) -> Option<String> {
     Some(date_time(at, stated || taken.uncertainty_ms < 1_000))
 }
 
-/// Of the mean of a stream.
+/// Of the mean of a stream, which begins with its first value; of what is counted over a time that its code names, which
+/// ends when it is read.
 fn period(reading: &Reading) -> Option<Period> {
-    let (start, lasted) = (reading.taken.at_ms?, reading.lasted_ms()?);
-    Some(Period { start: date_time(start, true), end: date_time(start.checked_add(lasted)?, true) })
+    let at = reading.taken.at_ms?;
+    if let Some(lasted) = reading.lasted_ms() {
+        return Some(Period { start: date_time(at, true), end: date_time(at.checked_add(lasted)?, true) });
+    }
+    let start = at.checked_sub(reading.vital.lasts_ms()?)?;
+    Some(Period { start: date_time(start, false), end: date_time(at, false) })
 }
 
 /// Minimum, maximum and number of the values of a period.
@@ -189,7 +214,7 @@ fn statistics<'a>(reading: &Reading, mapping: &'a Mapping) -> Result<Vec<Compone
             _ => quantity(reading, n, unit, mapping)?,
         };
         let code = Concept { coding: Some(vec![Coding::new(system::STATISTICS, name)]), text: None };
-        components.push(Component { code, value_quantity: Some(quantity), data_absent_reason: None });
+        components.push(Component::of(code, Measured(Some(quantity), None)));
     }
     Ok(components)
 }
@@ -200,9 +225,8 @@ fn panel<'a>(reading: &Reading, labels: &Labels, mapping: &'a Mapping) -> Result
     for row in reading.vital.components {
         let part = reading.parts.iter().find(|p| p.role == row.role);
         if row.required || reading.number(row.role).is_some() {
-            let Measured(value_quantity, data_absent_reason) = measured(reading, part, labels, mapping)?;
-            let code = component_code(reading.vital, row, mapping);
-            components.push(Component { code, value_quantity, data_absent_reason });
+            let measured = measured(reading, part, labels, mapping)?;
+            components.push(Component::of(component_code(reading.vital, row, mapping), measured));
         }
     }
     Ok(components)

@@ -38,6 +38,8 @@ impl Labels {
                 Quality::TimeDoubtful => labels.time_doubtful = true,
                 // How the bytes were read does not change what they say.
                 Quality::Quirk => {}
+                // A component (`status.rs`): no word of what the value is worth.
+                Quality::Status(_) => {}
             }
         }
         labels.preliminary = labels.early || labels.calibrating || labels.implausible;

@@ -28,6 +28,7 @@ use crate::journal::{self, Act, Journal, ReadError, Reader};
 use crate::limits;
 use crate::profile::{Catalogue, Decoder};
 use crate::reading::{DeviceId, PatientId, Quality, Reading, ReadingKey, Taken};
+use crate::vital::Category;
 
 /// What is on its way is asked for again after so long.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -274,15 +275,18 @@ impl<'c> Anew<'c> {
         } else if !new.taken.is_dated_by_device() {
             (new.taken, new.clocks) = (Taken { device: new.taken.device, ..old.taken }, old.clocks.clone());
         }
-        let labels = |r: &Reading| r.quality.iter().copied().collect::<HashSet<_>>();
+        // Status bits are not counted: readings from before they were kept have none, and are not wrong for that.
+        let labels = |r: &Reading| r.quality.iter().copied().filter(|q| q.status().is_none()).collect::<HashSet<_>>();
         // Whose it is follows from who had the device, and which part of it, at that time: what a person said of it was said
         // of another slot, or of another time.
         new.patient = match (new.slot, new.taken.device) == (old.slot, old.taken.device) {
             true => old.patient.clone(),
             false => self.histories.get(&new.device).and_then(|h| super::inbox::owner(h, &new)),
         };
-        let same = (new.vital, &new.parts, new.site, new.taken.device, new.slot)
-            == (old.vital, &old.parts, old.site, old.taken.device, old.slot);
+        // Nor where a sample was taken, for the same reason.
+        let site = |r: &Reading| r.site.filter(|_| r.vital.category != Category::Laboratory);
+        let same = (new.vital, &new.parts, site(&new), new.taken.device, new.slot)
+            == (old.vital, &old.parts, site(old), old.taken.device, old.slot);
         Ok((!same || labels(&new) != labels(old)).then_some(new))
     }
 }

@@ -37,6 +37,8 @@ impl Labels {
                 Quality::TimeDoubtful => labels.notes.push("The device's clock was in doubt."),
                 // How the bytes were read does not change what they say.
                 Quality::Quirk => {}
+                // An OBX of its own (`status.rs`): no word of what the value is worth.
+                Quality::Status(_) => {}
             }
         }
         if labels.invalid {

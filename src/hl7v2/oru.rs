@@ -20,6 +20,8 @@ const KIND: Kind = Kind { name: "ORU^R01^ORU_R01", alert: false };
 /// Where a single number, and a panel, stand below their device.
 const SINGLE: &str = "1.0.0.1";
 const PANEL: &str = "1.0.1";
+/// Where the status bits stand, beside either.
+const STATUS: &str = "1.0.0.2";
 
 /// A message with these readings, all of the first one's patient, whom the receiver finds by `person` if it asks for that.
 pub fn write(
@@ -44,6 +46,8 @@ pub fn write(
 fn order(reading: &Reading, number: usize, sender: &Sender, out: &mut String) -> Result<(), Unmappable> {
     let at = reading.taken.at_ms.ok_or(Unmappable::Undated)?;
     let end = reading.lasted_ms().and_then(|lasted| at.checked_add(lasted));
+    // What is counted over a time that its code names ends when it is read.
+    let counted = reading.vital.lasts_ms().and_then(|lasts| at.checked_sub(lasts));
     let exact = end.is_some() || is_exact(reading);
     let filler = sender.entity(&reading.known_as().to_string());
     let device = specialisation(reading.vital).map(|(code, name)| [code.to_string(), name.to_owned(), "MDC".into()]);
@@ -56,8 +60,8 @@ fn order(reading: &Reading, number: usize, sender: &Sender, out: &mut String) ->
         .set(2, filler.as_str())
         .set(3, filler)
         .set(4, service)
-        .set(7, date_time(at, exact))
-        .set(8, end.map(|end| date_time(end, true)).unwrap_or_default())
+        .set(7, date_time(counted.unwrap_or(at), exact))
+        .set(8, end.or(counted.map(|_| at)).map(|end| date_time(end, exact)).unwrap_or_default())
         .end(out);
     let labels = Labels::of(&reading.quality);
     let mut rows =
@@ -69,6 +73,7 @@ fn order(reading: &Reading, number: usize, sender: &Sender, out: &mut String) ->
         }
         _ => rows.panel()?,
     }
+    rows.statuses();
     rows.notes();
     Ok(())
 }
@@ -177,6 +182,28 @@ impl Rows<'_> {
             .set(20, site.unwrap_or_default())
             .end(self.out);
         Ok(())
+    }
+
+    /// Status bits that the device set: those of one field in one row, `1^irregular-pulse(2)~…`.
+    fn statuses(&mut self) {
+        let mut set = self.reading.statuses().peekable();
+        let Some(Mdc(code, reference)) = set.peek().map(|status| status.of) else { return };
+        let bits = set.filter(|status| status.of.0 == code).map(|status| {
+            let bit = status.code.rsplit_once('.').map_or("", |(_, bit)| bit);
+            components(&["1", &format!("{}({bit})", status.display)])
+        });
+        let bits = bits.collect::<Vec<_>>().join("~");
+        let (time, equipment) = (self.time.clone(), self.sender.device(&self.reading.device));
+        let status = if self.reading.is_withdrawal() { "W" } else { self.sender.status };
+        self.next()
+            .set(2, "CWE")
+            .set(3, components(&[&code.to_string(), reference, "MDC"]))
+            .set(4, STATUS)
+            .set(5, bits)
+            .set(11, status)
+            .set(14, time)
+            .set(18, equipment)
+            .end(self.out);
     }
 
     /// What a person must know about the numbers.

@@ -16,7 +16,7 @@ use crate::fhir::fixtures::{RECEIVED_MS, alert, nth, reading};
 use crate::minimum::Field;
 use crate::reading::{Absence, DeviceId, Part, PatientId, Quality, Reading, TimeMethod, Value};
 use crate::unit::Unit;
-use crate::vital::{Role, Site, VITALS, Vital};
+use crate::vital::{Role, Site, Status, VITALS, Vital};
 
 fn sender() -> Sender {
     Sender {
@@ -186,6 +186,13 @@ fn every_case_has_its_message() {
     ] {
         golden(&format!("label-{name}"), &text(&labelled(label)));
     }
+    let status = |vital, words: &[&str]| {
+        let mut r = reading(vital);
+        r.quality.extend(words.iter().map(|word| Quality::Status(Status::parse(word).unwrap())));
+        text(&r)
+    };
+    golden("case-irregular-pulse", &status("blood-pressure", &["irregular-pulse", "improper-position"]));
+    golden("case-oximeter-status", &status("spo2", &["poor-signal"]));
     golden("absent-not-performed", &text(&absent(Absence::NotPerformed)));
     golden("absent-error", &text(&absent(Absence::Error)));
     golden("absent-positive-infinity", &text(&absent(Absence::PositiveInfinity)));

@@ -48,7 +48,10 @@ struct Gathered {
     all: u32,
     good: Values,
     doubtful: Values,
+    /// Of the doubtful ones.
     labels: Vec<Quality>,
+    /// Status bits of the others.
+    statuses: Vec<Quality>,
 }
 
 #[derive(Default)]
@@ -128,7 +131,14 @@ impl Period {
             let at = self.vitals.iter().position(|g| g.first.vital == reading.vital && g.first.site == reading.site);
             let at = at.unwrap_or_else(|| {
                 let (good, doubtful) = Default::default();
-                self.vitals.push(Gathered { first: reading.clone(), all: 0, good, doubtful, labels: Vec::new() });
+                self.vitals.push(Gathered {
+                    first: reading.clone(),
+                    all: 0,
+                    good,
+                    doubtful,
+                    labels: Vec::new(),
+                    statuses: Vec::new(),
+                });
                 self.vitals.len() - 1
             });
             if let Some(gathered) = self.vitals.get_mut(at) {
@@ -154,14 +164,15 @@ impl Period {
 impl Gathered {
     fn take(&mut self, reading: &Reading) {
         self.all = self.all.saturating_add(1);
-        let doubtful = !reading.quality.is_empty();
+        let doubtful = reading.quality.iter().any(|label| label.status().is_none());
         let into = if doubtful { &mut self.doubtful } else { &mut self.good };
         if let Some((number, unit)) = reading.number(Role::Value) {
             into.take(number, unit);
         }
+        let labels = if doubtful { &mut self.labels } else { &mut self.statuses };
         for label in &reading.quality {
-            if !self.labels.contains(label) {
-                self.labels.push(*label);
+            if !labels.contains(label) {
+                labels.push(*label);
             }
         }
     }
@@ -169,12 +180,13 @@ impl Gathered {
     /// The mean of the good values; of the doubtful ones, labelled, if there are no others; else the absence of the first.
     /// One alone is no period: it is what it was, under its own key.
     fn reading(self, lasted: Decimal) -> Reading {
-        let Self { first, all, good, doubtful, labels } = self;
+        let Self { first, all, good, doubtful, labels, statuses } = self;
         if all == 1 {
             return first;
         }
-        let decided = good.mean().map(|m| (m, Vec::new())).or_else(|| doubtful.mean().map(|m| (m, labels.clone())));
-        let (mut parts, quality) = decided.unwrap_or_else(|| (first.parts.clone(), labels));
+        let decided =
+            good.mean().map(|m| (m, statuses.clone())).or_else(|| doubtful.mean().map(|m| (m, labels.clone())));
+        let (mut parts, quality) = decided.unwrap_or_else(|| (first.parts.clone(), [labels, statuses].concat()));
         if let Some(second) = Unit::parse("s") {
             parts.push(Part { role: Role::Duration, value: Value::Number(lasted), unit: second });
         }

@@ -277,7 +277,9 @@ fn doubt(reading: &Reading) -> Option<&'static str> {
             Quality::BelowRange => "below the device’s range",
             Quality::TimeDoubtful => "time uncertain",
             Quality::Early | Quality::Calibrating => "preliminary",
-            Quality::Quirk => return None,
+            // What clinicians ask for first; the others are for the record.
+            Quality::Status(status) if status.id == "irregular-pulse" => "irregular pulse",
+            Quality::Status(_) | Quality::Quirk => return None,
         })
     })
 }

@@ -10,7 +10,7 @@ use wardline::journal::reader::{Of, Reader, Standing};
 use wardline::journal::{Group, Journal};
 use wardline::reading::{Absence, DeviceTime, Part, Quality, Value};
 use wardline::unit::Unit;
-use wardline::vital::{Role, Site};
+use wardline::vital::{Role, Site, Status};
 
 use super::support::*;
 
@@ -24,7 +24,8 @@ async fn what_was_stored_is_read_back_equal() {
     let mut full = reading(1, "d");
     full.slot = Some(2);
     full.taken.device = Some(DeviceTime::Civil("2026-11-22T10:00:00.25".parse().unwrap()));
-    full.quality = vec![Quality::Questionable, Quality::Early];
+    full.quality =
+        vec![Quality::Questionable, Quality::Status(Status::parse("irregular-pulse").unwrap()), Quality::Early];
     full.site = Site::parse("finger");
     full.stored = true;
     full.clocks = Some(Arc::new(pair(7)));

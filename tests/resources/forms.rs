@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value as Json, json};
 use wardline::fhir::{Clocks, Devices, Scope, UsCore, Write, single};
 use wardline::reading::{Quality, Reading};
-use wardline::vital::{Role, Site, VITALS, Vital};
+use wardline::vital::{Role, Site, Status, VITALS, Vital};
 
 use crate::support::readings::reading;
 
@@ -77,6 +77,12 @@ pub fn plain(id: &str) -> Reading {
 
 pub fn labelled(id: &str, quality: Quality) -> Reading {
     Reading { quality: vec![quality], ..plain(id) }
+}
+
+/// With these status bits.
+pub fn said(id: &str, words: &[&str]) -> Reading {
+    let status = |word: &&str| Quality::Status(Status::parse(word).unwrap());
+    Reading { quality: words.iter().map(status).collect(), ..plain(id) }
 }
 
 /// The mean of a minute of a stream.
@@ -207,6 +213,10 @@ pub fn all() -> Vec<(String, Reading, Scope)> {
         add(&format!("blood-pressure.{name}"), labelled("blood-pressure", quality), &any);
     }
     add("glucose-capillary-plasma.above-range", labelled("glucose-capillary-plasma", Quality::AboveRange), &any);
+    add("blood-pressure.irregular-pulse", said("blood-pressure", &["irregular-pulse", "improper-position"]), &any);
+    add("spo2.poor-signal", said("spo2", &["poor-signal", "low-perfusion"]), &any);
+    let finger = Reading { site: Site::parse("finger"), ..said("glucose-capillary-plasma", &["meter-battery-low"]) };
+    add("glucose-capillary-plasma.battery-low", finger, &any);
     add("blood-pressure.withdrawn", amended("blood-pressure", "withdrawal"), &any);
     add("blood-pressure.replacement", amended("blood-pressure", "replacement"), &any);
     add("blood-pressure.guide", plain("blood-pressure"), &guided());

@@ -1,6 +1,7 @@
 //! Decode, map, parse back: from a resource alone one gets the value, the unit, the decimals and the time that the device
 //! sent, for each built-in profile's examples, the dossier's vectors, and any number.
 
+use std::collections::BTreeSet;
 use std::path::{Path as File, PathBuf};
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use wardline::intake::Intake;
 use wardline::profile::{Catalogue, Decoder, frames, octets};
 use wardline::reading::{DeviceId, Frame, Part, Path, PatientId, Quality, Reading, TimeMethod, Value};
 use wardline::unit::Unit;
+use wardline::vital::status::{STATUSES, Status};
 use wardline::vital::{Role, SITES, VITALS, Vital};
 
 use super::forms;
@@ -36,6 +38,7 @@ struct Resource {
 struct Component {
     code: Concept,
     value_quantity: Option<Quantity>,
+    value_boolean: Option<bool>,
     data_absent_reason: Option<Concept>,
 }
 
@@ -61,6 +64,7 @@ struct Quantity {
 #[derive(Deserialize)]
 struct Period {
     start: String,
+    end: String,
 }
 
 impl Concept {
@@ -100,11 +104,17 @@ fn parsed(resource: &Resource) -> Vec<(Role, Option<(Decimal, Unit)>)> {
     if resource.value_quantity.is_some() || resource.data_absent_reason.is_some() {
         out.push((Role::Value, number(&resource.value_quantity)));
     }
-    for c in &resource.component {
+    for c in resource.component.iter().filter(|c| c.value_boolean.is_none()) {
         assert!(c.value_quantity.is_some() != c.data_absent_reason.is_some());
         out.push((c.code.role(vital), number(&c.value_quantity)));
     }
     out
+}
+
+/// Codes of the status bits that it has.
+fn bits(resource: &Resource) -> Vec<&str> {
+    let set = resource.component.iter().filter(|c| c.value_boolean == Some(true));
+    set.map(|c| c.code.of("http://terminology.hl7.org/CodeSystem/ASN1ToHL7").unwrap()).collect()
 }
 
 /// Whether `back` is what was measured: the same decimals in the same unit, or in the one that the vital must have.
@@ -124,6 +134,7 @@ fn check(reading: &Reading, scope: &Scope) {
     let resource: Resource = serde_json::from_slice(&body).unwrap();
     assert_eq!(resource.code.vital(), reading.vital);
     let back = parsed(&resource);
+    assert_eq!(bits(&resource), reading.statuses().map(|status| status.code).collect::<Vec<_>>());
     let invalid = reading.quality.contains(&Quality::Invalid);
     for part in &reading.parts {
         if matches!(part.role, Role::Duration) {
@@ -145,7 +156,10 @@ fn check(reading: &Reading, scope: &Scope) {
             (Value::Number(_), None) => panic!("{:?}: {:?} is missing", reading.vital, part.role),
         }
     }
-    let said = resource.effective_period.map(|p| p.start).or(resource.effective_date_time).unwrap();
+    // A count of 24 hours ends when it is read; the mean of a stream begins with its first value.
+    let ends = reading.vital.lasts_ms().is_some() && reading.lasted_ms().is_none();
+    let period = resource.effective_period.map(|p| if ends { p.end } else { p.start });
+    let said = period.or(resource.effective_date_time).unwrap();
     let at: jiff::Timestamp = said.parse().unwrap();
     let ms = reading.taken.at_ms.unwrap();
     let whole = reading.lasted_ms().is_none()
@@ -199,6 +213,9 @@ fn what_every_vector_decodes_can_be_read_back_from_its_resource() {
     });
     let all = readings(frames.collect());
     assert!(all.len() > 40, "{}", all.len());
+    // The vectors set these bits, and no others that have a code.
+    let said: BTreeSet<&str> = all.iter().flat_map(Reading::statuses).map(|status| status.id).collect();
+    assert!(said.contains("irregular-pulse") && said.len() > 5, "{said:?}");
     all.iter().for_each(|r| check(r, &forms::scope(UsCore::Any)));
 }
 
@@ -207,7 +224,7 @@ proptest! {
 
     /// Any vital sign, any number, any unit that it may be measured in, any moment that a clock can say.
     #[test]
-    fn any_reading_can_be_read_back(row in 0..VITALS.len(), unit in 0..64_usize, m in -99_999_999i64..99_999_999, e in -4i16..1, at in 0i64..4_000_000_000_000) {
+    fn any_reading_can_be_read_back(row in 0..VITALS.len(), unit in 0..64_usize, m in -99_999_999i64..99_999_999, e in -4i16..1, at in 0i64..4_000_000_000_000, bits: u64) {
         let vital = Vital::parse(VITALS[row].id).unwrap();
         let units: Vec<Unit> = wardline::unit::UNITS.iter().filter_map(|u| vital.unit(u.ucum)).collect();
         let unit = units[unit % units.len()];
@@ -215,6 +232,8 @@ proptest! {
         let number = |n: i64| Value::Number(Decimal::new(n, e));
         reading.parts = vital.components.iter().enumerate().map(|(n, c)| Part { role: c.role, value: number(m + n as i64), unit }).collect();
         reading.taken.at_ms = Some(at);
+        let set = STATUSES.iter().enumerate().filter(|(n, _)| bits & 1 << n != 0);
+        reading.quality = set.filter_map(|(_, row)| Status::parse(row.id)).map(Quality::Status).collect();
         // A conversion that needs rounding keeps fewer decimals: `same` says how many for pressure only.
         let deliverable = vital.units.contains(&unit.ucum()) || vital.first_unit().is_some_and(|to| unit.power_of_ten(to).is_some());
         if deliverable || vital.id == "blood-pressure" {

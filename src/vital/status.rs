@@ -1,0 +1,171 @@
+//! Status bits: what a device says of a measurement beside its numbers, as "an irregular pulse".
+//!
+//! One line of the table for each bit: the word that journal, profiles and exports know it by, and its code in HL7's
+//! ASN1ToHL7 (the MDC code of the field and the bit). A bit that is also a doubt has its label beside it.
+//! Must never: change a word, or the number of a bit: rows of the journal have the words, servers the numbers.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::Mdc;
+
+/// 2A35.
+pub const BLOOD_PRESSURE: Mdc = Mdc(8_410_608, "MDC_BLOOD_PRESSURE_MEASUREMENT_STATUS");
+/// 2A5E, 2A5F. The bits of the characteristic are those of the nomenclature, in the other direction: 15 is 0.
+pub const OXIMETER: Mdc = Mdc(150_604, "MDC_PULS_OXIM_DEV_STATUS");
+/// 2A18.
+pub const GLUCOSE_METER: Mdc = Mdc(8_417_752, "MDC_GLU_METER_DEV_STATUS");
+
+/// One bit.
+#[derive(Debug)]
+pub struct StatusRow {
+    /// Stable word in the journal, in profiles and in exports.
+    pub id: &'static str,
+    /// What a decoded record calls it.
+    pub field: &'static str,
+    /// Which status it is a bit of.
+    pub of: Mdc,
+    /// Code in ASN1ToHL7.
+    pub code: &'static str,
+    /// Display of that code.
+    pub display: &'static str,
+}
+
+/// A status bit that is set: a row of [`STATUSES`].
+#[derive(Clone, Copy)]
+pub struct Status(&'static StatusRow);
+
+const fn row(of: Mdc, code: &'static str, display: &'static str, id: &'static str, field: &'static str) -> StatusRow {
+    StatusRow { id, field, of, code, display }
+}
+
+use self::{BLOOD_PRESSURE as BP, GLUCOSE_METER as GLU, OXIMETER as OX};
+
+/// All bits that have a code. A meter's "time fault" has none: it is the label `time-doubtful`.
+#[rustfmt::skip]
+pub static STATUSES: &[StatusRow] = &[
+    row(BP, "8410608.0", "body-movement", "body-movement", "body_movement"),
+    row(BP, "8410608.1", "cuff-too-loose", "cuff-too-loose", "cuff_too_loose"),
+    row(BP, "8410608.2", "irregular-pulse", "irregular-pulse", "irregular_pulse"),
+    row(BP, "8410608.3", "pulse-over-range-limit", "pulse-above-range", "exceeds_upper"),
+    row(BP, "8410608.4", "pulse-under-range-limit", "pulse-below-range", "below_lower"),
+    row(BP, "8410608.5", "improper-body-position", "improper-position", "improper_position"),
+    row(OX, "150604.0", "sensor-disconnected", "oximeter-sensor-disconnected", "sensor_disconnected"),
+    row(OX, "150604.1", "sensor-malfunction", "oximeter-sensor-malfunction", "sensor_malfunctioning"),
+    row(OX, "150604.2", "sensor-displaced", "oximeter-sensor-displaced", "sensor_displaced"),
+    row(OX, "150604.3", "sensor-unsupported", "oximeter-sensor-unknown", "unknown_sensor"),
+    row(OX, "150604.4", "sensor-off", "oximeter-sensor-off", "sensor_unconnected_to_user"),
+    row(OX, "150604.5", "sensor-interference", "sensor-interference", "sensor_interference"),
+    row(OX, "150604.6", "signal-searching", "signal-searching", "signal_analysis_ongoing"),
+    row(OX, "150604.7", "signal-pulse-questionable", "questionable-pulse", "questionable_pulse"),
+    row(OX, "150604.8", "signal-non-pulsatile", "non-pulsatile-signal", "nonpulsatile_signal"),
+    row(OX, "150604.9", "signal-erratic", "erratic-signal", "erratic_signal"),
+    row(OX, "150604.10", "signal-low-perfusion", "low-perfusion", "low_perfusion"),
+    row(OX, "150604.11", "signal-poor", "poor-signal", "poor_signal"),
+    row(OX, "150604.12", "signal-inadequate", "inadequate-signal", "inadequate_signal"),
+    row(OX, "150604.13", "signal-processing-irregularity", "signal-irregularity", "signal_processing_irregularity"),
+    row(OX, "150604.14", "device-equipment-malfunction", "oximeter-malfunction", "equipment_malfunction"),
+    row(OX, "150604.15", "device-extended-update", "extended-display-update", "extended_display_update"),
+    row(GLU, "8417752.0", "device-battery-low", "meter-battery-low", "device_battery_low"),
+    row(GLU, "8417752.1", "sensor-malfunction", "meter-sensor-malfunction", "sensor_malfunction"),
+    row(GLU, "8417752.2", "sensor-sample-size-insufficient", "sample-insufficient", "sample_size_insufficient"),
+    row(GLU, "8417752.3", "sensor-strip-insertion", "strip-insertion-error", "strip_insertion_error"),
+    row(GLU, "8417752.4", "sensor-strip-type-incorrect", "strip-type-incorrect", "strip_type_incorrect"),
+    row(GLU, "8417752.5", "sensor-result-too-high", "result-too-high", "result_too_high"),
+    row(GLU, "8417752.6", "sensor-result-too-low", "result-too-low", "result_too_low"),
+    row(GLU, "8417752.7", "sensor-temp-too-high", "meter-too-hot", "temperature_too_high"),
+    row(GLU, "8417752.8", "sensor-temp-too-low", "meter-too-cold", "temperature_too_low"),
+    row(GLU, "8417752.9", "sensor-read-interrupt", "read-interrupted", "read_interrupted"),
+    row(GLU, "8417752.10", "device-gen-fault", "meter-fault", "general_fault"),
+];
+
+impl Status {
+    /// The bit with this word.
+    pub fn parse(id: &str) -> Option<Self> {
+        STATUSES.iter().find(|row| row.id == id).map(Self)
+    }
+
+    /// The bit that a decoded record calls so, of this status.
+    pub fn named(of: Mdc, field: &str) -> Option<Self> {
+        STATUSES.iter().find(|row| row.of == of && row.field == field).map(Self)
+    }
+}
+
+impl std::ops::Deref for Status {
+    type Target = StatusRow;
+    fn deref(&self) -> &StatusRow {
+        self.0
+    }
+}
+
+impl PartialEq for Status {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.id == other.0.id
+    }
+}
+impl Eq for Status {}
+
+impl std::hash::Hash for Status {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.0.id.hash(state);
+    }
+}
+
+impl std::fmt::Debug for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0.id)
+    }
+}
+
+impl Serialize for Status {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(self.0.id)
+    }
+}
+impl<'de> Deserialize<'de> for Status {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let id = std::borrow::Cow::<str>::deserialize(d)?;
+        Self::parse(&id).ok_or_else(|| serde::de::Error::custom("no label of a reading has this word"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_bit_has_one_word_one_field_and_one_code_of_its_own_status() {
+        for (n, row) in STATUSES.iter().enumerate() {
+            assert_eq!(Status::parse(row.id).unwrap().code, row.code, "{}", row.id);
+            assert_eq!(Status::named(row.of, row.field).unwrap().code, row.code, "{}", row.field);
+            let (of, bit) = row.code.split_once('.').unwrap();
+            assert!(of == row.of.0.to_string() && bit.parse::<u8>().unwrap() < 16, "{}", row.code);
+            assert!(
+                STATUSES
+                    .iter()
+                    .skip(n + 1)
+                    .all(|other| other.code != row.code && other.display != row.display || other.of != row.of)
+            );
+        }
+    }
+
+    /// A journal has labels as words in one list; words of before are read as they were.
+    #[test]
+    fn labels_are_words_with_and_without_status_bits() {
+        use crate::reading::Quality;
+        let labels =
+            vec![Quality::Questionable, Quality::Status(Status::parse("irregular-pulse").unwrap()), Quality::Quirk];
+        let text = r#"["questionable","irregular-pulse","quirk"]"#;
+        assert_eq!(serde_json::to_string(&labels).unwrap(), text);
+        assert_eq!(serde_json::from_str::<Vec<Quality>>(text).unwrap(), labels);
+        for wrong in [r#""nonsense""#, "3", r#"{"status":"irregular-pulse"}"#] {
+            assert!(serde_json::from_str::<Quality>(wrong).is_err(), "{wrong}");
+        }
+        for row in STATUSES {
+            let word = format!("\"{}\"", row.id);
+            assert!(
+                matches!(serde_json::from_str(&word).unwrap(), Quality::Status(status) if status.id == row.id),
+                "{word}: a label has this word"
+            );
+        }
+    }
+}
