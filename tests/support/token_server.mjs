@@ -1,6 +1,6 @@
 // A token server for tests: oidc-provider, with the clients of a file that is read anew at each question.
 // Environment: MODULE (folder of oidc-provider), PORT, CLIENTS (file), AUDIENCE, TTL (seconds). Prints "ready".
-// A client of the file: { "jwks": {...}, "scope": "..." }; what it asks for beyond its scope is dropped.
+// A client of the file: { "jwks": {...} or "jwks_uri": "...", "scope": "..." }; what it asks for beyond its scope is dropped.
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 
@@ -27,6 +27,7 @@ class Store {
       redirect_uris: [],
       token_endpoint_auth_method: 'private_key_jwt',
       jwks: client.jwks,
+      jwks_uri: client.jwks_uri,
     };
   }
   async upsert(id, payload) { this.map.set(id, payload); }
