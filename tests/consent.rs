@@ -407,7 +407,9 @@ async fn a_consent_withdrawn_in_mid_batch_stops_all_but_the_request_on_the_wire(
         (false, _) => scripted::Reply::status(503),
         (_, "/fhir" | "/fhir/") => scripted::Reply::json(422, &refused),
         (_, path) => {
-            let location = format!("{}/1", path.trim_start_matches("/fhir/"));
+            let kind = path.trim_start_matches("/fhir/").split(['?', '/']).next().unwrap();
+            let named = request.method == "PUT" && !path.contains('?');
+            let location = if named { path.trim_start_matches("/fhir/").to_owned() } else { format!("{kind}/1") };
             scripted::Reply::Answer(201, vec![("location", location)], String::new())
         }
     })

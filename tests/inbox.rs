@@ -227,9 +227,11 @@ async fn what_people_write_is_kept_whole_or_refused() {
     gateway.kill();
     gateway.start();
     let shown = gateway.json(&["inbox", "show", id]);
-    let said: Vec<_> =
-        shown["history"].as_array().unwrap().iter().filter(|h| h["text"] == whole && h["by"] == name).collect();
-    assert!(said.len() >= 2, "{shown}");
+    let noted = format!("note: {whole}");
+    let has = |text: &str| {
+        shown["history"].as_array().unwrap().iter().any(|h| h["text"].as_str() == Some(text) && h["by"] == name)
+    };
+    assert!(has(&whole) && has(&noted) && shown["group"]["note"] == whole, "{shown}");
     let read = gateway.json(&["readings"]).to_string();
     assert!(read.contains(&serde_json::to_string(&whole).unwrap()) && read.contains(name), "{read}");
     assert_eq!(gateway.stop(), Some(0), "{}", gateway.log());
