@@ -129,7 +129,7 @@ async fn what_was_corrected_is_known_for_ever() {
     assert!(bytes.contains(&1), "bytes go when the budget is spent");
     let again = [1, 2].map(|n| arrival(vec![reading(n, ["a", "b"][n as usize - 1])]));
     let kept = it.journal.commit(Arc::new(Group { arrivals: again.into(), events: vec![] })).await.unwrap();
-    assert_eq!((kept[0].clone(), kept[1].clone()), (known(1), new(1)));
+    assert_eq!((kept[0], kept[1]), (known(1), new(1)));
     it.journal.close().await;
     sound(it.folder.path());
 }
