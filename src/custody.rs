@@ -83,6 +83,8 @@ pub enum Outcome {
     },
     /// The destination refuses it for good: a person must look.
     Reject(Why),
+    /// Not sent, as it may not go any more: it is owed as if it had not been tried.
+    Withheld,
 }
 
 /// What proves a delivery.

@@ -204,6 +204,27 @@ async fn what_the_policy_applies_is_in_force_at_once_and_ends_when_it_is_deleted
     assert!(!gateway.log().contains("canary"), "a patient is in the log");
 }
 
+/// What people write beside an order may be long, and in any script: the order is what its codes say.
+#[tokio::test]
+async fn an_order_with_a_note_of_4000_characters_is_taken() {
+    let centre = endpoint();
+    let note: String = "Vereinbart – סוכם עם המטופל 🩺 ".chars().cycle().take(4_000).collect();
+    let mut noted = goal("g1", "canary-0", "active", &below(100));
+    (noted["note"], noted["description"]) = (json!([{"text": note}]), json!({"text": note}));
+    put(&centre.url(), &noted).await;
+    let order = json!({"resourceType": "ServiceRequest", "id": "o1", "status": "active", "intent": "order",
+        "subject": {"reference": "Patient/canary-1"}, "occurrenceTiming": {"repeat": {"frequency": 1, "period": 1, "periodUnit": "d"}},
+        "code": {"coding": [{"system": "http://loinc.org", "code": "29463-7"}]}, "note": [{"text": note}], "patientInstruction": note});
+    put(&centre.url(), &order).await;
+    let plan = json!({"resourceType": "CarePlan", "id": "c1", "status": "active", "intent": "plan", "description": note,
+        "subject": {"reference": "Patient/canary-0"}, "note": [{"text": note}], "goal": [{"reference": "Goal/g1"}]});
+    put(&centre.url(), &plan).await;
+    let mut gateway = gateway(None, &centre.url(), "automatic");
+    gateway.start();
+    assert_eq!(orders(&gateway), [of("in-force", "100"), of("in-force", "null")]);
+    assert!(!gateway.log().contains("canary") && !gateway.log().contains("סוכם"), "a patient is in the log");
+}
+
 /// The question names the patient: without a consent for that destination it is not asked.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_is_asked_about_who_has_not_consented() {

@@ -64,7 +64,7 @@ fn settled(gateway: &Gateway) -> bool {
 
 /// X11: half of the readings were of somebody else. They leave the chart at every destination, and enter the other's, once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn readings_in_the_wrong_chart_are_taken_back_everywhere_and_sent_for_the_right_patient() {
+async fn x11_readings_in_the_wrong_chart_are_taken_back_everywhere_and_sent_for_the_right_patient() {
     let Some(broker) = Broker::start(&Door::Open, "") else { return };
     let kept = || Endpoint::start(Settings { keep: true, ..Settings::default() }).unwrap();
     let (created, updated, late) = (kept(), kept(), kept());

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::disallowed_methods)]
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use serde_json::Value;
 use wardline::lab::endpoint::{Endpoint, Manners, Settings};
 
@@ -12,6 +15,7 @@ use support::device::Device;
 use support::gateway::{Gateway, KEY, until};
 use support::mllp::{Receiver, Reply};
 use support::nats::{Bus, Console};
+use support::scripted::{self, Scripted};
 
 /// Two patients with a watch each; the pulse needs a consent of its own.
 fn settings(broker: &Broker, destinations: &str) -> String {
@@ -124,7 +128,7 @@ async fn nothing_goes_without_a_consent_and_everything_once_with_it() {
     said(&gateway, &["consent", "grant", "Patient/p0", "--to", "centre", "--category", "breath", "--by", "Ada"]);
     until("the saturation", &gateway, || (of(&endpoint, "Patient/p0") == 13).then_some(())).await;
     until("the alert", &gateway, || {
-        let theirs = |b: &std::sync::Arc<str>| b.contains("Patient/p0") && b.contains("81 %");
+        let theirs = |b: &Arc<str>| b.contains("Patient/p0") && b.contains("81 %");
         endpoint.bodies("DetectedIssue").iter().any(theirs).then_some(())
     })
     .await;
@@ -221,7 +225,7 @@ async fn two_destinations_get_what_each_may_and_needs() {
     until("research", &gateway, || (research.counts().observations == 5).then_some(())).await;
     assert_eq!((of(&research, "Patient/p0"), of(&research, "Patient/p1")), (0, 5));
     // The test of the test: where nothing is cut, all of it is there.
-    let has = |bodies: &[std::sync::Arc<str>], what: &str| bodies.iter().filter(|b| b.contains(what)).count();
+    let has = |bodies: &[Arc<str>], what: &str| bodies.iter().filter(|b| b.contains(what)).count();
     let (whole, cut) = (care.bodies("Observation"), research.bodies("Observation"));
     for (what, there) in [("watch-0", 5), ("watch-1", 5), ("test-box", 10)] {
         assert_eq!(has(&whole, what), there, "{what}");
@@ -388,4 +392,63 @@ fn a_destination_says_whose_readings_may_go_there() {
         out.contains("WL-C030") && out.contains("whose readings may go there") && out.contains("enrolment"),
         "{out}"
     );
+}
+
+/// A destination that states a limit and refuses Bundles whole: one batch takes a minute there, and a withdrawal does not wait for
+/// its end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_consent_withdrawn_in_mid_batch_stops_all_but_the_request_on_the_wire() {
+    let Some(broker) = Broker::start(&Door::Open, "") else { return };
+    let open = Arc::new(AtomicBool::new(false));
+    let answers = open.clone();
+    let refused =
+        serde_json::json!({"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "invalid"}]});
+    let server = Scripted::start(move |request| match (answers.load(Ordering::SeqCst), &*request.path) {
+        (false, _) => scripted::Reply::status(503),
+        (_, "/fhir" | "/fhir/") => scripted::Reply::json(422, &refused),
+        (_, path) => {
+            let kind = path.trim_start_matches("/fhir/").split(['?', '/']).next().unwrap();
+            let named = request.method == "PUT" && !path.contains('?');
+            let location = if named { path.trim_start_matches("/fhir/").to_owned() } else { format!("{kind}/1") };
+            scripted::Reply::Answer(201, vec![("location", location)], String::new())
+        }
+    })
+    .await;
+    let more = "consent = \"recorded\"\nrequests_per_min = 60\ngzip = false\nbundle_max = 20";
+    let mut gateway = Gateway::new(&settings(&broker, &fhir("centre", &server.url, more)));
+    gateway.start();
+    for patient in ["Patient/p0", "Patient/p1"] {
+        said(&gateway, &["consent", "grant", patient, "--to", "centre", "--by", "Ada"]);
+    }
+    let device = Device::connect(broker.device_port);
+    publish(&device, "watch-0", "heart_rate", 0..7).await;
+    publish(&device, "watch-1", "heart_rate", 0..3).await;
+    until("the backlog", &gateway, || (gateway.json(&["outbox"])[0]["waiting"] == 10).then_some(())).await;
+    open.store(true, Ordering::SeqCst);
+    // Requests that say something of a patient, and those that were taken.
+    let theirs = |patient: &str| {
+        let subject = format!("\"reference\":\"{patient}\"");
+        let all = server.requests().into_iter().filter(|r| String::from_utf8_lossy(&r.body).contains(&subject));
+        let all: Vec<_> = all.map(|r| r.path == "/fhir/Observation").collect();
+        (all.len(), all.into_iter().filter(|single| *single).count())
+    };
+    until("the division", &gateway, || (theirs("Patient/p0").1 >= 3).then_some(())).await;
+    let (_, before) = theirs("Patient/p0");
+    let out = said(&gateway, &["consent", "withdraw", "Patient/p0", "--to", "centre", "--by", "Ada"]);
+    let (asked, _) = theirs("Patient/p0");
+    let held: u64 = out.split_whitespace().find_map(|word| word.parse().ok()).unwrap_or(0);
+    until("the other's", &gateway, || (theirs("Patient/p1").1 == 3).then_some(())).await;
+    let (asked_then, there) = theirs("Patient/p0");
+    assert!(asked_then <= asked + 1, "{asked} requests told of the patient when it was withdrawn, now {asked_then}");
+    assert!(there < 7 && there <= before + held as usize, "{there} of 7, {before} before: {out}");
+    let waits = [line("Patient/p0", "vital-signs", 7 - there as u64, 0)];
+    until("given back", &gateway, || (withheld(&gateway, "centre") == waits).then_some(())).await;
+    // Nothing is wrong with the destination, and nothing was tried for what was not sent.
+    let status = gateway.json(&["status"]);
+    assert_eq!(status["destinations"][0]["state"], "up", "{status}");
+    // Given again, the rest goes; each was taken once.
+    said(&gateway, &["consent", "grant", "Patient/p0", "--to", "centre", "--by", "Ada"]);
+    until("the rest", &gateway, || (gateway.json(&["outbox"])[0]["waiting"] == 0).then_some(())).await;
+    assert_eq!(theirs("Patient/p0").1, 7);
+    assert_eq!(gateway.json(&["custody", "verify"])["intact"], true);
 }

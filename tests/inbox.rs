@@ -191,6 +191,52 @@ async fn what_is_given_up_stays_in_the_record_with_name_and_reason() {
     assert_eq!(gateway.stop(), Some(0), "{}", gateway.log());
 }
 
+/// Long texts, other scripts, and characters that nobody sees: taken whole, or refused by a code. Nothing is cut.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_people_write_is_kept_whole_or_refused() {
+    let Some(broker) = Broker::start(&Door::Open, "") else { return };
+    let endpoint = Endpoint::start(Settings { manners: refusing(), ..Settings::default() }).unwrap();
+    let mut gateway = Gateway::new(&settings(&broker, &endpoint.url()));
+    gateway.start();
+    let device = Device::connect(broker.device_port);
+    publish(&device, "watch-0", 0..2).await;
+    let found = until("the refused", &gateway, || group(&gateway, "refused", 2)).await;
+    let id = found["id"].as_str().unwrap();
+    let words = |n: usize| "Rückfrage – שיחה עם 护士 🩺 ".chars().cycle().take(n - 1).chain(['.']).collect::<String>();
+    let (long, whole, name) = (words(4_000), words(1_000), "د. فاطمة الزهراء");
+    let orders: [&[&str]; 3] = [
+        &["inbox", "note", id],
+        &["inbox", "discard", id, "--reason"],
+        &["correct", "--device", "mqtt:watch-0", "--void", "--reason"],
+    ];
+    let before = (gateway.json(&["inbox"]), gateway.json(&["readings"]));
+    for order in orders {
+        for (text, by) in
+            [(&*long, "Ada"), ("a\u{7}b", "Ada"), ("fine", "A\u{202e}da"), ("fi\u{202e}ne", "Ada"), ("fine", "A\nda")]
+        {
+            let (out, said, code) = gateway.cli(&[order, &[text, "--by", by]].concat());
+            assert_eq!(code, Some(1), "{order:?} {:?} {by:?}: {out}", text.chars().take(9).collect::<String>());
+            assert!(said.contains("WL-O010") && said.contains("printable characters"), "{said}");
+        }
+    }
+    assert_eq!((gateway.json(&["inbox"]), gateway.json(&["readings"])), before, "nothing was changed");
+    for order in orders {
+        let (_, said, code) = gateway.cli(&[order, &[&whole, "--by", name]].concat());
+        assert_eq!(code, Some(0), "{order:?}: {said}");
+    }
+    gateway.kill();
+    gateway.start();
+    let shown = gateway.json(&["inbox", "show", id]);
+    let noted = format!("note: {whole}");
+    let has = |text: &str| {
+        shown["history"].as_array().unwrap().iter().any(|h| h["text"].as_str() == Some(text) && h["by"] == name)
+    };
+    assert!(has(&whole) && has(&noted) && shown["group"]["note"] == whole, "{shown}");
+    let read = gateway.json(&["readings"]).to_string();
+    assert!(read.contains(&serde_json::to_string(&whole).unwrap()) && read.contains(name), "{read}");
+    assert_eq!(gateway.stop(), Some(0), "{}", gateway.log());
+}
+
 /// X5: devices, destination and way of writing are changed while readings wait. What waits keeps its owner, and goes out once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_changed_configuration_loses_nothing_that_waits() {

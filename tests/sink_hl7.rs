@@ -38,6 +38,7 @@ fn class(outcome: &Outcome) -> (String, &'static str) {
         Outcome::Retry { why, destination: true, .. } => (why.code.to_string(), "destination"),
         Outcome::Retry { why, .. } => (why.code.to_string(), "item"),
         Outcome::Reject(why) => (why.code.to_string(), "reject"),
+        Outcome::Withheld => (String::new(), "withheld"),
     }
 }
 
@@ -361,4 +362,32 @@ async fn who_cannot_be_named_is_not_sent_to_who_matches_by_name() {
     let messages = receiver.messages();
     assert_eq!(messages.len(), 2);
     assert!(messages.iter().all(|m| field(m, "PID", 7) == "19500307" && field(m, "PID", 8) == "F"), "{messages:?}");
+}
+
+/// A consent that ends while ten messages go one after the other: the next one is not sent any more.
+#[tokio::test]
+async fn what_may_not_go_any_more_is_in_no_further_message() {
+    struct Until(Arc<std::sync::atomic::AtomicBool>);
+    impl wardline::sink::Gate for Until {
+        fn admit(&self, item: &Item) -> Option<Item> {
+            let even = item.attempts == 0 && matches!(item.id, wardline::custody::ItemId::Reading(n) if n % 2 == 0);
+            (even || !self.0.load(std::sync::atomic::Ordering::SeqCst)).then(|| item.clone())
+        }
+        fn permits(&self, _: &wardline::reading::Reading) -> bool {
+            !self.0.load(std::sync::atomic::Ordering::SeqCst)
+        }
+    }
+    let ended = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let ends = ended.clone();
+    let receiver = Receiver::start(move |_, n| {
+        ends.store(n >= 2, std::sync::atomic::Ordering::SeqCst);
+        Reply::Ack("AA")
+    })
+    .await;
+    let mut sink = sink(&receiver);
+    sink.gated(Arc::new(Until(ended)));
+    let outcomes = sink.deliver(&heart_rates(0..7), &[]).await;
+    let words: Vec<_> = classes(&outcomes).into_iter().map(|(_, word)| word).collect();
+    let [d, w] = ["delivered", "withheld"];
+    assert_eq!((words, receiver.messages().len()), (vec![d, d, d, w, d, w, d], 5));
 }

@@ -82,6 +82,7 @@ async fn answers_have_their_classes() {
         let got = match send(&server.url, "raised").await {
             Outcome::Delivered(_) => "delivered".to_owned(),
             Outcome::Reject(_) => "reject".to_owned(),
+            Outcome::Withheld => "withheld".to_owned(),
             Outcome::Retry { why, destination, .. } => {
                 assert!(destination, "{status}");
                 why.code.to_string()

@@ -14,8 +14,9 @@ use support::device::Device;
 use support::fhir_server::{FhirServer, Kind};
 use support::gateway::Gateway;
 use support::readings::heart_rates;
+use support::scripted::{Reply, Scripted};
 use support::token_server::{AUDIENCE, TokenServer};
-use wardline::config::FhirSettings;
+use wardline::config::{AuthSettings, FhirSettings};
 use wardline::custody::{Outcome, Why};
 use wardline::sink::Destination;
 use wardline::sink::fhir::FhirSink;
@@ -109,10 +110,11 @@ async fn a_real_token_server_and_the_fhir_server_behind_it() {
     a_narrow_token_is_explained(&mut tokens, &fhir, folder.path()).await;
     a_key_that_the_centre_does_not_know(&mut tokens, &fhir, folder.path()).await;
     a_new_key_is_used_when_the_centre_knows_it(&mut tokens, &fhir, folder.path()).await;
+    keys_are_fetched_from_where_the_file_is_served(&mut tokens, &fhir, folder.path()).await;
     an_assertion_is_good_once(&mut tokens).await;
     readings_wait_for_the_token_server(&mut tokens, &fhir, folder.path()).await;
     let found = fhir.search("Observation?_count=100").await;
-    assert_eq!(found.len(), 25, "each of the five times five that were delivered, once");
+    assert_eq!(found.len(), 30, "each of the six times five that were delivered, once");
 }
 
 async fn without_a_token_nothing_is_taken(fhir: &FhirServer, folder: &Path) {
@@ -178,6 +180,39 @@ async fn a_new_key_is_used_when_the_centre_knows_it(tokens: &mut TokenServer, fh
     // The centre forgets the old one.
     tokens.register("turn", &public(&file), "system/Observation.cu");
     assert!(all_delivered(&deliver(&sink(&settings), 300).await));
+}
+
+/// The centre has an address, not the keys: what the gateway publishes is served there, also while one key follows another.
+async fn keys_are_fetched_from_where_the_file_is_served(tokens: &mut TokenServer, fhir: &FhirServer, folder: &Path) {
+    let (file, published) = (folder.join("served"), folder.join("served.jwks"));
+    let served = published.clone();
+    let web = Scripted::start(move |_| match std::fs::read_to_string(&served) {
+        Ok(keys) => Reply::Answer(200, vec![("content-type", "application/jwk-set+json".into())], keys),
+        Err(_) => Reply::status(404),
+    })
+    .await;
+    let old = file::make(&file, Alg::Es384).unwrap();
+    tokens.register_at("served", &format!("{}/jwks.json", web.url), "system/Observation.cu");
+    let mut settings = settings(fhir, folder, "served", "'system/Observation.cu'");
+    if let Some(AuthSettings::Smart(auth)) = &mut settings.auth {
+        auth.jwks_file = Some(published.clone());
+    }
+    let outcomes = deliver(&sink(&settings), 500).await;
+    assert!(all_delivered(&outcomes), "{outcomes:?} {}", tokens.log());
+    assert_eq!(web.requests().len(), 1, "fetched once, and kept a minute");
+    let new = file::make(&file::beside(&file), Alg::Rs384).unwrap();
+    let outcomes = deliver(&sink(&settings), 500).await;
+    assert!(all_delivered(&outcomes), "the centre still has the old set: {outcomes:?} {}", tokens.log());
+    assert_eq!(Keys::read(&file).unwrap().current.kid(), old.kid());
+    let both = std::fs::read_to_string(&published).unwrap();
+    assert!(both.contains(old.kid()) && both.contains(new.kid()), "{both}");
+    // It looks again.
+    tokens.kill();
+    tokens.revive().await;
+    let outcomes = deliver(&sink(&settings), 500).await;
+    assert!(all_delivered(&outcomes), "{outcomes:?} {}", tokens.log());
+    let keys = Keys::read(&file).unwrap();
+    assert_eq!((keys.current.kid(), keys.new.is_none(), web.requests().len()), (new.kid(), true, 2));
 }
 
 async fn an_assertion_is_good_once(tokens: &mut TokenServer) {

@@ -366,3 +366,25 @@ async fn what_the_centre_says_wrongly_changes_nothing_and_is_said() {
     }
     assert!(!gateway.log().contains("canary"), "a patient is in the log");
 }
+
+/// 4,000 characters in several scripts, and a name from right to left: what the centre wrote stays to the letter.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_note_of_the_centre_in_any_script_stays_whole() {
+    let Some(broker) = Broker::start(&Door::Open, "") else { return };
+    let (mut gateway, centre, _server, device) = play(&broker, 1).await;
+    let alert = of_person(&gateway, 0).unwrap();
+    let note: String = "Dürfte Störung sein – נבדק בטלפון 🩺 ".chars().cycle().take(4_000).collect();
+    centre.change(&alert, |t| {
+        (t["status"], t["owner"]) = (json!("accepted"), json!({"display": "ד״ר אדה"}));
+        t["note"] = json!([{"text": note}]);
+    });
+    until("the acknowledgement", || by(&gateway, 0).is_some()).await;
+    assert_eq!(by(&gateway, 0).as_deref(), Some("ד״ר אדה (centre)"));
+    Pulse(&device, 100).beat(0, 80).await;
+    until("the end", || centre.task(&alert)["status"] == "completed").await;
+    let task = centre.task(&alert);
+    assert_eq!((&task["note"][0]["text"], &task["owner"]["display"]), (&json!(note), &json!("ד״ר אדה")));
+    let log = gateway.log();
+    assert!(!log.contains("נבדק") && !log.contains("אדה"), "a person is in the log");
+    assert_eq!(gateway.stop(), Some(0), "{}", gateway.log());
+}

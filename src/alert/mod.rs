@@ -27,6 +27,7 @@ use crate::alarm::{Alert, AlertEvent, AlertId, Condition, Priority};
 use crate::clock::Stamp;
 use crate::fault::Explain;
 use crate::limits::{ALERT_KEYS_KEPT, TEXT_CHARS_MAX};
+use crate::printable::is_unseen;
 use crate::reading::{PatientId, Quality, Reading};
 use crate::vital::Vital;
 
@@ -169,7 +170,7 @@ impl Engine {
     /// A person takes an alert. Where no reading can tell that its condition is over (patient unknown, retrospective, rule
     /// gone), that resolves it.
     pub fn acknowledge(&mut self, now: Stamp, id: &AlertId, by: &str) -> Result<Vec<AlertEvent>, AlertError> {
-        if by.trim().is_empty() || by.chars().count() > TEXT_CHARS_MAX || by.chars().any(char::is_control) {
+        if by.trim().is_empty() || by.chars().count() > TEXT_CHARS_MAX || by.chars().any(is_unseen) {
             return Err(AlertError::Name);
         }
         let mut happened = Change { now, events: Vec::new() };

@@ -32,27 +32,14 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Record, Reject> {
     })
 }
 
-/// Register a new user under a consent code.
-pub fn register(consent_code: u16) -> [u8; 3] {
-    let [low, high] = consent_code.to_le_bytes();
-    [0x01, low, high]
-}
-
-/// Ask for a user's data with the consent code that the person chose.
-pub fn consent(user: u8, consent_code: u16) -> [u8; 4] {
-    let [low, high] = consent_code.to_le_bytes();
-    [0x02, user, low, high]
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::codec::tests::*;
 
     #[test]
     fn requests_and_responses_decode() {
-        assert_eq!(decode(&register(4660)).unwrap().to_json(), r#"{"opcode":1,"consent_code":4660}"#);
-        assert_eq!(decode(&consent(2, 1)).unwrap().to_json(), r#"{"opcode":2,"user_id":2,"consent_code":1}"#);
+        assert_eq!(json("2A9F", "013412"), r#"{"opcode":1,"consent_code":4660}"#);
+        assert_eq!(json("2A9F", "02020100"), r#"{"opcode":2,"user_id":2,"consent_code":1}"#);
         assert_eq!(json("2A9F", "20010102"), r#"{"opcode":32,"request_opcode":1,"response_code":1,"user_id":2}"#);
         assert_eq!(rejected("2A9F", "07"), "WL-D003");
     }

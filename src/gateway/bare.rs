@@ -78,7 +78,8 @@ impl Bare {
             });
         }
         links.keep(frames, &clock, &stop, &mut inflow);
-        for (name, sink) in destinations {
+        for (name, mut sink) in destinations {
+            sink.gated(super::outbox::gate(&journal, &name, &clock));
             let outbox = Debts::new(&journal, &name, evidence.clone(), &clock);
             let way = Way { name, sink, outbox, dice: dice.clone() };
             links.destination(way, &clock, &mut inflow, (&mut outflow, &outflow_stop));

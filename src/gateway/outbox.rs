@@ -11,7 +11,7 @@ use crate::custody::{Item, ItemId, Lane, Outcome, Payload};
 use crate::journal::{Journal, JournalError};
 use crate::minimum::Fields;
 use crate::reading::{Reading, ReadingKey};
-use crate::sink::{Outbox, OutboxError};
+use crate::sink::{Gate, Outbox, OutboxError};
 
 /// Finds the readings that alerts point to.
 pub type Evidence = Arc<dyn Fn(Vec<ReadingKey>) -> BoxFuture<'static, Vec<Arc<Reading>>> + Send + Sync>;
@@ -103,5 +103,29 @@ fn later(error: &JournalError) -> OutboxError {
     match error {
         JournalError::Full => OutboxError::Later,
         JournalError::Fatal(_) | JournalError::Closed => OutboxError::Closed,
+    }
+}
+
+/// Consents as they were last committed, for a sink that asks before each request.
+struct Turnstile {
+    journal: Journal,
+    destination: Arc<str>,
+    clock: Clock,
+}
+
+/// The gate of this destination.
+pub(super) fn gate(journal: &Journal, destination: &Arc<str>, clock: &Clock) -> Arc<dyn Gate> {
+    Arc::new(Turnstile { journal: journal.clone(), destination: destination.clone(), clock: clock.clone() })
+}
+
+impl Gate for Turnstile {
+    fn admit(&self, item: &Item) -> Option<Item> {
+        self.journal.consents().gate(&self.destination)?.admit(item.clone(), self.clock.now())
+    }
+
+    fn permits(&self, reading: &Reading) -> bool {
+        let consents = self.journal.consents();
+        let gate = consents.gate(&self.destination);
+        gate.is_some_and(|gate| gate.is_open() || gate.permits(reading, self.clock.now()))
     }
 }

@@ -292,6 +292,7 @@ impl Parts {
         let fields = config.destinations.iter().map(|d| d.fields()).collect::<Vec<_>>();
         for ((name, mut sink), fields) in sinks.into_iter().zip(fields) {
             sink.asks(registry::who(&journal, &name));
+            sink.gated(outbox::gate(&journal, &name, &clock));
             let outbox = Debts::new(&journal, &name, outbox::evidence_of(&journal), &clock).with(fields);
             let way = Way { name, sink, outbox, dice: Dice::default() };
             links.destination(way, &clock, inflow, (outflow, outflow_stop));

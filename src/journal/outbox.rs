@@ -264,6 +264,7 @@ impl<'c> Shelf<'c> {
                     }
                     self.attempt(to, id, tries + 1, at_ms, why)?;
                 }
+                Outcome::Withheld => {}
             }
         }
         entries.extend(failed.iter().map(|(first, last)| entry("attempted", first, last, chain::digest(&[]))));
@@ -376,6 +377,10 @@ impl Outbox {
                     if *destination {
                         self.queue.outage(newest);
                     }
+                }
+                Outcome::Withheld => {
+                    self.queue.settled(id, true);
+                    due = true;
                 }
             }
         }

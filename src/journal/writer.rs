@@ -385,6 +385,7 @@ impl<'c> Writer<'c> {
                     account.alerts.rejected();
                 }
                 Outcome::Retry { why, .. } => self.ledger.retried(desk.id, id, at_ms, why, attempts + 1)?,
+                Outcome::Withheld => {}
             }
         }
         Ok(())
@@ -463,7 +464,8 @@ impl<'c> Writer<'c> {
             let ItemId::Alert(id) = *item else { continue };
             match outcome {
                 Outcome::Retry { after, .. } => due |= desk.alerts.retry(id, *after, true, now),
-                _ => desk.alerts.settled(id, false),
+                Outcome::Withheld => due |= desk.alerts.retry(id, None, true, now),
+                Outcome::Delivered(_) | Outcome::Reject(_) => desk.alerts.settled(id, false),
             }
         }
         due

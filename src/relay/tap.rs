@@ -66,6 +66,7 @@ impl Fate {
             }
             Outcome::Retry { why, .. } => Self::Back { suspect: why.may_be_the_items() },
             Outcome::Reject(why) => Self::Refused(why.clone()),
+            Outcome::Withheld => Self::Back { suspect: false },
         }
     }
 }

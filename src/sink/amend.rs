@@ -7,10 +7,10 @@ use serde::Deserialize;
 
 use super::answer::{Whole, whole};
 use super::fhir::{FhirSink, Unwell};
+use super::gate::reading_of;
 use super::why::Trouble;
-use crate::custody::Outcome;
-use crate::fhir::{Identity, Scope, Write, single_at, single_new};
-use crate::reading::Reading;
+use crate::custody::{Item, Outcome};
+use crate::fhir::{Identity, Write, single_at, single_new};
 
 /// More than one cannot be ours, and each of them is wrong.
 const FOUND_MAX: usize = 10;
@@ -37,19 +37,21 @@ struct Resource {
 
 impl FhirSink {
     /// What became of it, where the usual way was refused; that refusal, where this way is none either.
-    pub(super) async fn take_back(&self, reading: &Reading, scope: &Scope, refused: Outcome) -> Outcome {
-        if self.write != Write::ConditionalCreate || !reading.is_withdrawal() || self.sends_documents() {
+    pub(super) async fn take_back(&self, item: &Item, refused: Outcome) -> Outcome {
+        let is_one = reading_of(item).is_some_and(|r| r.is_withdrawal());
+        if self.write != Write::ConditionalCreate || !is_one || self.sends_documents() {
             return refused;
         }
-        match self.found_and_updated(reading, scope).await {
+        match self.found_and_updated(item).await {
             Ok(Some(outcome)) => outcome,
             Ok(None) => refused,
             Err((trouble, after)) => trouble.destination(after),
         }
     }
 
-    async fn found_and_updated(&self, reading: &Reading, scope: &Scope) -> Result<Option<Outcome>, Unwell> {
-        let Ok(identity) = Identity::of(reading) else { return Ok(None) };
+    async fn found_and_updated(&self, item: &Item) -> Result<Option<Outcome>, Unwell> {
+        let scope = &self.scope_of(item);
+        let Some(Ok(identity)) = reading_of(item).map(|r| Identity::of(r)) else { return Ok(None) };
         // Nothing in an identity needs escaping.
         let of = format!("{}%7C{}", Identity::system(), identity.value());
         self.turn().await;
@@ -67,8 +69,12 @@ impl FhirSink {
         }
         let mut last = None;
         for Entry { resource } in found.entry.into_iter().filter(|e| e.resource.kind == "Observation").take(FOUND_MAX) {
-            let Ok(update) = single_at(reading, scope, &resource.id) else { return Ok(None) };
             self.turn().await;
+            // Without consent by now it shows no value.
+            let Some(item) = self.gate.admit(item) else { return Ok(Some(Outcome::Withheld)) };
+            let Some(Ok(update)) = reading_of(&item).map(|r| single_at(r, scope, &resource.id)) else {
+                return Ok(None);
+            };
             let outcome = self.one(update).await?;
             let done = matches!(outcome, Outcome::Delivered(_));
             last = Some(outcome);
@@ -76,11 +82,12 @@ impl FhirSink {
                 return Ok(last);
             }
         }
-        if last.is_none()
-            && let Ok(new) = single_new(reading, scope)
-        {
+        if last.is_none() {
             self.turn().await;
-            last = Some(self.one(new).await?);
+            let Some(item) = self.gate.admit(item) else { return Ok(Some(Outcome::Withheld)) };
+            if let Some(Ok(new)) = reading_of(&item).map(|r| single_new(r, scope)) {
+                last = Some(self.one(new).await?);
+            }
         }
         Ok(last)
     }

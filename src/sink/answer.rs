@@ -300,6 +300,7 @@ mod tests {
             Outcome::Retry { why, destination: true, .. } => (&why.code, "destination"),
             Outcome::Retry { why, .. } => (&why.code, "item"),
             Outcome::Reject(why) => (&why.code, "reject"),
+            Outcome::Withheld => ("", "withheld"),
         }
     }
 

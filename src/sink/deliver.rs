@@ -213,6 +213,11 @@ impl<'a, D: Destination, O: Outbox> Courier<'a, D, O> {
             let outcome = self.to.attempt(std::slice::from_ref(&item)).await.ok_or(End)?.pop();
             let outcome = outcome.unwrap_or_else(|| unwell.outcome());
             self.to.note(std::slice::from_ref(&outcome));
+            if outcome == Outcome::Withheld {
+                self.unsettled.push((item.id, outcome));
+                self.settle().await?;
+                continue;
+            }
             let Some(again) = self::unwell(&outcome) else {
                 self.unsettled.push((item.id, outcome));
                 return self.settle().await;
@@ -348,7 +353,12 @@ impl<D: Destination, O: Outbox> Shared<D, O> {
         let count = |is: fn(&Outcome) -> bool| outcomes.iter().filter(|o| is(o)).count() as u64;
         let delivered = count(|o| matches!(o, Outcome::Delivered(_)));
         let rejected = count(|o| matches!(o, Outcome::Reject(_)));
-        let retried = outcomes.len() as u64 - delivered - rejected;
+        let withheld = count(|o| *o == Outcome::Withheld);
+        if withheld == outcomes.len() as u64 {
+            // Nothing was sent: nothing is known of the destination.
+            return;
+        }
+        let retried = outcomes.len() as u64 - delivered - rejected - withheld;
         for (what, n) in [("delivered", delivered), ("rejected", rejected), ("retried", retried)] {
             if n > 0 {
                 metrics::counter!("wardline_outcomes_total", "destination" => self.name.clone(), "outcome" => what)

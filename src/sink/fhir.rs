@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep};
 
 use super::answer::{self, Misread, Whole, patience, whole};
 use super::flight::Flight;
+use super::gate::{self, Gate};
 pub use super::habits::Habits;
 use super::http::{Answer, Ask, Peer, Wire, exchange};
 use super::pace::Bucket;
@@ -48,11 +49,13 @@ pub struct FhirSink {
     pub(super) places: Mutex<Places>,
     /// What is on its way at this moment.
     flight: Flight,
+    /// What may still go at this moment.
+    pub(super) gate: Arc<dyn Gate>,
     owner: Option<String>,
     /// The Task of an alert is the centre's as well.
     follows: bool,
     packing: AtomicU8,
-    habits: Arc<Habits>,
+    pub(super) habits: Arc<Habits>,
     bucket: Bucket,
     linger: Duration,
     /// In the simulation: instead of the network.
@@ -101,6 +104,7 @@ impl FhirSink {
             scope: claims::scope(settings, gateway)?,
             places: places::empty(),
             flight: Flight::default(),
+            gate: Arc::new(gate::Open),
             write: match settings.idempotency {
                 Idempotency::ConditionalCreate => Write::ConditionalCreate,
                 Idempotency::Update => Write::Update,
@@ -130,6 +134,11 @@ impl FhirSink {
     /// The same for items of many gateways.
     pub fn on_behalf_of(self, origins: Origins) -> Self {
         Self { origins: Some(origins), ..self }
+    }
+
+    /// Asked before each request for what may still go: until then, everything.
+    pub fn gated(&mut self, gate: Arc<dyn Gate>) {
+        self.gate = gate;
     }
 
     /// What the item's resources have in common: its gateway, and the places that are known by now.
@@ -172,113 +181,14 @@ impl FhirSink {
         }
     }
 
-    /// Batches to send, each divided as long as it is refused whole. Suspects travel alone, after the others.
-    async fn readings(&self, readings: Vec<Numbered<'_>>, outcomes: &mut [Option<Outcome>]) {
-        if let Err((trouble, after)) = self.place(&readings).await {
-            return fill(outcomes, &[], &readings, &trouble, after);
-        }
-        let (suspects, others): (Vec<_>, Vec<_>) =
-            readings.into_iter().partition(|(_, item, _)| item.attempts >= limits::SUSPECT_ATTEMPTS);
-        let mut waiting: Vec<Vec<Numbered<'_>>> = suspects.into_iter().rev().map(|one| vec![one]).collect();
-        waiting.push(others);
-        while let Some(batch) = waiting.pop() {
-            let parted = match batch.as_slice() {
-                [] => continue,
-                [one] if one.1.attempts >= limits::SUSPECT_ATTEMPTS => self.alone(*one, outcomes).await,
-                _ => self.batch(&batch, outcomes).await,
-            };
-            match parted {
-                Sent::Done => {}
-                Sent::Divide => match batch.as_slice() {
-                    [one] => {
-                        if let Sent::Unwell(trouble, after) = self.alone(*one, outcomes).await {
-                            return fill(outcomes, &waiting, &batch, &trouble, after);
-                        }
-                    }
-                    many => {
-                        let (left, right) = many.split_at(many.len() / 2);
-                        waiting.push(right.to_vec());
-                        waiting.push(left.to_vec());
-                    }
-                },
-                Sent::Unwell(trouble, after) => return fill(outcomes, &waiting, &batch, &trouble, after),
-            }
-        }
-    }
-
-    /// Sends a Bundle.
-    async fn batch(&self, batch: &[Numbered<'_>], outcomes: &mut [Option<Outcome>]) -> Sent {
-        let kind = self.habits.kind();
-        let mut bundle = Bundle::new(kind, batch.len());
-        let mut sent = Vec::with_capacity(batch.len());
-        for (n, item, reading) in batch {
-            match bundle.reading(reading, &self.scope_of(item), self.write) {
-                Ok(url) => sent.push((*n, url)),
-                Err(e) => set(outcomes, *n, Trouble::unmappable(e)),
-            }
-        }
-        if bundle.is_empty() {
-            return Sent::Done;
-        }
-        self.turn().await;
-        let answer = match self.send("POST", self.peer.url.as_str(), None, bundle.finish()).await {
-            Ok(answer) => answer,
-            Err(trouble) => return Sent::Unwell(trouble, None),
-        };
-        match whole(&answer) {
-            Whole::Taken if kind == Kind::Collection => match answer::document(&answer) {
-                Ok(receipt) => {
-                    sent.into_iter().for_each(|(n, _)| set(outcomes, n, Outcome::Delivered(receipt.clone())));
-                    Sent::Done
-                }
-                Err(Misread::Divide) => Sent::Divide,
-                Err(Misread::Unclear(trouble)) => Sent::Unwell(trouble, None),
-            },
-            Whole::Taken => match answer::receipts(&answer.body, sent.iter().map(|(_, url)| url.as_str())) {
-                // All or none, and yet not all: nobody knows what was stored. One at a time is certain.
-                Ok(answers) if kind == Kind::Transaction && !answers.iter().all(is_delivered) => Sent::Divide,
-                Ok(answers) => {
-                    sent.into_iter().zip(answers).for_each(|((n, _), answer)| set(outcomes, n, answer));
-                    Sent::Done
-                }
-                Err(Misread::Divide) => Sent::Divide,
-                Err(Misread::Unclear(trouble)) => Sent::Unwell(trouble, None),
-            },
-            Whole::Refused => Sent::Divide,
-            Whole::TooLarge => {
-                self.habits.bundle_max.fetch_min((batch.len() / 2).max(1), Ordering::Relaxed);
-                Sent::Divide
-            }
-            Whole::MediaType => Sent::Unwell(Trouble::NotHere(415), answer.retry_after),
-            Whole::Destination(trouble) => Sent::Unwell(trouble, answer.retry_after),
-        }
-    }
-
-    /// Sends one reading as a resource of its own: the answer is about it alone.
-    async fn alone(&self, (n, item, reading): Numbered<'_>, outcomes: &mut [Option<Outcome>]) -> Sent {
-        let resource = match self.parcel(item, reading) {
-            Ok(resource) => resource,
-            Err(e) => {
-                set(outcomes, n, Trouble::unmappable(e));
-                return Sent::Done;
-            }
-        };
-        self.turn().await;
-        match self.one(resource).await {
-            Ok(outcome) => set(outcomes, n, outcome),
-            // What fails on this one and takes others is not unwell.
-            Err((trouble @ (Trouble::ServerError(_) | Trouble::Refused { .. }), _))
-                if outcomes.iter().flatten().any(is_delivered) =>
-            {
-                set(outcomes, n, trouble.item(limits::ITEM_RETRY.0));
-            }
-            Err((trouble, after)) => return Sent::Unwell(trouble, after),
-        }
-        Sent::Done
+    /// Until there is a token: whatever has to be waited for comes before the last look at what may go.
+    pub(super) async fn token(&self) -> Result<(), Unwell> {
+        let Some(smart) = &self.smart else { return Ok(()) };
+        smart.bearer().await.map(drop).map_err(|e| (Trouble::Auth(e), None))
     }
 
     /// One reading as this destination takes it: a resource, or a document of one.
-    fn parcel(&self, item: &Item, reading: &Reading) -> Result<Single, Unmappable> {
+    pub(super) fn parcel(&self, item: &Item, reading: &Reading) -> Result<Single, Unmappable> {
         let scope = self.scope_of(item);
         if !self.sends_documents() {
             return single(reading, &scope, self.write);
@@ -330,7 +240,15 @@ impl FhirSink {
 
     /// The transaction; or, when it is refused or fails again, its parts, each on its own.
     pub(super) async fn sent(&self, item: &Item, resources: &AlertResources<'_>) -> Outcome {
-        let Ok((body, entries)) = resources.transaction() else { return self.parts(resources).await };
+        if let Err((trouble, after)) = self.token().await {
+            return trouble.destination(after);
+        }
+        if self.gate.admit(item).is_none() {
+            return Outcome::Withheld;
+        }
+        let evidence = gate::evidence(&*self.gate, resources.readings);
+        let resources = &AlertResources { readings: &evidence, ..*resources };
+        let Ok((body, entries)) = resources.transaction() else { return self.parts(item, resources).await };
         let answer = match self.send("POST", self.peer.url.as_str(), None, body).await {
             Ok(answer) => answer,
             Err(trouble) => return trouble.destination(None),
@@ -341,11 +259,11 @@ impl FhirSink {
                 Ok(answers) if answers.iter().rev().take(2).all(is_delivered) => {
                     answers.into_iter().next_back().unwrap_or_else(|| Trouble::Unclear("it is empty").destination(None))
                 }
-                _ => self.parts(resources).await,
+                _ => self.parts(item, resources).await,
             },
             Whole::Destination(t @ Trouble::ServerError(_)) if item.attempts == 0 => t.destination(answer.retry_after),
             Whole::Destination(Trouble::ServerError(_) | Trouble::NotHere(_)) | Whole::Refused | Whole::TooLarge => {
-                self.parts(resources).await
+                self.parts(item, resources).await
             }
             Whole::MediaType => Trouble::NotHere(415).destination(None),
             Whole::Destination(trouble) => trouble.destination(answer.retry_after),
@@ -463,9 +381,9 @@ impl Destination for FhirSink {
         let _until_answered = self.flight.readings(readings.iter().map(|(.., r)| *r)).await;
         self.readings(readings, &mut outcomes).await;
         self.places().clocks.judge(outcomes.iter().flatten().any(is_delivered));
-        for (n, item, reading) in withdrawn {
+        for (n, item, _) in withdrawn {
             if let Some(Some(refused @ Outcome::Reject(_))) = outcomes.get(n) {
-                let outcome = self.take_back(reading, &self.scope_of(item), refused.clone()).await;
+                let outcome = self.take_back(item, refused.clone()).await;
                 set(&mut outcomes, n, outcome);
             }
         }
@@ -497,38 +415,13 @@ impl Destination for FhirSink {
 /// The destination's trouble, and when it wants to be asked again.
 pub(super) type Unwell = (Trouble, Option<Duration>);
 
-/// What sending a batch came to.
-enum Sent {
-    /// Every item of it has its outcome.
-    Done,
-    /// Refused whole: in halves, then.
-    Divide,
-    /// The destination's trouble, not theirs.
-    Unwell(Trouble, Option<Duration>),
-}
-
-fn set(outcomes: &mut [Option<Outcome>], n: usize, outcome: Outcome) {
+pub(super) fn set(outcomes: &mut [Option<Outcome>], n: usize, outcome: Outcome) {
     if let Some(slot) = outcomes.get_mut(n) {
         *slot = Some(outcome);
     }
 }
 
-/// All that was not sent waits for the destination.
-fn fill(
-    outcomes: &mut [Option<Outcome>],
-    waiting: &[Vec<Numbered<'_>>],
-    batch: &[Numbered<'_>],
-    trouble: &Trouble,
-    after: Option<Duration>,
-) {
-    for (n, ..) in waiting.iter().flatten().chain(batch) {
-        if let Some(slot) = outcomes.get_mut(*n) {
-            slot.get_or_insert_with(|| trouble.destination(after));
-        }
-    }
-}
-
-fn is_delivered(outcome: &Outcome) -> bool {
+pub(super) fn is_delivered(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Delivered(_))
 }
 

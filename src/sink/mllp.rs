@@ -14,6 +14,7 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::answer::patience;
+use super::gate::{self, Gate, reading_of};
 use super::why::Trouble;
 use super::{Destination, SinkError};
 use crate::alarm::AlertEvent;
@@ -39,6 +40,8 @@ pub struct MllpSink {
     /// It matches a patient by these beside the pseudonym.
     asked: Arc<[Field]>,
     who: Who,
+    /// What may still go at this moment.
+    gate: Arc<dyn Gate>,
     alerts_too: bool,
     per_message: usize,
     keep: bool,
@@ -72,6 +75,7 @@ impl MllpSink {
             facets: Facets { event, source, phase, state, inactivation, priority, kind },
             asked: Fields::from(settings.fields.as_deref()).of_a_person(),
             who: Arc::new(|_| None),
+            gate: Arc::new(gate::Open),
             alerts_too: settings.alerts,
             per_message: settings.readings_per_message.clamp(1, limits::HL7_READINGS_PER_MESSAGE_MAX),
             keep: settings.keep_connection,
@@ -88,6 +92,11 @@ impl MllpSink {
         self.who = who;
     }
 
+    /// Asked before each message for what may still go: until then, everything.
+    pub fn gated(&mut self, gate: Arc<dyn Gate>) {
+        self.gate = gate;
+    }
+
     /// What the receiver finds this patient by. `Err`: it would have to guess.
     fn person(&self, patient: Option<&PatientId>) -> Result<Option<Arc<Demographics>>, Trouble> {
         let Some(patient) = patient.filter(|_| !self.asked.is_empty()) else { return Ok(None) };
@@ -95,8 +104,17 @@ impl MllpSink {
         person.map(Some).ok_or(Trouble::Hl7Nameless)
     }
 
-    /// Outcomes of readings that may travel together, one for each.
+    /// Outcomes of readings that may travel together, one for each. What may not go any more is left out.
     async fn together(&self, group: &[(&Item, &Arc<Reading>)]) -> Vec<Outcome> {
+        let may: Vec<Option<Item>> = group.iter().map(|(item, _)| self.gate.admit(item)).collect();
+        let going: Vec<_> = may.iter().flatten().filter_map(|item| Some((item, reading_of(item)?))).collect();
+        let mut outcomes = self.message(&going).await.into_iter();
+        let outcome = |one: &Option<Item>| one.as_ref().and_then(|_| outcomes.next()).unwrap_or(Outcome::Withheld);
+        may.iter().map(outcome).collect()
+    }
+
+    /// Outcomes of readings in one message, or in one each if it is refused whole.
+    async fn message(&self, group: &[(&Item, &Arc<Reading>)]) -> Vec<Outcome> {
         let now = self.clock.now().wall_ms;
         let readings: Vec<&Reading> = group.iter().map(|(_, reading)| &***reading).collect();
         let Some((first, reading)) = group.first() else { return Vec::new() };
@@ -115,7 +133,7 @@ impl MllpSink {
         // Refused whole: one of them, perhaps. Each alone, until the receiver is away.
         let mut outcomes: Vec<Outcome> = Vec::with_capacity(group.len());
         for one in group {
-            let away = outcomes.last().filter(|o| is_away(o)).cloned();
+            let away = away(&outcomes);
             outcomes.push(match away {
                 Some(away) => away,
                 None => Box::pin(self.together(std::slice::from_ref(one))).await.pop().unwrap_or(outcome.clone()),
@@ -125,6 +143,10 @@ impl MllpSink {
     }
 
     async fn alert(&self, item: &Item, event: &AlertEvent, evidence: &[Arc<Reading>]) -> Outcome {
+        if self.gate.admit(item).is_none() {
+            return Outcome::Withheld;
+        }
+        let evidence = &gate::evidence(&*self.gate, evidence);
         let person = match self.person(event.alert.patient.as_ref()) {
             Ok(person) => person,
             Err(trouble) => return trouble.item(limits::ITEM_RETRY.1),
@@ -226,7 +248,7 @@ impl Destination for MllpSink {
         let mut outcomes: Vec<Outcome> = Vec::with_capacity(items.len());
         while let Some(rest) = items.get(outcomes.len()..).filter(|rest| !rest.is_empty()) {
             // When the receiver is away, the rest need not find out.
-            if let Some(away) = outcomes.last().filter(|o| is_away(o)).cloned() {
+            if let Some(away) = away(&outcomes) {
                 outcomes.push(away);
                 continue;
             }
@@ -274,8 +296,10 @@ fn group(items: &[Item], most: usize) -> Vec<(&Item, &Arc<Reading>)> {
     found
 }
 
-fn is_away(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Retry { destination: true, .. })
+/// That the receiver is away, as the last one that was sent found out.
+fn away(outcomes: &[Outcome]) -> Option<Outcome> {
+    let last = outcomes.iter().rfind(|outcome| **outcome != Outcome::Withheld)?;
+    matches!(last, Outcome::Retry { destination: true, .. }).then(|| last.clone())
 }
 
 fn unmappable(why: Unmappable) -> Outcome {

@@ -11,8 +11,10 @@ mod clocks;
 pub mod deliver;
 pub mod fhir;
 mod flight;
+mod gate;
 mod habits;
 pub mod http;
+mod loads;
 mod manifest;
 pub mod mllp;
 pub mod nats;
@@ -33,6 +35,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::sync::watch;
 
+pub use gate::Gate;
 pub use pace::Dice;
 pub use why::Trouble;
 
@@ -89,6 +92,16 @@ impl Sink {
     pub fn asks(&mut self, who: mllp::Who) {
         if let Self::Hl7(hl7) = self {
             hl7.asks(who);
+        }
+    }
+
+    /// Asked before each request for what may still go. Files and a webhook send all of a batch at once, and the loop asks for these.
+    pub fn gated(&mut self, gate: Arc<dyn Gate>) {
+        match self {
+            Self::Fhir(sink) => sink.gated(gate),
+            Self::Hl7(sink) => sink.gated(gate),
+            Self::Nats(sink) => sink.gated(gate),
+            Self::Ndjson(_) | Self::Webhook(_) => {}
         }
     }
 

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use super::gate::{self, Gate};
 use super::why::Trouble;
 use super::{Destination, SinkError};
 use crate::config::{GatewayId, NatsSettings};
@@ -32,6 +33,8 @@ pub struct NatsSink {
     create: bool,
     wait: Duration,
     scope: Scope,
+    /// What may still go at this moment.
+    gate: Arc<dyn Gate>,
     readings: Mutex<Option<Way>>,
     alerts: Mutex<Option<Way>>,
 }
@@ -52,9 +55,15 @@ impl NatsSink {
             create: settings.create,
             wait: Duration::from_secs(settings.timeout_s.max(1)),
             scope: Scope::new(gateway.clone()),
+            gate: Arc::new(gate::Open),
             readings: Mutex::default(),
             alerts: Mutex::default(),
         })
+    }
+
+    /// Asked before each batch is published for what may still go: until then, everything.
+    pub fn gated(&mut self, gate: Arc<dyn Gate>) {
+        self.gate = gate;
     }
 
     /// A connection to a stream that keeps what it takes.
@@ -84,6 +93,28 @@ impl NatsSink {
             found => found?,
         };
         shape::stream(&found, &Kind::ALL.map(|kind| kind.subject(&self.prefix, &self.scope.gateway)))
+    }
+
+    /// Messages with their items' places, of what may go at this moment; the rest has its outcome.
+    fn batch(
+        &self,
+        items: &[Item],
+        evidence: &[Arc<Reading>],
+        outcomes: &mut [Option<Outcome>],
+    ) -> (Vec<Outgoing>, Vec<usize>) {
+        let evidence = gate::evidence(&*self.gate, evidence);
+        let (mut batch, mut places) = (Vec::with_capacity(items.len()), Vec::with_capacity(items.len()));
+        for (n, (item, slot)) in items.iter().zip(outcomes).enumerate() {
+            let item = self.gate.admit(item).ok_or(Outcome::Withheld);
+            match item.and_then(|item| self.outgoing(&item, &evidence)) {
+                Ok(outgoing) => {
+                    batch.push(outgoing);
+                    places.push(n);
+                }
+                Err(outcome) => *slot = Some(outcome),
+            }
+        }
+        (batch, places)
     }
 
     fn outgoing(&self, item: &Item, evidence: &[Arc<Reading>]) -> Result<Outgoing, Outcome> {
@@ -126,36 +157,25 @@ pub fn reach(settings: &NatsSettings, name: &str) -> Result<Reach, ReachError> {
 impl Destination for NatsSink {
     async fn deliver(&self, items: &[Item], evidence: &[Arc<Reading>]) -> Vec<Outcome> {
         let mut outcomes: Vec<Option<Outcome>> = vec![None; items.len()];
-        let (mut batch, mut places) = (Vec::with_capacity(items.len()), Vec::with_capacity(items.len()));
-        for (n, (item, slot)) in items.iter().zip(&mut outcomes).enumerate() {
-            match self.outgoing(item, evidence) {
-                Ok(outgoing) => {
-                    batch.push(outgoing);
-                    places.push(n);
-                }
-                Err(outcome) => *slot = Some(outcome),
-            }
-        }
         let mut over = NatsError::NoAnswer("it takes too long");
-        if !batch.is_empty() {
-            let urgent = items.iter().any(|item| matches!(item.what, Payload::Alert(_)));
-            let mut slot = if urgent { &self.alerts } else { &self.readings }.lock().await;
-            // Taken out: a delivery that is given up half-way leaves no connection behind.
-            match self.ready(slot.take()).await {
-                Ok(mut way) => {
-                    let (answers, broken) = jetstream::publish(&mut way.link, &self.stream, &batch, self.wait).await;
-                    for (n, answer) in places.iter().zip(answers) {
-                        if let (Some(slot), Some(answer)) = (outcomes.get_mut(*n), answer) {
-                            *slot = Some(outcome(answer));
-                        }
-                    }
-                    match broken {
-                        Some(e) => over = e,
-                        None => *slot = Some(way),
+        let urgent = items.iter().any(|item| matches!(item.what, Payload::Alert(_)));
+        let mut slot = if urgent { &self.alerts } else { &self.readings }.lock().await;
+        // Taken out: a delivery that is given up half-way leaves no connection behind.
+        match self.ready(slot.take()).await {
+            Ok(mut way) => {
+                let (batch, places) = self.batch(items, evidence, &mut outcomes);
+                let (answers, broken) = jetstream::publish(&mut way.link, &self.stream, &batch, self.wait).await;
+                for (n, answer) in places.iter().zip(answers) {
+                    if let (Some(slot), Some(answer)) = (outcomes.get_mut(*n), answer) {
+                        *slot = Some(outcome(answer));
                     }
                 }
-                Err(e) => over = e,
+                match broken {
+                    Some(e) => over = e,
+                    None => *slot = Some(way),
+                }
             }
+            Err(e) => over = e,
         }
         outcomes.into_iter().map(|o| o.unwrap_or_else(|| Trouble::Bus(over.clone()).destination(None))).collect()
     }

@@ -155,7 +155,7 @@ impl FhirSink {
                 self.places().learn(id, None);
             }
             // It is asked again with the next readings.
-            Outcome::Retry { .. } => {}
+            Outcome::Retry { .. } | Outcome::Withheld => {}
         }
         Ok(())
     }

@@ -187,7 +187,7 @@ impl Prober {
             Outcome::Delivered(Receipt { location, .. }) if location.starts_with("Patient/") => {
                 Ok(location.split("/_history/").next().unwrap_or(&location).to_owned())
             }
-            Outcome::Reject(_) | Outcome::Retry { .. } => {
+            Outcome::Reject(_) | Outcome::Retry { .. } | Outcome::Withheld => {
                 Err(Trouble::Refused { status: answer.status, detail: ": the test patient".into() })
             }
             Outcome::Delivered(_) => Err(Trouble::Unclear("it does not say where the test patient is")),
@@ -207,6 +207,7 @@ impl Prober {
                     places.push(location.split("/_history/").next().unwrap_or_default().to_owned());
                 }
                 Outcome::Reject(why) | Outcome::Retry { why, .. } => return Ok(Finding::Fails(why.text)),
+                Outcome::Withheld => return Ok(Finding::Fails("it was not sent".into())),
             }
         }
         // A server need not say where it is.
@@ -225,6 +226,7 @@ impl Prober {
                 // Somebody else was first.
                 Outcome::Retry { why, .. } | Outcome::Reject(why) if matches!(&*why.code, "WL-F012" | "WL-F013") => {}
                 Outcome::Retry { why, .. } | Outcome::Reject(why) => refused = Some(why.text),
+                Outcome::Withheld => {}
             }
         }
         Ok((created, refused))
@@ -285,6 +287,7 @@ impl Prober {
                 let finding = match self.one(&reading, self.sink.write).await? {
                     Outcome::Delivered(_) => Finding::Works,
                     Outcome::Reject(why) | Outcome::Retry { why, .. } => Finding::Fails(why.text),
+                    Outcome::Withheld => Finding::Fails("it was not sent".into()),
                 };
                 found.left += usize::from(finding.works());
                 tried.push((vital.to_owned(), (*unit).to_owned(), finding));

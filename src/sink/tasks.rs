@@ -40,27 +40,30 @@ enum Wrote {
 
 impl FhirSink {
     /// Delivered if the Task or the DetectedIssue is there; evidence goes along as far as it is taken.
-    pub(super) async fn parts(&self, resources: &AlertResources<'_>) -> Outcome {
-        match self.try_parts(resources).await {
+    pub(super) async fn parts(&self, item: &Item, resources: &AlertResources<'_>) -> Outcome {
+        match self.try_parts(item, resources).await {
             Ok((issue, task)) => either_of(issue, task),
             Err((trouble, after)) => trouble.destination(after),
         }
     }
 
     /// What became of the DetectedIssue and of the Task.
-    async fn try_parts(&self, resources: &AlertResources<'_>) -> Result<(Outcome, Outcome), Unwell> {
-        let issue = self.issue(resources).await?;
+    async fn try_parts(&self, item: &Item, resources: &AlertResources<'_>) -> Result<(Outcome, Outcome), Unwell> {
+        let issue = self.issue(item, resources).await?;
         let focus = focus(&issue);
-        let task = self.either(resources, |r| r.task(focus.as_deref())).await?;
+        let task = self.either(item, resources, |r| r.task(focus.as_deref())).await?;
         Ok((issue, task))
     }
 
     /// The evidence, and what became of the DetectedIssue.
-    async fn issue(&self, resources: &AlertResources<'_>) -> Result<Outcome, Unwell> {
+    async fn issue(&self, item: &Item, resources: &AlertResources<'_>) -> Result<Outcome, Unwell> {
         let mut implicated = Vec::new();
         for reading in resources.evidence() {
             if resources.is_elsewhere(reading) {
                 implicated.extend(Identity::of(reading).ok().map(Pointer::Observation));
+                continue;
+            }
+            if self.gate.admit(item).is_none() || !self.gate.permits(reading) {
                 continue;
             }
             let Ok(resource) = single(reading, resources.scope, resources.write) else { continue };
@@ -71,15 +74,19 @@ impl FhirSink {
                 None => Identity::of(reading).ok().map(Pointer::Observation),
             });
         }
-        self.either(resources, |r| r.detected_issue(&implicated)).await
+        self.either(item, resources, |r| r.detected_issue(&implicated)).await
     }
 
-    /// In the configured way; where the server has no search for that, in the other.
+    /// In the configured way; where the server has no search for that, in the other. Nothing, where it may not go any more.
     async fn either(
         &self,
+        item: &Item,
         resources: &AlertResources<'_>,
         part: impl Fn(&AlertResources<'_>) -> Single,
     ) -> Result<Outcome, Unwell> {
+        if self.gate.admit(item).is_none() {
+            return Ok(Outcome::Withheld);
+        }
         match self.one(part(resources)).await? {
             Outcome::Reject(_) if resources.write == Write::ConditionalCreate => {
                 self.one(part(&AlertResources { write: Write::Update, ..*resources })).await
@@ -122,9 +129,9 @@ impl FhirSink {
         resources: &AlertResources<'_>,
         seen: Seen,
     ) -> Result<(Outcome, Wrote), Unwell> {
-        let issue = self.issue(resources).await?;
+        let issue = self.issue(item, resources).await?;
         let task = match seen {
-            Seen::One(task, body) => self.write_over(resources.event, task, body).await?,
+            Seen::One(task, body) => self.write_over(item, resources.event, task, body).await?,
             Seen::Hidden(why) | Seen::Closed(why) => left(resources.event, why),
             // A search may be behind: created only if there is none.
             Seen::None => {
@@ -136,7 +143,7 @@ impl FhirSink {
                     }
                     new
                 };
-                Wrote::New(match self.either(resources, new).await? {
+                Wrote::New(match self.either(item, resources, new).await? {
                     Outcome::Delivered(receipt) if receipt.known && item.attempts < limits::SUSPECT_ATTEMPTS => {
                         Trouble::Conflict.destination(None)
                     }
@@ -148,7 +155,13 @@ impl FhirSink {
     }
 
     /// Writes what there is to say over the version that was read; read again if somebody else wrote meanwhile.
-    async fn write_over(&self, event: &AlertEvent, mut task: Task, mut body: Vec<u8>) -> Result<Wrote, Unwell> {
+    async fn write_over(
+        &self,
+        item: &Item,
+        event: &AlertEvent,
+        mut task: Task,
+        mut body: Vec<u8>,
+    ) -> Result<Wrote, Unwell> {
         for _ in 0..limits::TASK_TRIES {
             let new = match updated_task(&body, event) {
                 Ok(Some(new)) => new,
@@ -156,6 +169,9 @@ impl FhirSink {
                 Err(why) => return Ok(left(event, why)),
             };
             let url = format!("Task/{}", task.id);
+            if self.gate.admit(item).is_none() {
+                return Ok(Wrote::New(Outcome::Withheld));
+            }
             self.count();
             let mut answer = self.put_over(&url, task.version.as_deref(), &new).await.map_err(|t| (t, None))?;
             if !matches!(answer.status, 409 | 412) {
@@ -276,6 +292,8 @@ fn either_of(issue: Outcome, task: Outcome) -> Outcome {
         (_, Outcome::Retry { why, after, .. }) if *why.code == *Trouble::Conflict.code() => {
             Outcome::Retry { why, after, destination: true }
         }
+        // The rest was not sent: what became of the DetectedIssue counts.
+        (issue, Outcome::Withheld) => issue,
         (_, done @ Outcome::Delivered(_)) | (done @ Outcome::Delivered(_), _) => done,
         // No alert waits as long as a reading that fails alone.
         (_, Outcome::Retry { why, after, .. }) => Outcome::Retry { why, after, destination: true },

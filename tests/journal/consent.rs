@@ -143,6 +143,35 @@ async fn from_a_withdrawal_on_nothing_more_goes_also_not_what_was_leased() {
     assert!(again.iter().all(|i| i.attempts == 0), "what was given back was not tried");
 }
 
+/// An answer for a batch may say of each part that it was not sent: of a reading, and of an alert.
+#[tokio::test]
+async fn what_was_not_sent_is_owed_as_if_it_had_not_been_leased() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open_at(folder.path(), &clock());
+    say(&journal, "a", true, GENERAL).await;
+    let of_a = wardline::alarm::Alert { patient: Some(PatientId::new("Patient/a")), ..alert("a1", vec![]) };
+    journal.commit(group((1..=4).map(|n| hr(n, "a")))).await.unwrap();
+    journal.commit(Group { arrivals: vec![], events: vec![raised(of_a)] }.into()).await.unwrap();
+    let leased = due(&journal).await;
+    let alerts = journal.lease("centre", Lane::Alert, 10).await.unwrap();
+    assert_eq!((leased.len(), alerts.len()), (4, 1));
+    say(&journal, "a", false, ALL).await;
+    let left_out = |item: &Item| (item.id, Outcome::Withheld);
+    let outcomes = leased.iter().map(|i| if i.id == leased[0].id { delivered(i) } else { left_out(i) });
+    settle(&journal, outcomes.chain(alerts.iter().map(left_out)).collect()).await;
+    assert_eq!(due_numbers(&journal).await, [0; 0]);
+    assert!(journal.lease("centre", Lane::Alert, 10).await.unwrap().is_empty());
+    assert_eq!(
+        withheld(&journal, folder.path()).iter().map(|w| (w.2, w.3)).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1)),
+        (3, 1)
+    );
+    say(&journal, "a", true, GENERAL).await;
+    let again = [due(&journal).await, journal.lease("centre", Lane::Alert, 10).await.unwrap()].concat();
+    assert_eq!((again.len(), again.iter().map(|i| i.attempts).sum::<u32>()), (4, 0), "no attempt was counted");
+    journal.close().await;
+    sound(folder.path());
+}
+
 #[tokio::test]
 async fn a_consent_for_a_time_begins_and_ends_by_the_clock() {
     let folder = tempfile::tempdir().unwrap();
@@ -440,6 +469,8 @@ impl World {
             if fates.get(n).copied().unwrap_or(true) {
                 self.model.waiting[to].remove(&number);
                 outcomes.push(delivered(item));
+            } else if n % 2 == 1 {
+                outcomes.push((item.id, Outcome::Withheld));
             } else {
                 outcomes.push(retry(item, None, n % 3 == 0));
             }

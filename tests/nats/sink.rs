@@ -35,6 +35,7 @@ async fn deliver(sink: &NatsSink, numbers: std::ops::Range<u64>) -> Vec<String> 
             Outcome::Delivered(r) => format!("{}{}", r.location, if r.known { " known" } else { "" }),
             Outcome::Retry { why, destination, .. } => format!("{} {destination}", why.code),
             Outcome::Reject(why) => format!("rejected {}", why.code),
+            Outcome::Withheld => "withheld".to_owned(),
         })
         .collect()
 }

@@ -34,6 +34,7 @@ async fn deliver(sink: &FhirSink, items: &[Item]) -> Vec<String> {
         Outcome::Delivered(_) => "delivered".to_owned(),
         Outcome::Retry { why, destination, .. } => format!("{}{}", why.code, if *destination { "!" } else { "" }),
         Outcome::Reject(why) => format!("reject {}", why.code),
+        Outcome::Withheld => "withheld".to_owned(),
     };
     outcomes.iter().map(word).collect()
 }

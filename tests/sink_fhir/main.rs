@@ -6,6 +6,7 @@ mod evidence;
 #[path = "../support/mod.rs"]
 mod support;
 mod tasks;
+mod withheld;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -67,6 +68,7 @@ fn word(outcome: &Outcome) -> String {
         Outcome::Retry { why, destination: true, .. } => format!("{}!", why.code),
         Outcome::Retry { why, .. } => why.code.to_string(),
         Outcome::Reject(_) => "reject".into(),
+        Outcome::Withheld => "withheld".into(),
     }
 }
 

@@ -1,6 +1,6 @@
 // A token server for tests: oidc-provider, with the clients of a file that is read anew at each question.
 // Environment: MODULE (folder of oidc-provider), PORT, CLIENTS (file), AUDIENCE, TTL (seconds). Prints "ready".
-// A client of the file: { "jwks": {...}, "scope": "..." }; what it asks for beyond its scope is dropped.
+// A client of the file: { "jwks": {...} or "jwks_uri": "...", "scope": "..." }; what it asks for beyond its scope is dropped.
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 
@@ -27,6 +27,7 @@ class Store {
       redirect_uris: [],
       token_endpoint_auth_method: 'private_key_jwt',
       jwks: client.jwks,
+      jwks_uri: client.jwks_uri,
     };
   }
   async upsert(id, payload) { this.map.set(id, payload); }
@@ -35,7 +36,13 @@ class Store {
 }
 
 const scopes = ['system/*.cruds', 'system/*.rs', 'system/Observation.cruds', 'system/Observation.cu', 'system/Observation.rs', 'system/Task.cu'];
+// It fetches nothing from this machine by itself; the addresses of tests are all here.
+const local = (url, { dispatcher: _guard, ...options }) => {
+  if (new URL(url).hostname !== '127.0.0.1') throw new Error(`not of this test: ${url}`);
+  return fetch(url, options);
+};
 const provider = new Provider(issuer, {
+  fetch: local,
   adapter: Store,
   scopes,
   clientAuthMethods: ['private_key_jwt'],

@@ -81,6 +81,12 @@ impl TokenServer {
         self.write();
     }
 
+    /// The same with the address at which the public keys are served.
+    pub fn register_at(&mut self, id: &str, jwks_uri: &str, scope: &str) {
+        self.clients.insert(id.into(), json!({ "jwks_uri": jwks_uri, "scope": scope }));
+        self.write();
+    }
+
     /// What it said.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()

@@ -14,6 +14,7 @@ use super::{Change, Details, DryRun, Group, Settled};
 use crate::control::routes::Done;
 use crate::control::{Desk, Fault, Role};
 use crate::limits;
+use crate::printable::is_unseen;
 
 /// A dry run asks the destination about some items: longer than other answers.
 const DRY_RUN_MAX: Duration = Duration::from_secs(60);
@@ -142,7 +143,7 @@ pub(in crate::control) async fn within<T>(most: Duration, order: impl Future<Out
 /// A person's name: kept in the record.
 pub(in crate::control) fn name(given: &str) -> Result<String, Fault> {
     let given = given.trim();
-    if given.is_empty() || given.chars().count() > limits::TEXT_CHARS_MAX || given.chars().any(char::is_control) {
+    if given.is_empty() || given.chars().count() > limits::TEXT_CHARS_MAX || given.chars().any(is_unseen) {
         return Err(Fault::Refused("a name has 1 to 128 printable characters".into()));
     }
     Ok(given.to_owned())
@@ -151,7 +152,7 @@ pub(in crate::control) fn name(given: &str) -> Result<String, Fault> {
 /// What a person wrote: kept in the record.
 pub(in crate::control) fn text(what: &str, given: &str) -> Result<String, Fault> {
     let given = given.trim();
-    let bad = given.chars().any(|c| c.is_control() && c != '\n');
+    let bad = given.chars().any(|c| is_unseen(c) && c != '\n');
     if given.is_empty() || given.chars().count() > limits::INBOX_TEXT_CHARS_MAX || bad {
         let most = limits::INBOX_TEXT_CHARS_MAX;
         return Err(Fault::Refused(format!("{what} has 1 to {most} printable characters")));

@@ -312,6 +312,31 @@ fn a_refused_item_is_settled_and_counted() {
     assert_eq!((outbox.delivered(), status.rejected, status.state), (9, 1, State::Up));
 }
 
+/// What was not sent says nothing of the destination, neither well nor ill.
+#[test]
+fn what_was_not_sent_is_no_word_of_the_destination() {
+    let outbox = Box_::new();
+    outbox.put(Lane::Fresh, 0..10);
+    let (_, status) = play(
+        |_, item| match item.id {
+            ItemId::Reading(3) => Outcome::Withheld,
+            _ => done(),
+        },
+        &outbox,
+        seconds(1),
+    );
+    assert_eq!((outbox.delivered(), status.rejected, status.state), (9, 0, State::Up));
+    let outbox = Box_::new();
+    outbox.put(Lane::Fresh, 0..2);
+    let down = |_: Duration, item: &Item| match item.id {
+        ItemId::Reading(0) => Trouble::Unreachable("refused").destination(None),
+        _ => Outcome::Withheld,
+    };
+    let (_, status) = play(down, &outbox, seconds(30));
+    assert_eq!((status.state, outbox.delivered()), (State::Down, 0));
+    assert!(outbox.commits() < 200, "{}", outbox.commits());
+}
+
 #[test]
 fn a_hanging_answer_does_not_hold_the_end_for_long() {
     struct Hang;
