@@ -295,8 +295,6 @@ pub const NAMEPLATE_TEXT_MAX: usize = 64;
 pub const NAMEPLATE_DEVICES_MAX: usize = 4_096;
 /// A device is asked again what it says of itself: its firmware may have been changed elsewhere.
 pub const NAMEPLATE_AGAIN: Duration = Duration::from_secs(24 * 3_600);
-/// Pairs of clocks whose place at a destination is kept ready; the oldest is written again if it is needed: that is harmless.
-pub const CLOCK_PAIRS_CACHED_MAX: usize = 4_096;
 /// A Device that could not be brought up to date at a destination waits so long; so do pairs of clocks where one was not taken.
 pub const DEVICE_RENEWAL_AGAIN: Duration = Duration::from_secs(600);
 /// Bluetooth devices of which something is remembered between two frames.
@@ -330,8 +328,6 @@ pub const DISK_FULL_RETRY: Duration = Duration::from_secs(1);
 pub const LINK_DOWN_ALERT: Duration = Duration::from_secs(60);
 /// Technical conditions on their way to the pipeline.
 pub const CONDITIONS_WAITING_MAX: usize = 256;
-/// A device is handed out so much later than now at most: clocks of people and boxes differ.
-pub const HAND_OUT_AHEAD_MAX: Duration = Duration::from_secs(300);
 /// Orders of people on their way to the pipeline.
 pub const ORDERS_WAITING_MAX: usize = 64;
 /// The pipeline turns at least four times in this, and looks at alert conditions that end with time; a turn that takes

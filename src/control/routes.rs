@@ -21,6 +21,9 @@ use crate::config::{DeviceSettings, check_device};
 use crate::limits;
 use crate::reading::PatientId;
 
+/// A device is handed out so much later than now at most: clocks of people and boxes differ.
+const HAND_OUT_AHEAD_MAX: Duration = Duration::from_secs(300);
+
 /// A person waits for the answer: longer than a slow commit, shorter than patience.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
@@ -312,7 +315,7 @@ async fn add_device(
     if device.patient.iter().chain(device.slots.values()).any(|p| !desk.patients.contains(p)) {
         return Err(Fault::Refused("its patient is not one of this box".into()));
     }
-    let latest = desk.clock.now().plus(limits::HAND_OUT_AHEAD_MAX).timestamp();
+    let latest = desk.clock.now().plus(HAND_OUT_AHEAD_MAX).timestamp();
     if desk.clock.now().trusted && device.since.is_some_and(|since| since > latest) {
         let why = "it is handed out later than now: what it measures until then would have no holder. Say it when it has happened";
         return Err(Fault::Refused(why.into()));

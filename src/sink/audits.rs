@@ -38,6 +38,8 @@ fn heard(outcome: Result<Outcome, Unwell>) -> Heard {
         // Servers say in many ways that they have no such resource, or none for us.
         Err((trouble, _)) if is_refusal(&trouble) => Heard::Refused(trouble.why()),
         Ok(Outcome::Retry { why, after, .. }) => Heard::Later(why, after),
+        // It holds no reading that a consent could keep back.
+        Ok(Outcome::Withheld) => Heard::Later(Trouble::Unclear("nothing is known of this event").why(), None),
         Err((trouble, after)) => Heard::Later(trouble.why(), after),
     }
 }

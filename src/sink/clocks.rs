@@ -15,6 +15,9 @@ use crate::custody::Outcome;
 use crate::fhir::{Clocks, Single};
 use crate::limits;
 
+/// Pairs of clocks whose place at a destination is kept ready; the oldest is written again if it is needed: that is harmless.
+const CLOCK_PAIRS_CACHED_MAX: usize = 4_096;
+
 /// What is known of them.
 #[derive(Default)]
 pub(super) struct Pairs {
@@ -39,7 +42,7 @@ impl Pairs {
         self.order.push_back(name.clone());
         let found = Arc::make_mut(&mut self.found);
         found.insert(name, place);
-        while self.order.len() > limits::CLOCK_PAIRS_CACHED_MAX {
+        while self.order.len() > CLOCK_PAIRS_CACHED_MAX {
             self.order.pop_front().map(|oldest| found.remove(&oldest));
         }
         (self.failed, self.not_before) = (false, None);
@@ -97,7 +100,7 @@ impl FhirSink {
                 }
             }
             Ok(Outcome::Reject(_)) => self.places().clocks.pause(),
-            Ok(Outcome::Retry { .. }) => self.places().clocks.failed = true,
+            Ok(Outcome::Retry { .. } | Outcome::Withheld) => self.places().clocks.failed = true,
             // It takes readings neither.
             Err(
                 unwell @ (
