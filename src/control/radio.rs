@@ -278,6 +278,7 @@ pub(super) fn gauges(state: &RadioState, now_ms: i64) {
             set("wardline_bluetooth_device_seen_seconds", number(ago));
         }
         d.rssi.into_iter().for_each(|rssi| set("wardline_bluetooth_device_rssi_dbm", f64::from(rssi)));
+        d.comes_every_s.into_iter().for_each(|s| set("wardline_bluetooth_device_comes_every_seconds", number(s)));
         d.battery.into_iter().for_each(|level| set("wardline_bluetooth_device_battery_percent", f64::from(level)));
     }
 }
