@@ -196,7 +196,7 @@ fn named<T: DeserializeOwned>(text: &str) -> Option<Result<T, toml::de::Error>> 
 /// that table alone as what its `kind` says finds the key.
 fn locate(text: &str, error: &toml::de::Error) -> Finding {
     let (mut at, mut message) = (error.span().map_or(0, |s| s.start), error.message().to_owned());
-    if let Some((start, exact)) = within_table(text, at) {
+    if let Some((start, exact)) = within_tables(text, at) {
         at = start + exact.span().map_or(0, |s| s.start);
         message = exact.message().to_owned();
     }
@@ -217,6 +217,19 @@ fn locate(text: &str, error: &toml::de::Error) -> Finding {
 fn header(line: &str) -> Option<&str> {
     let line = line.trim();
     line.starts_with('[').then(|| line.trim_matches(['[', ']']).trim())
+}
+
+/// The exact error in the `[[source]]` or `[[destination]]` that begins at `at` or, as the parser names the first of them for
+/// any, in a later one.
+fn within_tables(text: &str, at: usize) -> Option<(usize, toml::de::Error)> {
+    let name = header(text.get(at..)?.lines().next()?)?;
+    let mut start = 0;
+    let tables = text.split_inclusive('\n').filter_map(|line| {
+        let begins = start;
+        start += line.len();
+        (begins >= at && line.starts_with("[[") && header(line) == Some(name)).then_some(begins)
+    });
+    tables.collect::<Vec<_>>().into_iter().find_map(|begins| within_table(text, begins))
 }
 
 /// The exact error in the `[[source]]` or `[[destination]]` that begins at `at`, and where that table's keys begin.
