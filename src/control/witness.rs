@@ -19,6 +19,8 @@ use crate::reading::PatientId;
 const STAY_GAP: Duration = Duration::from_secs(3_600);
 /// A stay is recorded anew after this time, however often it looks.
 const STAY_MAX: Duration = Duration::from_secs(24 * 3_600);
+/// Nobody waits longer for the record of a look: a disk that stalls must not hide an alert.
+const KEPT_WITHIN: Duration = Duration::from_secs(2);
 /// Stays that are remembered: somebody for somebody.
 const STAYS_MAX: usize = 1_000;
 
@@ -70,7 +72,13 @@ impl Witness {
             return;
         }
         let deed = Did::Read.by(Some(who)).about(new.iter().filter_map(|(_, patient)| patient.as_ref()));
-        if let Err(why) = self.deeds.keep(deed).await {
+        let why = match tokio::time::timeout(KEPT_WITHIN, self.deeds.keep(deed)).await {
+            Ok(Ok(_)) => None,
+            Ok(Err(why)) => Some(why),
+            // It may be kept all the same; said twice is better than not at all.
+            Err(_) => Some(Fault::Busy),
+        };
+        if let Some(why) = why {
             tracing::warn!(%why, "That somebody looked at readings could not be recorded: they were shown.");
             // The next look is recorded instead.
             self.stays().retain(|look, (began, _)| !(new.contains(look) && began.mono_us >= now.mono_us));
@@ -211,6 +219,24 @@ mod tests {
         shelf.1.store(false, std::sync::atomic::Ordering::SeqCst);
         witness.saw(&ada, [whose("Patient/a")]).await;
         assert_eq!(shelf.0.lock().unwrap().len(), 1);
+    }
+
+    /// A disk that does not answer.
+    struct Stalled;
+
+    impl Deeds for Stalled {
+        fn keep(&self, _: Deed) -> BoxFuture<'_, Result<i64, Fault>> {
+            std::future::pending().boxed()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_disk_that_stalls_hides_nothing() {
+        let witness = Witness::new(Arc::new(Stalled), Clock::manual(at(0, 0)));
+        let ada = Caller("ada".into());
+        let looked = witness.saw(&ada, [whose("Patient/a")]);
+        assert!(tokio::time::timeout(2 * KEPT_WITHIN, looked).await.is_ok());
+        assert!(witness.stays().is_empty(), "it is recorded with the next look");
     }
 
     #[tokio::test]
