@@ -248,6 +248,25 @@ async fn on_a_shared_scale_a_model_suggests_and_a_person_binds() {
     }
 }
 
+/// A scale of the site, whose weights are in this unit; with the path of the user's slot and what its example has there.
+fn site_scale(unit: &str, slot: Option<(&str, u8)>) -> String {
+    let path = slot.map_or_else(String::new, |(path, _)| format!("slot = \"{path}\"\n"));
+    let of = slot.map_or_else(String::new, |(_, of)| format!("slot = {of}, "));
+    format!(
+        "id = \"site-scale\"\ntitle = \"Scale of the site\"\nmanufacturer = \"site\"\nmodels = [\"scale\"]\n\
+         confidence = \"A\"\nsources = [\"the site\"]\nlink = \"mqtt\"\n\
+         [[decode]]\ntopic = \"site/{{device}}\"\nformat = \"json\"\nid = {{ path = \"n\", unique = true }}\n{path}\
+         time = {{ path = \"t\", form = \"iso8601\" }}\n\
+         [[decode.vital]]\nvital = \"body-weight\"\nvalue = {{ path = \"w\", unit = \"{unit}\" }}\n\
+         [[example]]\nname = \"one\"\norigin = \"constructed\"\ndevice = \"mqtt:s1\"\n\
+         frame = {{ topic = \"site/s1\", text = '{{\"n\":1,\"t\":\"2026-11-22T10:00:00Z\",\"w\":71.5,\"u\":1,\"v\":2}}' }}\n\
+         readings = [{{ vital = \"body-weight\", value = \"71.5\", unit = \"{unit}\", {of}\
+         time = \"2026-11-22T10:00:00Z\", sequence = 1 }}]\n\
+         [[example]]\nname = \"no weight\"\norigin = \"constructed\"\ndevice = \"mqtt:s1\"\n\
+         frame = {{ topic = \"site/s1\", text = '{{\"n\":1}}' }}\nreject = \"WL-D104\"\n"
+    )
+}
+
 /// A profile named the wrong unit: what was sent is taken back, and the stored bytes give what is right.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_corrected_profile_reads_the_stored_bytes_again() {
@@ -256,22 +275,7 @@ async fn a_corrected_profile_reads_the_stored_bytes_again() {
     let mut gateway = Gateway::new(&settings(&broker, &fhir("centre", &endpoint.url(), "conditional-create")));
     let profiles = gateway.path("profiles");
     std::fs::create_dir(&profiles).unwrap();
-    let profile = |unit: &str| {
-        let text = format!(
-            "id = \"site-scale\"\ntitle = \"Scale of the site\"\nmanufacturer = \"site\"\nmodels = [\"scale\"]\n\
-             confidence = \"A\"\nsources = [\"the site\"]\nlink = \"mqtt\"\n\
-             [[decode]]\ntopic = \"site/{{device}}\"\nformat = \"json\"\nid = {{ path = \"n\", unique = true }}\n\
-             time = {{ path = \"t\", form = \"iso8601\" }}\n\
-             [[decode.vital]]\nvital = \"body-weight\"\nvalue = {{ path = \"w\", unit = \"{unit}\" }}\n\
-             [[example]]\nname = \"one\"\norigin = \"constructed\"\ndevice = \"mqtt:s1\"\n\
-             frame = {{ topic = \"site/s1\", text = '{{\"n\":1,\"t\":\"2026-11-22T10:00:00Z\",\"w\":71.5}}' }}\n\
-             readings = [{{ vital = \"body-weight\", value = \"71.5\", unit = \"{unit}\", \
-             time = \"2026-11-22T10:00:00Z\", sequence = 1 }}]\n\
-             [[example]]\nname = \"no weight\"\norigin = \"constructed\"\ndevice = \"mqtt:s1\"\n\
-             frame = {{ topic = \"site/s1\", text = '{{\"n\":1}}' }}\nreject = \"WL-D104\"\n"
-        );
-        std::fs::write(profiles.join("site-scale.toml"), text).unwrap();
-    };
+    let profile = |unit: &str| std::fs::write(profiles.join("site-scale.toml"), site_scale(unit, None)).unwrap();
     profile("kg");
     gateway.reword(|text| {
         let profiles = profiles.display();
@@ -341,20 +345,7 @@ async fn a_corrected_slot_gives_the_reading_to_whoever_has_that_slot() {
     let profiles = gateway.path("profiles");
     std::fs::create_dir(&profiles).unwrap();
     let profile = |slot: &str, of: u8| {
-        let text = format!(
-            "id = \"site-scale\"\ntitle = \"Scale of the site\"\nmanufacturer = \"site\"\nmodels = [\"scale\"]\n\
-             confidence = \"A\"\nsources = [\"the site\"]\nlink = \"mqtt\"\n\
-             [[decode]]\ntopic = \"site/{{device}}\"\nformat = \"json\"\nid = {{ path = \"n\", unique = true }}\n\
-             slot = \"{slot}\"\ntime = {{ path = \"t\", form = \"iso8601\" }}\n\
-             [[decode.vital]]\nvital = \"body-weight\"\nvalue = {{ path = \"w\", unit = \"kg\" }}\n\
-             [[example]]\nname = \"one\"\norigin = \"constructed\"\ndevice = \"mqtt:s1\"\n\
-             frame = {{ topic = \"site/s1\", text = '{{\"n\":1,\"t\":\"2026-11-22T10:00:00Z\",\"w\":71.5,\"u\":1,\"v\":2}}' }}\n\
-             readings = [{{ vital = \"body-weight\", value = \"71.5\", unit = \"kg\", slot = {of}, \
-             time = \"2026-11-22T10:00:00Z\", sequence = 1 }}]\n\
-             [[example]]\nname = \"no weight\"\norigin = \"constructed\"\ndevice = \"mqtt:s1\"\n\
-             frame = {{ topic = \"site/s1\", text = '{{\"n\":1}}' }}\nreject = \"WL-D104\"\n"
-        );
-        std::fs::write(profiles.join("site-scale.toml"), text).unwrap();
+        std::fs::write(profiles.join("site-scale.toml"), site_scale("kg", Some((slot, of)))).unwrap();
     };
     profile("u", 1);
     gateway.reword(|text| {
