@@ -43,23 +43,37 @@ async fn what_comes_before_the_clock_was_set_pages_at_once_and_waits_for_its_tim
     device.publish("vitals/watch-0", ["{\"id\":1,\"heart_rate\":171}"]).await;
     let after = Timestamp::now();
     until("the alert", &gateway, || (gateway.json(&["alerts"]).as_array().unwrap().len() == 1).then_some(())).await;
-    // A device that tells the time is believed, as far as a box without a clock can.
+    // What a device says of the time cannot be checked yet, and waits as well.
     let own = format!("{{\"id\":2,\"heart_rate\":62,\"time\":\"{}T10:00:00Z\"}}", support::day());
-    device.publish("vitals/watch-0", [own]).await;
-    until("what has its own time", &gateway, || (centre.counts().observations == 1).then_some(())).await;
+    let off = format!("{{\"id\":3,\"heart_rate\":63,\"time\":\"{}\"}}", before + jiff::SignedDuration::from_hours(26));
+    device.publish("vitals/watch-0", [own, off]).await;
     until("the alert at the centre", &gateway, || (bodies(&centre, "DetectedIssue").len() == 1).then_some(())).await;
     let (issue, task) = (&bodies(&centre, "DetectedIssue")[0], &bodies(&centre, "Task")[0]);
     assert_eq!((&issue["identifiedDateTime"], &task["authoredOn"]), (&Value::Null, &Value::Null), "{issue}");
+    until("the readings", &gateway, || (gateway.json(&["readings"]).as_array().unwrap().len() == 3).then_some(()))
+        .await;
     // The same box, started again before it was set.
     gateway.kill();
     gateway.start();
-    assert_eq!(bodies(&centre, "Observation")[0]["valueQuantity"]["value"], 62);
+    assert_eq!(bodies(&centre, "Observation"), [] as [Value; 0]);
     std::fs::write(&set, "").unwrap();
-    until("its time", &gateway, || (centre.counts().observations == 2).then_some(())).await;
-    let late = bodies(&centre, "Observation").into_iter().find(|o| o["valueQuantity"]["value"] == 171).unwrap();
-    let found: Timestamp = late["effectiveDateTime"].as_str().unwrap().parse().unwrap();
-    let slack = jiff::SignedDuration::from_secs(2);
-    assert!(found >= before - slack && found <= after + slack, "{before} {found} {after}");
+    until("their times", &gateway, || (centre.counts().observations == 3).then_some(())).await;
+    let of = |value: i64| {
+        let all = bodies(&centre, "Observation");
+        let found = all.into_iter().find(|o| o["valueQuantity"]["value"] == value).unwrap();
+        (found["effectiveDateTime"].as_str().unwrap().parse::<Timestamp>().unwrap(), found["note"].to_string())
+    };
+    let now = |at: Timestamp| {
+        let slack = jiff::SignedDuration::from_secs(3);
+        assert!(at >= before - slack && at <= after + slack, "{before} {at} {after}");
+    };
+    let (late, own, off) = (of(171), of(62), of(63));
+    now(late.0);
+    assert_eq!(own.0.to_string(), format!("{}T10:00:00Z", support::day()));
+    // It said tomorrow: its receipt, with the doubt.
+    now(off.0);
+    let doubt = "The device's clock was in doubt";
+    assert!(off.1.contains(doubt) && !own.1.contains(doubt) && !late.1.contains(doubt), "{off:?} {own:?}");
     assert!(!gateway.cli(&["status"]).0.contains("The clock is not set"));
     assert_eq!(gateway.stop(), Some(0), "{}", gateway.log());
 }
