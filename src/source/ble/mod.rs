@@ -18,6 +18,7 @@ use crate::source::Port;
 
 mod agent;
 mod bus;
+mod context;
 mod count;
 mod dial;
 mod fault;
