@@ -40,6 +40,7 @@ mod status;
 mod storage;
 mod text;
 mod thresholds;
+mod users;
 mod unassigned;
 
 /// Edge gateway for remote patient monitoring.

@@ -382,6 +382,7 @@ impl control::radio::Radio for Air {
                 "it forgot its bond. Pair it again: `wardline devices pair ID`.",
             )),
             gaps: vec![],
+            users: vec![],
         };
         control::radio::RadioState {
             adapter: Some("hci0".into()),
