@@ -127,6 +127,8 @@ mod tests {
         assert!(!shown.contains("1234") && !shown.contains("210") && !shown.contains("Ada"), "{shown}");
         let json = serde_json::to_string(&given).unwrap();
         assert_eq!(serde_json::from_str::<Given>(&json).unwrap(), given);
-        assert!(serde_json::from_str::<UserCode>("1234").is_err() && serde_json::from_str::<UserCode>("\"x\"").is_err());
+        assert!(
+            serde_json::from_str::<UserCode>("1234").is_err() && serde_json::from_str::<UserCode>("\"x\"").is_err()
+        );
     }
 }

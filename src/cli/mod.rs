@@ -40,8 +40,8 @@ mod status;
 mod storage;
 mod text;
 mod thresholds;
-mod users;
 mod unassigned;
+mod users;
 
 /// Edge gateway for remote patient monitoring.
 #[derive(Parser)]

@@ -113,7 +113,8 @@ impl Users {
                     Said::Accepted => Verdict::Accepted,
                     Said::Refused => Verdict::Refused,
                 };
-                let known = given.said.is_some_and(|(said, then)| said == verdict && at_ms.abs_diff(then) < STILL as u64);
+                let known =
+                    given.said.is_some_and(|(said, then)| said == verdict && at_ms.abs_diff(then) < STILL as u64);
                 if !known {
                     due.push((device.id.clone(), *slot, asked.given_ms, (verdict, at_ms)));
                 }
@@ -180,4 +181,83 @@ impl Users {
 pub(super) fn faults(health: &DeviceHealth) -> Vec<Why> {
     let said = |fault: &crate::source::ble::UserFault| Why::new(fault.code(), format!("{fault}. {}", fault.remedy()));
     health.users.faults.iter().map(said).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::clock::Stamp;
+    use crate::config::JournalSettings;
+    use crate::journal::{Key, Vault};
+    use crate::source::ble::Asked;
+
+    fn journal(folder: &Path, clock: &Clock) -> Journal {
+        let vault = Vault::new(folder, Key::parse([b'7'; 64].as_slice()));
+        let settings = JournalSettings { reserve_mib: 1, ..JournalSettings::default() };
+        Journal::open(vault, &settings, &[], clock.clone()).unwrap().0
+    }
+
+    fn slot(slot: u8) -> Slot {
+        Slot { device: DeviceId("ble:C0:26:DF:00:11:22".into()), slot, patient: None }
+    }
+
+    fn code() -> UserCode {
+        UserCode::parse("1234").unwrap()
+    }
+
+    /// What the source shows after the scale said this of the code that was given then.
+    fn view(asked: &[(u8, i64, Said)]) -> Arc<RadioView> {
+        let mut health = DeviceHealth::new(slot(0).device);
+        for (slot, given_ms, said) in asked {
+            let asked = Asked { given_ms: *given_ms, said: *said, at: Stamp::at_ms(9_000), unclear: 0 };
+            health.users.asked.insert(*slot, asked);
+        }
+        Arc::new(RadioView { devices: vec![health], ..RadioView::default() })
+    }
+
+    #[tokio::test]
+    async fn a_journal_that_is_not_encrypted_takes_no_code() {
+        let (folder, clock) = (tempfile::tempdir().unwrap(), Clock::manual(Stamp::at_ms(1_000)));
+        let journal = journal(folder.path(), &clock);
+        let users = Users::new(&journal, false, &clock);
+        let refused = users.give(slot(1), code(), "Ada".into()).await.unwrap_err();
+        assert_eq!(refused.code(), "WL-O053");
+        assert_eq!(journal.reader().user_codes().unwrap(), Codes::new());
+        journal.close().await;
+    }
+
+    #[tokio::test]
+    async fn what_a_scale_says_is_written_down_for_the_code_that_it_was_about() {
+        let (folder, clock) = (tempfile::tempdir().unwrap(), Clock::manual(Stamp::at_ms(1_000)));
+        let journal = journal(folder.path(), &clock);
+        let users = Users::new(&journal, true, &clock);
+        for n in [1, 2, 2] {
+            users.give(slot(n), code(), "Ada".into()).await.unwrap();
+        }
+        let seen = watch::Sender::new(view(&[(1, 1_000, Said::Refused), (2, 1_000, Said::Refused)]));
+        let follower = tokio::spawn(users.clone().follow(seen.subscribe()));
+        let said = |slot: u8| journal.reader().user_codes().unwrap()[&self::slot(0).device][&slot].said;
+        while said(1).is_none() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(said(1), Some((Verdict::Refused, 9_000)));
+        assert_eq!(
+            said(2),
+            None,
+            "the one that was refused was given before, in the same millisecond of a clock that stands"
+        );
+        seen.send_replace(view(&[(1, 1_000, Said::Refused), (2, 1_001, Said::Accepted)]));
+        while said(2).is_none() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(said(2), Some((Verdict::Accepted, 9_000)));
+        assert_eq!(*users.watch().borrow().clone(), journal.reader().user_codes().unwrap());
+        drop(seen);
+        follower.await.unwrap();
+        users.forget(slot(1), "Ada".into()).await.unwrap();
+        assert_eq!(users.forget(slot(1), "Ada".into()).await.unwrap_err().code(), "WL-O004");
+        journal.close().await;
+    }
 }

@@ -172,7 +172,9 @@ mod tests {
 
     #[test]
     fn no_profile_holds_a_users_code_or_deletes_a_user() {
-        for (uuid, hex) in [("2A9F", "02 01 D2 04"), ("2a9f", "01 D204"), ("00002A9F-0000-1000-8000-00805F9B34FB", "03")] {
+        for (uuid, hex) in
+            [("2A9F", "02 01 D2 04"), ("2a9f", "01 D204"), ("00002A9F-0000-1000-8000-00805F9B34FB", "03")]
+        {
             for step in [
                 Step::Write { characteristic: uuid.into(), hex: hex.into() },
                 Step::Ask { characteristic: uuid.into(), hex: hex.into(), every_s: None },

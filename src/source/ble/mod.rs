@@ -51,7 +51,7 @@ pub use fault::{DeviceFault, RadioFault};
 pub use gap::{Gap, Noticed};
 pub use memory::Memory;
 pub use tap::{Recording, Tap};
-pub use users::{Said, UserFault, Users};
+pub use users::{Asked, Said, UserFault, Users};
 pub use view::{DeviceHealth, Phase, RadioView, Stranger};
 
 /// Known Bluetooth devices, each with the zone of its clock where it has one of its own.

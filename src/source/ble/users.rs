@@ -71,7 +71,9 @@ impl Explain for UserFault {
     fn remedy(&self) -> &'static str {
         match self {
             Self::NoCode => "Give each user's code: `wardline devices user ID --slot N --by NAME`.",
-            Self::Refused(_) => "Read the code off the scale and give it: `wardline devices user ID --slot N --by NAME`.",
+            Self::Refused(_) => {
+                "Read the code off the scale and give it: `wardline devices user ID --slot N --by NAME`."
+            }
         }
     }
 }
