@@ -238,7 +238,8 @@ mod tests {
         }
         let seen = watch::Sender::new(view(&[(1, 1_000, Said::Refused), (2, 1_000, Said::Refused)]));
         let follower = tokio::spawn(users.clone().follow(seen.subscribe()));
-        let said = |slot: u8| journal.reader().user_codes().unwrap()[&self::slot(0).device][&slot].said;
+        // It is in the journal by then.
+        let said = |slot: u8| users.kept(&self::slot(0).device, slot).unwrap().said;
         while said(1).is_none() {
             tokio::task::yield_now().await;
         }

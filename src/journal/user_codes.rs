@@ -267,9 +267,12 @@ mod tests {
     async fn a_salvage_that_lost_a_part_of_the_table_keeps_no_code() {
         let folder = tempfile::tempdir().unwrap();
         let journal = opened(vault(folder.path()));
-        give(&journal, 1, "4711", 100).await;
+        for slot in 1..=100 {
+            give(&journal, slot, "4711", 100).await;
+        }
         journal.close().await;
         drop(journal);
+        assert!(pages_with_code(folder.path()).len() > 2, "what is on the other pages could be saved");
         let file = folder.path().join(open::FILE);
         let page = pages_with_code(folder.path())[0];
         let mut octets = std::fs::read(&file).unwrap();
