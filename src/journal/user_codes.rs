@@ -268,6 +268,20 @@ mod tests {
         journal.close().await;
     }
 
+    /// It was taken away after the copy was made, or refused.
+    #[tokio::test]
+    async fn a_backup_that_was_put_back_brings_no_code() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = opened(vault(folder.path()));
+        give(&journal, 1, "4711", 100).await;
+        journal.close().await;
+        drop(journal);
+        std::fs::write(open::restored_in(folder.path()), "").unwrap();
+        let journal = opened(vault(folder.path()));
+        assert_eq!((kept(&journal), pages_with_code(folder.path())), (vec![], vec![]));
+        journal.close().await;
+    }
+
     /// That a scale refused one may be among what is lost.
     #[tokio::test]
     async fn a_salvage_that_lost_a_part_of_the_table_keeps_no_code() {
