@@ -33,4 +33,5 @@ mod readings;
 mod rig;
 mod slots;
 mod spot_checks;
+mod timedate;
 mod turns;
