@@ -5,6 +5,9 @@
 
 mod support;
 
+#[path = "hl7/backlog.rs"]
+mod backlog;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::PathBuf;

@@ -4,6 +4,9 @@
 
 mod support;
 
+#[path = "hl7/batches.rs"]
+mod batches;
+
 use std::sync::Arc;
 use std::time::Duration;
 

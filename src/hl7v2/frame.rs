@@ -6,10 +6,11 @@ const BEGIN: u8 = 0x0B;
 const END: [u8; 2] = [0x1C, 0x0D];
 
 /// A message in its frame.
-pub fn wrap(message: &str) -> Vec<u8> {
+pub fn wrap(message: impl AsRef<[u8]>) -> Vec<u8> {
+    let message = message.as_ref();
     let mut out = Vec::with_capacity(message.len() + 3);
     out.push(BEGIN);
-    out.extend_from_slice(message.as_bytes());
+    out.extend_from_slice(message);
     out.extend_from_slice(&END);
     out
 }

@@ -18,7 +18,7 @@ use crate::reading::{Absence, DeviceId, Part, PatientId, Quality, Reading, TimeM
 use crate::unit::Unit;
 use crate::vital::{Role, Site, Status, VITALS, Vital};
 
-fn sender() -> Sender {
+pub(super) fn sender() -> Sender {
     Sender {
         gateway: "box-1".into(),
         eui64: Sender::local_eui64("box-1"),
@@ -35,6 +35,7 @@ fn sender() -> Sender {
         codes: Order::Mdc,
         units: Order::Mdc,
         status: "R",
+        characters: Charset::Utf8,
     }
 }
 

@@ -52,13 +52,27 @@ def person(message):
     return {"identifiers": identifiers, "name": parts(field(5)), "born": field(7), "sex": field(8)}
 
 
+def answering(batch):
+    """A batch with an acknowledgement of each message, that names the batch it answers."""
+    acks = hl7.Batch(sequence=[message.create_ack() for message in batch], factory=hl7.Factory)
+    acks.header, acks.trailer = acks.create_header(), acks.create_trailer()
+    acks.header.assign_field(str(batch.header(11)), 12)
+    acks.trailer.assign_field(str(len(batch)), 1)
+    return acks
+
+
 async def serve(port, context):
     async def converse(reader, writer):
         try:
             while not writer.is_closing():
-                message = await reader.readmessage()
-                tell(seen(str(message)))
-                writer.writemessage(message.create_ack())
+                message = hl7.parse_hl7((await reader.readblock()).decode(reader.encoding))
+                if isinstance(message, hl7.Batch):
+                    for one in message:
+                        tell(seen(str(one)) | {"batch": len(message)})
+                    writer.writemessage(answering(message))
+                else:
+                    tell(seen(str(message)))
+                    writer.writemessage(message.create_ack())
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
