@@ -17,7 +17,7 @@ mod destination;
 mod fingerprint;
 mod hl7;
 mod load;
-mod preset;
+pub mod preset;
 mod relay;
 mod source;
 #[cfg(test)]

@@ -183,7 +183,7 @@ mod tests {
             let all = read_all(text.as_bytes()).unwrap();
             let said: Vec<_> = all.acks.iter().map(|a| (a.verdict, &*a.control_id, &*a.detail)).collect();
             let expected =
-                [(Verdict::Accepted, "A", ""), (Verdict::Error, "B", ": 204 at PID.3"), (Verdict::Refused, "C", "")];
+                [(Verdict::Accepted, "A", ""), (Verdict::Error, "B", ": 204 at PID.1.3"), (Verdict::Refused, "C", "")];
             assert_eq!((said, all.batch.as_deref(), all.is_whole), (expected.to_vec(), Some("OURS"), true));
         }
         // Cut short, with another number, with something else in it: it is not whole.

@@ -355,7 +355,11 @@ async fn a_bad_link_or_a_wrong_reading_is_no_receiver_without_batches() {
 #[tokio::test]
 async fn what_is_said_twice_disturbs_nothing() {
     let receiver = Receiver::start(|frame, _| match is_batch(frame) {
-        true => Reply::All(vec![Reply::AckFor("AA", field(frame, "BHS", 11)), each(frame, "AE")]),
+        true => {
+            // When the next batch is under way already.
+            let late = Reply::After(Duration::from_millis(50), Box::new(each(frame, "AE")));
+            Reply::All(vec![Reply::AckFor("AA", field(frame, "BHS", 11)), late])
+        }
         false => Reply::Raw(acknowledgement("AA", &field(frame, "MSH", 10), "")),
     })
     .await;

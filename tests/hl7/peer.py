@@ -1,4 +1,4 @@
-"""Receivers of HL7 v2 that others wrote, for the tests: `peer.py hl7|hl7tls|hl7apy PORT FOLDER`, or `peer.py validate FILE...`.
+"""Receivers of HL7 v2 that others wrote, for the tests: `peer.py hl7|hl7tls|hl7latin|hl7apy PORT FOLDER`, or `peer.py validate FILE...`.
 
 Prints `ready` once it listens, then each message as a line of JSON: what its own parser makes of it. FOLDER holds
 server.pem, server.key and ca.pem for `hl7tls`, which asks for a client's certificate.
@@ -61,7 +61,7 @@ def answering(batch):
     return acks
 
 
-async def serve(port, context):
+async def serve(port, context, encoding):
     async def converse(reader, writer):
         try:
             while not writer.is_closing():
@@ -80,7 +80,7 @@ async def serve(port, context):
             writer.close()
 
     start = hl7.mllp.start_hl7_server
-    async with await start(converse, port=port, host="127.0.0.1", encoding="utf-8", ssl=context) as server:
+    async with await start(converse, port=port, host="127.0.0.1", encoding=encoding, ssl=context) as server:
         print("ready", flush=True)
         await server.serve_forever()
 
@@ -116,8 +116,11 @@ def main():
     kind, rest = sys.argv[1], sys.argv[2:]
     if kind == "validate":
         for name in rest:
-            with open(name, encoding="utf-8") as f:
-                tell({"file": name, "fault": fault(f.read().replace("\n", "\r"))})
+            with open(name, "rb") as f:
+                octets = f.read()
+            # MSH-18.
+            encoding = "iso-8859-1" if b"|8859/1|" in octets.split(b"\n")[0] else "utf-8"
+            tell({"file": name, "fault": fault(octets.decode(encoding).replace("\n", "\r"))})
     elif kind == "hl7apy":
         server = MLLPServer("127.0.0.1", int(rest[0]), {"ORU^R01^ORU_R01": (Strict,), "ERR": (Refuse,)})
         print("ready", flush=True)
@@ -129,7 +132,7 @@ def main():
             context.load_cert_chain(f"{rest[1]}/server.pem", f"{rest[1]}/server.key")
             context.load_verify_locations(f"{rest[1]}/ca.pem")
             context.verify_mode = ssl.CERT_REQUIRED
-        asyncio.run(serve(int(rest[0]), context))
+        asyncio.run(serve(int(rest[0]), context, "iso-8859-1" if kind == "hl7latin" else "utf-8"))
 
 
 main()
