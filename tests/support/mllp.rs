@@ -123,7 +123,7 @@ pub fn field(message: &str, segment: &str, number: usize) -> String {
 
 /// An acknowledgement as a receiver writes it.
 pub fn acknowledgement(code: &str, id: &str, rest: &str) -> Vec<u8> {
-    wrap(&format!("MSH|^~\\&|LAB|CITY|box||20261122101112||ACK^R01^ACK|1|P|2.6\rMSA|{code}|{id}\r{rest}"))
+    wrap(format!("MSH|^~\\&|LAB|CITY|box||20261122101112||ACK^R01^ACK|1|P|2.6\rMSA|{code}|{id}\r{rest}"))
 }
 
 async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
