@@ -8,6 +8,7 @@ mod audits;
 pub mod bare;
 mod care;
 mod charts;
+mod clock;
 mod consents;
 mod core;
 mod deeds;

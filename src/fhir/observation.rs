@@ -108,7 +108,7 @@ pub fn write(
     out: &mut Vec<u8>,
 ) -> Result<(), Unmappable> {
     let patient = reading.patient.as_ref().ok_or(Unmappable::Unassigned)?.reveal();
-    let labels = Labels::of(&reading.quality);
+    let labels = Labels::of(&reading.labels());
     let device = Device::new(&reading.device.0);
     let mapping = scope.mapping();
     let single = match reading.vital.components {
@@ -188,7 +188,7 @@ impl Effective {
 /// Milliseconds only where the device stated them: the time of receipt is not known that well.
 fn effective(reading: &Reading) -> Option<String> {
     let taken = &reading.taken;
-    let at = taken.at_ms?;
+    let at = taken.known_ms()?;
     let stated = taken.method == TimeMethod::DeviceInstant && at % 1_000 != 0;
     Some(date_time(at, stated || taken.uncertainty_ms < 1_000))
 }
@@ -196,7 +196,7 @@ fn effective(reading: &Reading) -> Option<String> {
 /// Of the mean of a stream, which begins with its first value; of what is counted over a time that its code names, which
 /// ends when it is read.
 fn period(reading: &Reading) -> Option<Period> {
-    let at = reading.taken.at_ms?;
+    let at = reading.taken.known_ms()?;
     if let Some(lasted) = reading.lasted_ms() {
         return Some(Period { start: date_time(at, true), end: date_time(at.checked_add(lasted)?, true) });
     }

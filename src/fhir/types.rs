@@ -1,5 +1,6 @@
 //! The FHIR data types that our resources use, borrowing what they can; nothing here knows a rule.
 
+use crate::clock::Stamp;
 use serde::{Serialize, Serializer};
 
 use crate::decimal::Decimal;
@@ -166,6 +167,11 @@ pub(super) struct ReferenceExtension<'a> {
     pub url: &'static str,
     #[serde(rename = "valueReference")]
     pub value: Reference<'a>,
+}
+
+/// A moment of ours. `None`: our clock was not set then; no time is better than a wrong one.
+pub(super) fn moment(at: Stamp) -> Option<String> {
+    at.trusted.then(|| date_time(at.wall_ms, false))
 }
 
 /// Milliseconds since 1970 as a FHIR dateTime in UTC, with milliseconds only where they are known.

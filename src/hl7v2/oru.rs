@@ -44,7 +44,7 @@ pub fn write(
 
 /// OBR with its OBX and NTE segments.
 fn order(reading: &Reading, number: usize, sender: &Sender, out: &mut String) -> Result<(), Unmappable> {
-    let at = reading.taken.at_ms.ok_or(Unmappable::Undated)?;
+    let at = reading.taken.known_ms().ok_or(Unmappable::Undated)?;
     let end = reading.lasted_ms().and_then(|lasted| at.checked_add(lasted));
     // What is counted over a time that its code names ends when it is read.
     let counted = reading.vital.lasts_ms().and_then(|lasts| at.checked_sub(lasts));
@@ -63,7 +63,7 @@ fn order(reading: &Reading, number: usize, sender: &Sender, out: &mut String) ->
         .set(7, date_time(counted.unwrap_or(at), exact))
         .set(8, end.or(counted.map(|_| at)).map(|end| date_time(end, exact)).unwrap_or_default())
         .end(out);
-    let labels = Labels::of(&reading.quality);
+    let labels = Labels::of(&reading.labels());
     let mut rows =
         Rows { reading, sender, labels: &labels, time: date_time(at, exact), number: 0, mean: end.is_some(), out };
     rows.device(device);

@@ -32,4 +32,5 @@ mod readings;
 mod rig;
 mod slots;
 mod spot_checks;
+mod timedate;
 mod turns;
