@@ -122,7 +122,7 @@ fn cases() -> Vec<Case> {
             [d, d, d],
             0,
         ),
-        ("refusals only", |b, ids| Reply::Raw(answering_batch(b, &[("AE", &ids[1])], 1)), good, [d, wrong, d], 0),
+        ("refusals only", |b, ids| Reply::Raw(answering_batch(b, &[("AE", &ids[1])], 1)), good, [d, wrong, d], 2),
         ("no refusal", |b, _| Reply::Raw(answering_batch(b, &[], 0)), good, [d, d, d], 0),
         ("refusals, cut short", |b, ids| Reply::Raw(answering_batch(b, &[("AE", &ids[1])], 2)), good, [d, d, d], 3),
         ("no refusal of another batch", |_, _| Reply::Raw(answering_batch("X", &[], 0)), good, [lost, lost, lost], 0),

@@ -63,8 +63,10 @@ struct Answers {
     own: HashMap<String, Ack>,
     /// The one whose MSA-2 is BHS-11.
     whole: Option<Ack>,
-    /// An answering batch that names this one and holds, whole, refusals only: what it does not name was taken (2.10.3.3).
+    /// An answering batch that names this one and holds nothing: all was taken (2.10.3.3).
     taken: bool,
+    /// One that holds refusals only. By 2.10.3.3 the rest was taken, too; but so answers who stopped at the first error.
+    refusals: bool,
 }
 
 /// What becomes of a message of a batch.
@@ -84,7 +86,8 @@ impl Answers {
         let refuses = |ack: &Ack| ack.verdict != Verdict::Accepted && ids.contains(&&*ack.control_id);
         let mut news = false;
         if answer.is_whole && answer.batch.as_deref() == Some(batch) && answer.acks.iter().all(refuses) {
-            news = !std::mem::replace(&mut self.taken, true);
+            let said = if answer.acks.is_empty() { &mut self.taken } else { &mut self.refusals };
+            news = !std::mem::replace(said, true);
         }
         for ack in &answer.acks {
             if ack.control_id == batch {
@@ -99,7 +102,7 @@ impl Answers {
     }
 
     fn are_complete(&self, ids: &[&str]) -> bool {
-        self.taken || self.whole.is_some() || ids.iter().all(|id| self.own.contains_key(*id))
+        self.taken || self.refusals || self.whole.is_some() || ids.iter().all(|id| self.own.contains_key(*id))
     }
 
     /// One message of several was answered for: the receiver reads a batch as one message.
@@ -122,7 +125,7 @@ impl Answers {
             _ if refused || one => Fate::Alone,
             Some(ack) => Fate::Told(ack.clone()),
             None if self.taken || self.whole.is_some() => of_batch(id),
-            None if !understood => Fate::Alone,
+            None if self.refusals || !understood => Fate::Alone,
             None => Fate::Unknown,
         };
         ids.iter().map(fate).collect()
