@@ -365,12 +365,13 @@ async fn what_is_said_twice_disturbs_nothing() {
     .await;
     let sink = batching(&receiver, "batch = 50");
     for n in 0..4 {
-        let outcomes = sink.deliver(&heart_rates(n * 50..n * 50 + 50), &[]).await;
-        assert_eq!(classes(&outcomes), vec![(String::new(), "delivered"); 50], "{n}");
+        // Two batches one after the other, then a message.
+        let outcomes = sink.deliver(&heart_rates(n * 100..n * 100 + 100), &[]).await;
+        assert_eq!(classes(&outcomes), vec![(String::new(), "delivered"); 100], "{n}");
         let outcomes = sink.deliver(&heart_rates(900 + n..901 + n), &[]).await;
         assert_eq!(classes(&outcomes), [(String::new(), "delivered")], "{n}");
     }
-    assert_eq!(receiver.messages().len(), 8);
+    assert_eq!(receiver.messages().len(), 12);
 }
 
 /// The ratio of docs/hl7.md: `cargo test --locked --test sink_hl7 -- --ignored --nocapture a_backlog_singly_and_in_batches`.
