@@ -11,6 +11,7 @@ use wardline::sink::{Destination, Sink};
 
 use super::support::mllp::{Receiver, Reply, acknowledgement, answering_batch, field, messages_in};
 use super::support::readings::{alert, alert_item, heart_rates, item, reading};
+use super::support::toxic::{Luck, Toxic};
 use super::{class, classes, tried, with};
 
 fn batching(receiver: &Receiver, more: &str) -> Sink {
@@ -349,6 +350,37 @@ async fn a_bad_link_or_a_wrong_reading_is_no_receiver_without_batches() {
         assert_eq!(words(&sink.deliver(&heart_rates(0..3), &[]).await), expected);
     }
     assert_eq!(wrong.messages().iter().filter(|f| is_batch(f)).count(), 6);
+}
+
+/// A link that is cut in the middle of a batch, or of its answers: half a batch is no message, what was answered for is
+/// settled and does not come again, and the rest comes as what it was.
+#[tokio::test]
+async fn a_link_that_is_cut_in_mid_batch_loses_nothing_and_repeats_only_what_nobody_answered_for() {
+    let cuts = [1, 200, 3_000, 9_000].map(Luck::CutRequest).into_iter();
+    let answers = [1, 40, 700, 1_500].map(Luck::CutAnswer).into_iter();
+    for luck in cuts.chain(answers) {
+        let receiver = Receiver::start(|frame, _| each(frame, "AA")).await;
+        let link = Toxic::start(receiver.port).await;
+        link.order(luck);
+        let sink = with(&format!("mllp://127.0.0.1:{}", link.port), "batch = 20");
+        let items = heart_rates(0..20);
+        let first = sink.deliver(&items, &[]).await;
+        let open = items.iter().zip(&first).filter(|(_, o)| class(o) == ("WL-F002".into(), "destination"));
+        let open: Vec<Item> = open.map(|(item, _)| item.clone()).collect();
+        let done = first.iter().filter(|o| matches!(o, Outcome::Delivered(_))).count();
+        assert_eq!(open.len() + done, 20, "{luck:?}: {:?}", words(&first));
+        let before: Vec<String> = receiver.messages().iter().flat_map(|f| ids(f)).collect();
+        // What went out and was not read whole is no message; what was answered for had been read.
+        assert!(before.len() == if matches!(luck, Luck::CutRequest(_)) { 0 } else { 20 }, "{luck:?}: {}", before.len());
+        assert!(!open.is_empty() && (done > 0) == matches!(luck, Luck::CutAnswer(700 | 1_500)), "{luck:?}: {done}");
+        link.order(Luck::Good);
+        let second = sink.deliver(&open, &[]).await;
+        assert_eq!(classes(&second), vec![(String::new(), "delivered"); open.len()], "{luck:?}");
+        let after = receiver.messages().iter().flat_map(|f| ids(f)).collect::<Vec<_>>().split_off(before.len());
+        assert_eq!(after.len(), open.len(), "{luck:?}: only these again");
+        let all: BTreeSet<&String> = before.iter().chain(&after).collect();
+        assert_eq!(all.len(), 20, "{luck:?}");
+    }
 }
 
 /// One that answers for the batch and then for each message: the late ones are nobody's, and the connection stays good.
