@@ -29,6 +29,7 @@ pub mod replay;
 mod start;
 mod strangers;
 mod taken_back;
+mod users;
 mod watch;
 mod worklist;
 

@@ -19,6 +19,7 @@ mod asked;
 mod capture;
 mod cgm;
 mod clocks;
+mod consents;
 mod failing;
 mod figures;
 mod firmware;
