@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::{
     AuthSettings, BluetoothSettings, BundleKind, Config, DestinationSettings, DeviceForm, DeviceSettings, FhirSettings,
-    Finding, Hl7Settings, LogSettings, MqttSettings, NatsSettings, SmartSettings, SourceSettings, preset,
+    Finding, Hl7Settings, LogSettings, MqttSettings, NatsSettings, References, SmartSettings, SourceSettings, preset,
 };
 use crate::minimum::{Field, Fields};
 use crate::{limits, tls};
@@ -444,6 +444,25 @@ fn check_claims(f: &mut Findings, key: impl Fn(&str) -> String, fhir: &FhirSetti
     if fhir.bundle == BundleKind::Collection && fhir.devices == DeviceForm::Resource {
         let reason = "a receiver of collections takes no resource of its own";
         f.add("WL-C013", key("devices"), reason, "Use `devices = \"contained\"`.");
+    }
+    let names_devices = Fields::from(fhir.fields.as_deref()).has(Field::Device);
+    let metrics = match fhir.devices {
+        _ if !fhir.device_metrics => None,
+        DeviceForm::Reference | DeviceForm::Contained => Some("a DeviceMetric points to a Device at the server"),
+        DeviceForm::Resource => (!names_devices).then_some("it tells of devices, which are not among its `fields`"),
+    };
+    if let Some(reason) = metrics {
+        let remedy = "Add `devices = \"resource\"` and the field `device`, or remove `device_metrics`.";
+        f.add("WL-C013", key("device_metrics"), reason, remedy);
+    }
+    let references = match (fhir.bundle, fhir.devices) {
+        _ if fhir.references == References::Logical => None,
+        (BundleKind::Collection, _) => Some("a receiver of collections looks for nothing"),
+        (_, DeviceForm::Contained) => Some("the devices are within each Observation: nothing is to be found"),
+        _ => (!names_devices).then_some("devices are not among its `fields`: nothing can be looked for"),
+    };
+    if let Some(reason) = references {
+        f.add("WL-C013", key("references"), reason, "Remove `references`.");
     }
 }
 

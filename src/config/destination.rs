@@ -134,6 +134,17 @@ pub enum DeviceForm {
     Resource,
 }
 
+/// How what is at the server is named while nobody knows where it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum References {
+    /// By its identifier.
+    #[default]
+    Logical,
+    /// In a transaction, by a search that the server answers; else by its identifier.
+    Conditional,
+}
+
 /// What becomes of a vital sign that no code system has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -285,6 +296,12 @@ pub struct FhirSettings {
     /// How devices are named.
     #[serde(default)]
     pub devices: DeviceForm,
+    /// With Devices as resources: what each measures is written as well (DeviceMetric).
+    #[serde(default)]
+    pub device_metrics: bool,
+    /// How Devices are named whose place is not known.
+    #[serde(default)]
+    pub references: References,
     /// Vital signs without a code.
     #[serde(default)]
     pub uncoded: Uncoded,

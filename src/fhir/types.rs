@@ -1,5 +1,7 @@
 //! The FHIR data types that our resources use, borrowing what they can; nothing here knows a rule.
 
+use std::borrow::Cow;
+
 use serde::{Serialize, Serializer};
 
 use crate::decimal::Decimal;
@@ -28,6 +30,8 @@ pub(super) mod system {
     pub const ALERT: &str = "urn:wardline:alert";
     /// A pair of clocks.
     pub const CLOCK: &str = "urn:wardline:clock";
+    /// What a sensor measures.
+    pub const METRIC: &str = "urn:wardline:device-metric";
     pub const RULE: &str = "urn:wardline:rule";
     /// The version of codes and units that a resource was made with.
     pub const MAPPING: &str = "urn:wardline:mapping";
@@ -119,7 +123,7 @@ pub(super) struct Identifier<'a> {
 #[derive(Default, Serialize)]
 pub(super) struct Reference<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub reference: Option<&'a str>,
+    pub reference: Option<Cow<'a, str>>,
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub kind: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -130,7 +134,7 @@ pub(super) struct Reference<'a> {
 
 impl<'a> Reference<'a> {
     pub fn to(url: &'a str) -> Self {
-        Self { reference: Some(url), ..Self::default() }
+        Self { reference: Some(url.into()), ..Self::default() }
     }
     pub fn known_as(kind: &'static str, system: &'static str, value: &'a str) -> Self {
         Self { kind: Some(kind), identifier: Some(Identifier { system, value }), ..Self::default() }
