@@ -408,6 +408,10 @@ pub(super) fn check_destination(f: &mut Findings, destination: &DestinationSetti
             f.range(&key("timeout_s"), fhir.timeout_s, 1, 300);
             if let Some(care) = &fhir.care_plan {
                 f.range(&key("care_plan.every_min"), care.every_min, 1, 1_440);
+                if care.consents.is_none() && !care.consent_codes.is_empty() {
+                    let reason = "no Consent of this server is asked for";
+                    f.add("WL-C013", key("care_plan.consent_codes"), reason, "Add `consents`, or leave it out.");
+                }
             }
             if let Some(follow) = &fhir.follow_tasks {
                 f.range(&key("follow_tasks.every_s"), follow.every_s, 1, 3_600);

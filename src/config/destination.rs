@@ -1,5 +1,6 @@
 //! Settings of destinations.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Deserialize;
@@ -213,6 +214,12 @@ pub struct CarePlanSettings {
     /// How often the centre is asked, minutes.
     #[serde(default = "every_min")]
     pub every_min: u64,
+    /// Consents of this server count here, and who brings what permits into force. Absent: they are not asked for.
+    #[serde(default)]
+    pub consents: Option<Apply>,
+    /// What a code of such a Consent (`system|code`) means here.
+    #[serde(default)]
+    pub consent_codes: BTreeMap<String, String>,
 }
 
 fn every_min() -> u64 {
