@@ -43,8 +43,11 @@ impl Care {
         let codes = Codes { own: settings.consent_codes.clone(), sensitive };
         let now_ms = self.surveys.clock.now().wall_ms;
         let round = Round { destination: name, patient, apply, now_ms };
+        let history = self.recorded(&Desk { destination: name, patient, at_ms: now_ms });
+        let given = |c: &str| history.last(c).is_some_and(|said| said.given);
         // What cannot be recorded for one patient keeps no other from being asked about.
         let alone = |why| Unasked { why, lasts: false };
+        self.share(&round, |book| Ok(book.unsettle(&round, given))).await.map_err(alone)?;
         self.share(&round, |book| Ok(book.hear_consents(&round, &codes, &heard))).await.map_err(alone)?;
         let live = self.book.lock().await.live(name, patient);
         for resource in live.iter().filter(|r| r.starts_with("Consent/")) {
@@ -71,11 +74,7 @@ impl Care {
     }
 
     /// Records what changes, before it is in the book: if the box goes down in between, it is heard again, and is the same.
-    pub(super) async fn record(
-        &self,
-        whose: Option<(&str, &PatientId)>,
-        changes: &Changes,
-    ) -> Result<(), Fault> {
+    pub(super) async fn record(&self, whose: Option<(&str, &PatientId)>, changes: &Changes) -> Result<(), Fault> {
         let at_ms = self.surveys.clock.now().wall_ms;
         if let Some((destination, patient)) = whose {
             let desk = Desk { destination, patient, at_ms };
@@ -141,14 +140,20 @@ impl Care {
         if !said.given {
             let known = history.0.iter().flat_map(|s| s.categories.iter().map(String::as_str)).chain(GENERALS);
             // `all` is every category that was ever named.
-            let covered = |c: &str| said.categories.iter().any(|s| s == c || s == ALL || (s == GENERAL && GENERALS.contains(&c)));
+            let covered =
+                |c: &str| said.categories.iter().any(|s| s == c || s == ALL || (s == GENERAL && GENERALS.contains(&c)));
             if !known.into_iter().any(|c| covered(c) && given(c)) {
                 return Ok(());
             }
         } else if history.0.len() >= limits::CONSENT_WORDS_MAX {
             return Err(Fault::Refused("too much was said of this patient and destination".into()));
         }
-        tracing::info!(destination = desk.destination, given = said.given, by = said.by, "A Consent of the centre was recorded.");
+        tracing::info!(
+            destination = desk.destination,
+            given = said.given,
+            by = said.by,
+            "A Consent of the centre was recorded."
+        );
         let act = Act::Consent { patient: desk.patient.clone(), destination: desk.destination.to_owned(), said };
         let done = self.surveys.journal.redress(act).await;
         done.map(drop).map_err(|e| Fault::Refused(e.to_string()))

@@ -13,6 +13,8 @@ use crate::consent::{ALL, GENERAL, GENERALS};
 use crate::fhir::inbound::{Heard, Provision, Said, Unclear};
 use crate::reading::PatientId;
 
+/// Consents of one patient at one destination that may permit something; more are not looked at.
+const PERMISSIONS_MAX: usize = 64;
 const CATEGORIES: &str = "http://terminology.hl7.org/CodeSystem/observation-category|";
 const OURS: &str = "urn:wardline:consent|";
 
@@ -154,10 +156,33 @@ impl Book {
             }
         }
         taken.sort_by_key(|(_, aim)| matches!(aim, Aim::Share { permitted: true, .. }));
+        let mut permissions = 0;
         for (one, aim) in taken {
-            self.take(round, one, aim, &mut changes);
+            let aim = match aim {
+                Aim::Share { permitted: true, .. } => {
+                    permissions += 1;
+                    self.less(round, one, aim)
+                }
+                denial => denial,
+            };
+            if permissions <= PERMISSIONS_MAX {
+                self.take(round, one, aim, &mut changes);
+            }
         }
         self.forget(round.patient, &mut changes);
+        changes
+    }
+
+    /// What is in force and is not recorded any more (a person took it back here, a backup was put back) waits for a person.
+    pub(in crate::gateway::care) fn unsettle(&mut self, round: &Round<'_>, given: impl Fn(&str) -> bool) -> Changes {
+        let mut changes = Changes::default();
+        let lost = |o: &&Order| {
+            let share = Share::of(o).filter(|share| share.permitted && o.state == State::InForce);
+            share.is_some_and(|share| !share.categories.iter().any(|c| given(c)))
+        };
+        for order in self.consents(round).filter(lost).cloned().collect::<Vec<_>>() {
+            self.put(order, State::Proposed, Hand { by: "gateway", at_ms: round.now_ms }, &mut changes);
+        }
         changes
     }
 
@@ -174,6 +199,23 @@ impl Book {
         };
         self.end(round, &heard, &mut changes);
         changes
+    }
+
+    /// What is left of a permission beside what other Consents refuse; where nothing is, as it is.
+    fn less(&self, round: &Round<'_>, heard: &Heard, aim: Aim) -> Aim {
+        let Aim::Share { categories, from_ms, until_ms, .. } = &aim else { return aim };
+        let others = self.consents(round).filter(|o| o.state == State::InForce && o.resource != heard.resource);
+        let denials = others.filter_map(Share::of).filter(|share| !share.permitted);
+        let denied: BTreeSet<&str> = denials.flat_map(|share| share.categories).collect();
+        let mut left = wide(categories.iter().map(String::as_str).collect());
+        let before = left.len();
+        left.retain(|c| !denied.contains(c));
+        if left.len() == before || denied.contains(ALL) || left.iter().all(|c| *c == GENERAL) {
+            return aim;
+        }
+        left.remove(GENERAL);
+        let categories = left.into_iter().map(str::to_owned).collect();
+        Aim::Share { permitted: true, categories, from_ms: *from_ms, until_ms: *until_ms }
     }
 
     fn take(&mut self, round: &Round<'_>, heard: &Heard, aim: Aim, changes: &mut Changes) {

@@ -125,9 +125,10 @@ fn what_is_not_understood_changes_nothing() {
     }
     assert!(desk.states().iter().any(|(_, state)| *state == "refused"));
     // Codes of the configuration, and ours of a sensitive category, which nothing general covers.
-    assert_eq!(desk.hear(&[permit("18", &["urn:x|heart", "urn:wardline:consent|diabetes"])]), [
-        "+diabetes,vital-signs by policy"
-    ]);
+    assert_eq!(
+        desk.hear(&[permit("18", &["urn:x|heart", "urn:wardline:consent|diabetes"])]),
+        ["+diabetes,vital-signs by policy"]
+    );
 }
 
 #[test]
@@ -135,7 +136,10 @@ fn a_narrower_word_counts_at_once_and_a_wider_one_waits() {
     let mut desk = Desk::new(Apply::SignOff);
     desk.hear(&[permit("17", &["vital-signs", "activity"])]);
     desk.accept().unwrap();
-    assert_eq!(desk.hear(&[permit("17", &["activity"])]), ["end activity,vital-signs by centre", "+activity by centre"]);
+    assert_eq!(
+        desk.hear(&[permit("17", &["activity"])]),
+        ["end activity,vital-signs by centre", "+activity by centre"]
+    );
     // Wider: the old one stays until a person accepts.
     assert_eq!(desk.hear(&[permit("17", &["activity", "laboratory"])]), NONE);
     assert!(desk.states().contains(&("consent to activity".into(), "in force")));
@@ -157,11 +161,13 @@ fn a_refusal_counts_at_once_and_before_every_permission() {
     let mut desk = Desk::new(Apply::SignOff);
     desk.hear(&[permit("17", &[])]);
     desk.accept().unwrap();
-    assert_eq!(desk.hear(&[permit("17", &[]), deny("18", &["laboratory"])]), ["-laboratory by centre"]);
+    // What it leaves of a permission goes on.
+    let left = ["-laboratory by centre", "end general by centre", "+activity,procedure,vital-signs by centre"];
+    assert_eq!(desk.hear(&[permit("17", &[]), deny("18", &["laboratory"])]), left);
     assert_eq!(desk.hear(&[permit("17", &[]), deny("18", &["laboratory"])]), NONE);
     // What nobody can map is everything.
     assert_eq!(desk.hear(&[deny("19", &["urn:nobody|knows"])]), ["-all by centre"]);
-    assert!(desk.states().contains(&("consent to general".into(), "superseded")));
+    assert!(desk.states().contains(&("consent to activity, procedure, vital-signs".into(), "superseded")));
     // While it is refused, no permission waits, and none is accepted.
     desk.hear(&[permit("20", &["activity"])]);
     assert!(desk.states().contains(&("consent to activity".into(), "superseded")));
@@ -179,6 +185,32 @@ fn who_refuses_a_part_permits_the_rest_and_nothing_that_has_no_category() {
     let except = |codes: &[&str]| Provision { except: said(true, codes).of, ..said(true, &[]) };
     assert_eq!(desk.hear(&[heard("17", Ok(except(&["laboratory"])))]), ["+activity,procedure,vital-signs by policy"]);
     assert_eq!(desk.hear(&[heard("18", Ok(except(&["urn:nobody|knows"])))]), ["-all by centre"]);
+}
+
+#[test]
+fn a_refusal_and_a_permission_come_to_the_same_in_whatever_order_they_are_heard() {
+    for order in [["17", "18"], ["18", "17"]] {
+        let mut desk = Desk::new(Apply::Automatic);
+        for id in order {
+            desk.hear(&[if id == "17" { permit(id, &[]) } else { deny(id, &["laboratory"]) }]);
+        }
+        desk.hear(&[permit("17", &[]), deny("18", &["laboratory"])]);
+        let states = desk.states();
+        let in_force: Vec<_> =
+            states.iter().filter(|(_, state)| *state == "in force").map(|(words, _)| &**words).collect();
+        assert_eq!(in_force, ["consent to activity, procedure, vital-signs", "no consent to laboratory"], "{order:?}");
+        // The refusal ends: what is wider is permitted as ever.
+        assert_eq!(desk.hear(&[permit("17", &[]), over("18")]), ["over 18", "+general by policy"]);
+    }
+}
+
+#[test]
+fn more_permissions_than_anybody_has_are_not_all_kept() {
+    let mut desk = Desk::new(Apply::SignOff);
+    let many: Vec<Heard> = (0..500).map(|n| permit(&n.to_string(), &[])).collect();
+    desk.hear(&many);
+    assert!(desk.states().len() <= 64, "{}", desk.states().len());
+    assert_eq!(desk.hear(&[many[499].clone(), deny("500", &[])]), ["-all by centre"]);
 }
 
 #[test]
