@@ -127,7 +127,8 @@ impl FhirSink {
             Sent::Divide { doubtful } if !offered.is_empty() => *doubtful,
             Sent::Unwell(trouble, _) if !offered.is_empty() && may_be_the_search(trouble) => true,
             Sent::Done => {
-                self.searches.found(&offered);
+                let first = load.of.first().and_then(|(n, ..)| outcomes.get(*n)?.as_ref());
+                self.found(&offered, first).await;
                 return looking;
             }
             Sent::Divide { .. } | Sent::Unwell(..) => return looking,

@@ -2,18 +2,27 @@
 //! transaction, and refuses the whole of it when it does not find exactly one.
 //!
 //! Promises: what was refused for it goes again at once by identifier; a Device that was not found is tried again later, one
-//! at a time, so that it does not take the others along. Must never: stand outside of a transaction, or hold anything up.
+//! at a time, so that it does not take the others along; a server that keeps a search as it stands gets no more of them. Must never: stand outside of a transaction, or hold anything up.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::fhir::{FhirSink, versionless};
 use super::why::Trouble;
+use crate::custody::Outcome;
 use crate::fhir::Scope;
 use crate::limits;
 use crate::minimum::WITHHELD;
 use crate::reading::Reading;
+
+/// What a search begins with, as it would be kept.
+const SEARCH: &[u8] = b"Device?identifier=";
+/// A look at what was created takes no longer: an alert is already there.
+const LOOK_MAX: Duration = Duration::from_secs(5);
 
 /// How it went with a Device.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -27,8 +36,10 @@ enum Fate {
 /// What is known of one server's Devices.
 #[derive(Default)]
 pub(super) struct Searches {
-    /// It is configured.
-    on: bool,
+    /// It is configured, and the server was not seen to keep a search as it stands.
+    on: AtomicBool,
+    /// It was looked at what it makes of one.
+    seen: AtomicBool,
     fates: Mutex<HashMap<String, Fate>>,
 }
 
@@ -37,12 +48,12 @@ pub(super) type Offered = Arc<BTreeSet<String>>;
 
 impl Searches {
     pub(super) fn new(on: bool) -> Self {
-        Self { on, ..Self::default() }
+        Self { on: AtomicBool::new(on), ..Self::default() }
     }
 
     /// Which Devices of these readings, and of the gateways that send them, may be looked for in one transaction.
     pub(super) fn offer<'a>(&self, all: impl Iterator<Item = (Scope, Option<&'a Reading>)>) -> Offered {
-        if !self.on {
+        if !self.on.load(Ordering::Relaxed) {
             return Arc::default();
         }
         let mut names = BTreeSet::new();
@@ -59,8 +70,7 @@ impl Searches {
         Arc::new(names)
     }
 
-    /// A transaction that looked for these was taken.
-    pub(super) fn found(&self, offered: &Offered) {
+    fn found(&self, offered: &Offered) {
         self.learn(offered.iter(), Fate::Found);
     }
 
@@ -91,6 +101,37 @@ impl Searches {
 
     fn fates(&self) -> MutexGuard<'_, HashMap<String, Fate>> {
         self.fates.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl FhirSink {
+    /// A transaction that looked for these was taken. The first resource that it created is looked at: a server that knows no
+    /// such references would keep the search as it stands.
+    pub(super) async fn found(&self, offered: &Offered, outcome: Option<&Outcome>) {
+        if offered.is_empty() {
+            return;
+        }
+        let new = match outcome {
+            Some(Outcome::Delivered(receipt)) if !receipt.known && self.wire.is_none() => versionless(receipt),
+            _ => None,
+        };
+        if let Some(place) = new.filter(|_| !self.searches.seen.load(Ordering::Relaxed)) {
+            self.count();
+            // Nothing waits long for it.
+            let look = tokio::time::timeout(LOOK_MAX, self.look(&place)).await;
+            if let Ok(Ok(answer)) = look {
+                // What it does not show is not asked for again.
+                self.searches.seen.store(true, Ordering::Relaxed);
+                if answer.status == 200 && answer.body.windows(SEARCH.len()).any(|part| part == SEARCH) {
+                    tracing::warn!(
+                        "the destination keeps a search for a Device as it stands: Devices are named by identifier from now on"
+                    );
+                    self.searches.on.store(false, Ordering::Relaxed);
+                    return;
+                }
+            }
+        }
+        self.searches.found(offered);
     }
 }
 

@@ -48,7 +48,7 @@ impl FhirSink {
             Attempt::Done(outcome) => {
                 match (looked, is_delivered(&outcome)) {
                     (_, false) => {}
-                    (true, true) => self.searches.found(&offered),
+                    (true, true) => self.found(&offered, Some(&outcome)).await,
                     (false, true) if offered.is_empty() => {}
                     (false, true) => self.searches.missed(&offered),
                 }

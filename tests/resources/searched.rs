@@ -148,6 +148,25 @@ async fn a_server_that_refuses_the_search_in_each_entry_gets_the_readings_withou
     assert_eq!(server.requests().len(), 2);
 }
 
+/// A server that knows no such references: what it keeps is seen once, and it gets no more of them.
+#[tokio::test]
+async fn a_server_that_keeps_the_search_as_it_stands_is_found_out() {
+    for (kept, expected) in [("Device?identifier=urn:x|1", 1), ("Device/7", 3)] {
+        let server = Scripted::start(move |r| match r.method.as_str() {
+            "GET" => Reply::json(200, &json!({"resourceType": "Observation", "device": {"reference": kept}})),
+            _ => good(r),
+        })
+        .await;
+        let sink = delivery::sink(&server.url, HOW);
+        for n in 0..3 {
+            assert_eq!(deliver(&sink, &heart_rates(10 * n..10 * n + 5), &[]).await, ["delivered"; 5]);
+        }
+        let requests = server.requests();
+        assert_eq!(requests.iter().filter(|r| searches(r)).count(), expected, "{kept}");
+        assert_eq!(requests.iter().filter(|r| r.method == "GET").count(), 1, "{kept}");
+    }
+}
+
 #[test]
 fn what_cannot_work_is_found_by_the_check() {
     let check = |more: &str| {
