@@ -4,6 +4,7 @@
 //! monotonic timeline it was. Everything else takes `now` as an argument.
 //! Must never: turn an untrusted wall clock into a trusted instant.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -24,7 +25,7 @@ pub struct Stamp {
     pub mono_us: u64,
     /// Which boot: two stamps' `mono_us` compare only within one.
     pub boot: u64,
-    /// Whether the wall clock was plausible when it was read.
+    /// Whether the wall clock was plausible when it was read, and nobody had doubted it.
     pub trusted: bool,
 }
 
@@ -66,6 +67,8 @@ enum Kind {
         started: Instant,
         uptime_us: u64,
         boot: u64,
+        /// It may have been restored from a file, and nobody has set it since.
+        doubted: AtomicBool,
     },
     Manual(Mutex<Stamp>),
     /// Of the runtime: what its clock said, and what ours is to say for it.
@@ -77,7 +80,7 @@ impl Clock {
     #[allow(clippy::disallowed_methods, reason = "the one reader of time")]
     pub fn system() -> Self {
         let (boot, uptime_us) = Self::timeline().unwrap_or_else(|| (Self::own_boot(), 0));
-        Self(Arc::new(Kind::System { started: Instant::now(), uptime_us, boot }))
+        Self(Arc::new(Kind::System { started: Instant::now(), uptime_us, boot, doubted: AtomicBool::new(false) }))
     }
 
     /// The machine's boot id and its uptime, microseconds.
@@ -110,7 +113,7 @@ impl Clock {
     #[allow(clippy::disallowed_methods, reason = "the one reader of time")]
     pub fn now(&self) -> Stamp {
         match &*self.0 {
-            Kind::System { started, uptime_us, boot } => {
+            Kind::System { started, uptime_us, boot, doubted } => {
                 let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
                 let wall_ms = i64::try_from(wall.as_millis()).unwrap_or(i64::MAX);
                 let elapsed = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -118,7 +121,7 @@ impl Clock {
                     wall_ms,
                     mono_us: uptime_us.saturating_add(elapsed),
                     boot: *boot,
-                    trusted: wall_ms >= WALL_FLOOR_MS,
+                    trusted: wall_ms >= WALL_FLOOR_MS && !doubted.load(Ordering::Relaxed),
                 }
             }
             Kind::Manual(stamp) => *stamp.lock().unwrap_or_else(PoisonError::into_inner),
@@ -127,6 +130,13 @@ impl Clock {
                 let now = stamp.plus(from.elapsed());
                 Stamp { trusted: now.wall_ms >= WALL_FLOOR_MS, ..now }
             }
+        }
+    }
+
+    /// Doubts the machine's wall clock from now on, or ends that; a clock of a test has its own trust.
+    pub fn doubt(&self, yes: bool) {
+        if let Kind::System { doubted, .. } = &*self.0 {
+            doubted.store(yes, Ordering::Relaxed);
         }
     }
 
@@ -165,8 +175,14 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_at_1970_is_not_trusted() {
-        assert!(Clock::system().now().trusted);
+    fn a_clock_at_1970_is_not_trusted_nor_is_one_that_is_doubted() {
+        let system = Clock::system();
+        assert!(system.now().trusted);
+        let same = system.clone();
+        same.doubt(true);
+        assert!(!system.now().trusted);
+        same.doubt(false);
+        assert!(system.now().trusted);
         let manual = Clock::manual(Stamp { wall_ms: 0, mono_us: 1, boot: 2, trusted: false });
         manual.advance(Duration::from_secs(1));
         assert_eq!(manual.now().wall_ms, 1_000);

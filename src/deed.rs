@@ -30,6 +30,10 @@ pub enum Did {
     Introduced,
     /// They were taken back.
     Forgotten,
+    /// The code of a scale's user was given.
+    CodeGiven,
+    /// It was taken away.
+    CodeForgotten,
     /// A patient was matched at the centre and joined the box.
     Matched,
     /// A device has another holder.
@@ -78,6 +82,8 @@ impl Did {
             Self::Consented => "consented",
             Self::Introduced => "introduced",
             Self::Forgotten => "forgotten",
+            Self::CodeGiven => "code-given",
+            Self::CodeForgotten => "code-forgotten",
             Self::Matched => "matched",
             Self::Handed => "handed",
             Self::Ordered => "ordered",
@@ -113,7 +119,7 @@ mod tests {
 
     #[test]
     fn the_word_is_the_journals_and_patients_are_named_once_and_not_without_end() {
-        for did in [Did::Exporting, Did::Read, Did::Handed, Did::Corrected] {
+        for did in [Did::Exporting, Did::Read, Did::CodeGiven, Did::CodeForgotten, Did::Handed, Did::Corrected] {
             assert_eq!(serde_json::to_value(did).unwrap(), did.word());
         }
         let all: Vec<PatientId> = (0..300).map(|n| PatientId::new(&format!("Patient/{}", n / 2))).collect();

@@ -8,6 +8,7 @@ mod audits;
 pub mod bare;
 mod care;
 mod charts;
+mod clock;
 mod consents;
 mod core;
 mod deeds;
@@ -28,6 +29,7 @@ pub mod replay;
 mod start;
 mod strangers;
 mod taken_back;
+mod users;
 mod watch;
 mod worklist;
 

@@ -27,6 +27,7 @@ pub mod secret;
 pub mod socket;
 pub mod tls;
 pub mod unit;
+pub mod user_code;
 pub mod vital;
 
 pub mod config;

@@ -3,6 +3,7 @@
 //!
 //! Must never: print patient data. Ids of patients and measured values redact themselves in `Debug`.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -391,7 +392,7 @@ pub struct Taken {
     pub device: Option<DeviceTime>,
     /// When we got it.
     pub received: Stamp,
-    /// The resolved instant, milliseconds since 1970. `None`: no clock could be trusted yet.
+    /// The resolved instant, milliseconds since 1970. `None`: no clock could be trusted yet. See also [`Taken::known_ms`].
     pub at_ms: Option<i64>,
     /// ± this many milliseconds.
     pub uncertainty_ms: u32,
@@ -402,7 +403,18 @@ pub struct Taken {
 impl Taken {
     /// The instant is the device's own statement, corrected or not.
     pub fn is_dated_by_device(&self) -> bool {
-        matches!(self.method, TimeMethod::DeviceInstant | TimeMethod::DeviceCivil | TimeMethod::DeviceCorrected)
+        use TimeMethod::{DeviceCivil, DeviceCorrected, DeviceInstant, Unchecked};
+        matches!(self.method, DeviceInstant | DeviceCivil | DeviceCorrected | Unchecked)
+    }
+
+    /// Whether it waits for our clock: it is not delivered before.
+    pub fn waits(&self) -> bool {
+        matches!(self.method, TimeMethod::Pending | TimeMethod::Unchecked)
+    }
+
+    /// The instant, where it is known for good: what leaves the box has this one.
+    pub fn known_ms(&self) -> Option<i64> {
+        self.at_ms.filter(|_| !self.waits())
     }
 }
 
@@ -420,6 +432,8 @@ pub enum TimeMethod {
     Received,
     /// To be dated by its receipt, as soon as our clock is known in this boot. Not delivered before.
     Pending,
+    /// As the device said, which could not be checked against a clock of ours yet: it is, as soon as ours is known in this boot.
+    Unchecked,
     /// No clock can be trusted, and none will.
     Unresolved,
 }
@@ -480,6 +494,17 @@ impl Reading {
     /// Whether it was measured by moles.
     pub fn is_by_moles(&self) -> bool {
         self.parts.iter().any(|p| p.unit.dimension() == Dimension::AmountConcentration)
+    }
+
+    /// Its labels, with the one that it got when our clock was known: that the device's word could not be true.
+    pub fn labels(&self) -> Cow<'_, [Quality]> {
+        let Taken { device, method, uncertainty_ms, .. } = self.taken;
+        // A receipt by itself is good for a second.
+        let overruled = method == TimeMethod::Received && device.is_some() && uncertainty_ms > 1_000;
+        match overruled && !self.quality.contains(&Quality::TimeDoubtful) {
+            true => Cow::Owned(self.quality.iter().copied().chain([Quality::TimeDoubtful]).collect()),
+            false => Cow::Borrowed(&self.quality),
+        }
     }
 
     /// Status bits that the device set.

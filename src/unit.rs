@@ -87,6 +87,7 @@ pub static UNITS: &[UnitRow] = &[
     },
     row("kg", "kg", Some(263_875), D::Mass, 1, 1),
     row("g", "g", None, D::Mass, 1, 1_000),
+    row("mg", "mg", None, D::Mass, 1, 1_000_000),
     row("[lb_av]", "lb", Some(263_904), D::Mass, 45_359_237, 100_000_000),
     row("cm", "cm", Some(263_441), D::Length, 1, 1),
     row("m", "m", None, D::Length, 100, 1),

@@ -71,6 +71,21 @@ pub enum Role {
     Count,
     /// How long it was, seconds.
     Duration,
+    /// What was eaten with a glucose, grams; of its context, as the three below.
+    Carbohydrate,
+    /// What was taken, milligrams or millilitres.
+    Medication,
+    /// How hard the exercise was, percent.
+    Exercise,
+    /// How long it was, seconds.
+    Exercised,
+}
+
+impl Role {
+    /// What a person typed into a meter beside the measurement: it tells nothing of which measurement it is.
+    pub const fn is_context(self) -> bool {
+        matches!(self, Self::Carbohydrate | Self::Medication | Self::Exercise | Self::Exercised)
+    }
 }
 
 /// Mantissa and exponent of the lowest and of the highest value.

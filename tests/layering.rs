@@ -38,6 +38,7 @@ const LEAVES: &[&str] = &[
     "socket",
     "tls",
     "unit",
+    "user_code",
     "vital",
 ];
 

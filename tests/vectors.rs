@@ -19,7 +19,11 @@ fn vectors() -> Option<PathBuf> {
     let shared = std::env::var_os("WARDLINE_SHARED").map_or_else(beside, PathBuf::from);
     let file = shared.join("standards/gatt-vectors-dev.json");
     if !file.is_file() {
-        eprintln!("SKIPPED: {} is not there; set WARDLINE_SHARED", file.display());
+        std::io::Write::write_fmt(
+            &mut std::io::stderr(),
+            format_args!("SKIPPED: {} is not there; set WARDLINE_SHARED\n", file.display()),
+        )
+        .unwrap();
         return None;
     }
     Some(file)

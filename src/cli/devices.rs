@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::assign::{self, HandOut};
 use super::remote::Remote;
 use super::text::{self, Table};
-use super::{pairing, record};
+use super::{pairing, record, users};
 use crate::clock::{Clock, Stamp};
 use crate::config::DeviceSettings;
 use crate::control::radio::{Peripheral, RadioState, label};
@@ -43,6 +43,8 @@ enum Command {
     Pair(pairing::Pair),
     /// Take a Bluetooth device's bond away; whose it is stays as it is.
     Forget(pairing::Forget),
+    /// Codes of the users of a shared scale: give one, take it away, see whose are kept and what the scale said of them.
+    User(users::User),
     /// Record what a known Bluetooth device sends, to report one that does not work.
     Record(record::Record),
 }
@@ -92,6 +94,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Some(Command::Scan(scan)) => pairing::scan(scan),
         Some(Command::Pair(pair)) => pairing::pair(pair),
         Some(Command::Forget(forget)) => pairing::forget(forget),
+        Some(Command::User(user)) => users::user(user),
         Some(Command::Record(record)) => record::record(record),
         Some(Command::List(which)) => list(&which.remote),
         Some(Command::Show(which)) => show(which),
@@ -163,6 +166,7 @@ fn shown(id: &str, settings: Option<&DeviceSettings>, health: Option<&Peripheral
     line("values", format!("{} in {} connections, {} failures", d.values, d.connections, d.failures));
     d.why.iter().for_each(|why| line("why", format!("{}: {}", why.code, why.text)));
     d.gaps.iter().for_each(|gap| line("gap", format!("{}: {}", gap.code, gap.text)));
+    d.users.iter().for_each(|why| line("user", format!("{}: {}", why.code, why.text)));
     out
 }
 
@@ -211,7 +215,7 @@ pub(super) fn radio(radio: &RadioState, now: Stamp) -> String {
     }
     out.push_str(&table.render("No Bluetooth device is known: `wardline devices scan` shows who is around."));
     for d in &radio.devices {
-        d.gaps.iter().for_each(|gap| out.push_str(&format!("{}: {} ({})\n", d.id, gap.text, gap.code)));
+        d.gaps.iter().chain(&d.users).for_each(|gap| out.push_str(&format!("{}: {} ({})\n", d.id, gap.text, gap.code)));
     }
     out
 }

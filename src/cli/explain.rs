@@ -64,10 +64,13 @@ fn render(e: &Explained) -> String {
     }
     let taken = r.taken.at_ms.map_or_else(|| "not known yet: no clock could be trusted".into(), text::time);
     say("taken", format!("{taken} ± {} ms ({:?})", r.taken.uncertainty_ms, r.taken.method));
+    if r.taken.waits() {
+        say("waits for", "the gateway's clock, which is not set (WL-O015)".into());
+    }
     if let Some(clocks) = &r.clocks {
         say("its clock", format!("{} at {}", clocks.device, text::time(clocks.box_ms)));
     }
-    if !r.quality.is_empty() {
+    if !r.labels().is_empty() {
         say("labels", text::quality(r));
     }
     say("committed", text::time(e.committed_ms));

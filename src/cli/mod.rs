@@ -41,6 +41,7 @@ mod storage;
 mod text;
 mod thresholds;
 mod unassigned;
+mod users;
 
 /// Edge gateway for remote patient monitoring.
 #[derive(Parser)]

@@ -96,7 +96,8 @@ pub fn value(reading: &Reading) -> String {
 
 /// Labels of a reading, as words.
 pub fn quality(reading: &Reading) -> String {
-    let words = reading.quality.iter().filter_map(|q| serde_json::to_value(q).ok());
+    let labels = reading.labels();
+    let words = labels.iter().filter_map(|q| serde_json::to_value(q).ok());
     words.filter_map(|w| w.as_str().map(str::to_owned)).collect::<Vec<_>>().join(", ")
 }
 

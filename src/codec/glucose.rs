@@ -6,11 +6,13 @@
 use super::date_time;
 use super::draft::{self, Shared};
 use super::ieee11073::{Real, encode_sfloat};
-use super::reader::read;
+use super::reader::{Reader, read};
 use super::record::{self, Field, Record};
 use super::reject;
-use crate::reading::{Absence, DeviceTime, Draft, Quality, Reject, Value};
-use crate::vital::{Site, status};
+use crate::decimal::Decimal;
+use crate::reading::{Absence, DeviceTime, Draft, Part, Quality, Reject, Value};
+use crate::unit::Unit;
+use crate::vital::{Role, Site, Status, status};
 
 /// Sample types with the vital each stands for.
 pub(super) const TYPES: [(&str, &str); 11] = [
@@ -140,8 +142,25 @@ pub(super) fn measurement(bytes: &[u8]) -> Result<Record, Reject> {
         }
         record.put("context_follows", flags & 0x10 != 0);
         record.reserved(flags & 0xE0 != 0);
+        // Its context may stand behind it: the Bluetooth source puts the two together.
+        if flags & 0x10 != 0 && sequence(r.peek()).is_some() && sequence(r.peek()) == sequence(bytes) {
+            let flags = r.u8("flags of the context")?;
+            r.u16("sequence number of the context")?;
+            said(flags, r, record)?;
+            record.put("context", true);
+        }
         Ok(())
     })
+}
+
+/// The record number of a 2A18 or of a 2A34: after the flags.
+pub fn sequence(bytes: &[u8]) -> Option<u16> {
+    bytes.get(1..3).and_then(|octets| octets.try_into().ok()).map(u16::from_le_bytes)
+}
+
+/// Whether a 2A18 says that its context comes next.
+pub fn announces_context(bytes: &[u8]) -> bool {
+    bytes.first().is_some_and(|flags| flags & 0x10 != 0)
 }
 
 fn scaled(raw: Real, power: i16) -> Real {
@@ -157,40 +176,45 @@ pub(super) fn sample(record: &mut Record, octet: u8) {
     record.put("location", record::name(octet >> 4, &LOCATIONS));
 }
 
-/// 2A34. Pairs with the measurement of the same sequence number.
+/// 2A34. Pairs with the measurement of the same sequence number; behind it, in one value, it is read with it.
 pub(super) fn context(bytes: &[u8]) -> Result<Record, Reject> {
     read(bytes, |r, record| {
         let flags = r.u8("flags")?;
         record.put("sequence", r.u16("sequence number")?);
-        if flags & 0x80 != 0 {
-            let extended = r.u8("extended flags")?;
-            record.reserved(extended != 0);
-        }
-        if flags & 0x01 != 0 {
-            record.put("carbohydrate", record::name(r.u8("carbohydrate id")?, &CARBOHYDRATES));
-            record.put("carbohydrate_kg", r.sfloat("carbohydrate")?);
-        }
-        if flags & 0x02 != 0 {
-            record.put("meal", record::name(r.u8("meal")?, &MEALS));
-        }
-        if flags & 0x04 != 0 {
-            let octet = r.u8("tester and health")?;
-            record.put("tester", record::name(octet & 0x0F, &TESTERS));
-            record.put("health", record::name(octet >> 4, &HEALTH));
-        }
-        if flags & 0x08 != 0 {
-            record.put("exercise_duration_s", r.u16("exercise duration")?);
-            record.put("exercise_intensity_pct", r.u8("exercise intensity")?);
-        }
-        if flags & 0x10 != 0 {
-            record.put("medication", record::name(r.u8("medication id")?, &MEDICATIONS));
-            record.put(if flags & 0x20 != 0 { "medication_l" } else { "medication_kg" }, r.sfloat("medication")?);
-        }
-        if flags & 0x40 != 0 {
-            record.put("hba1c_pct", r.sfloat("HbA1c")?);
-        }
-        Ok(())
+        said(flags, r, record)
     })
+}
+
+/// The fields of a context.
+fn said(flags: u8, r: &mut Reader<'_>, record: &mut Record) -> Result<(), Reject> {
+    if flags & 0x80 != 0 {
+        let extended = r.u8("extended flags")?;
+        record.reserved(extended != 0);
+    }
+    if flags & 0x01 != 0 {
+        record.put("carbohydrate", record::name(r.u8("carbohydrate id")?, &CARBOHYDRATES));
+        record.put("carbohydrate_kg", r.sfloat("carbohydrate")?);
+    }
+    if flags & 0x02 != 0 {
+        record.put("meal", record::name(r.u8("meal")?, &MEALS));
+    }
+    if flags & 0x04 != 0 {
+        let octet = r.u8("tester and health")?;
+        record.put("tester", record::name(octet & 0x0F, &TESTERS));
+        record.put("health", record::name(octet >> 4, &HEALTH));
+    }
+    if flags & 0x08 != 0 {
+        record.put("exercise_duration_s", r.u16("exercise duration")?);
+        record.put("exercise_intensity_pct", r.u8("exercise intensity")?);
+    }
+    if flags & 0x10 != 0 {
+        record.put("medication", record::name(r.u8("medication id")?, &MEDICATIONS));
+        record.put(if flags & 0x20 != 0 { "medication_l" } else { "medication_kg" }, r.sfloat("medication")?);
+    }
+    if flags & 0x40 != 0 {
+        record.put("hba1c_pct", r.sfloat("HbA1c")?);
+    }
+    Ok(())
 }
 
 /// 2A51.
@@ -224,7 +248,43 @@ pub(super) fn drafts(record: &Record) -> Vec<Draft> {
     let mut drafts: Vec<Draft> =
         shared.one(known.unwrap_or("glucose-whole-blood"), Some(value), unit).into_iter().collect();
     draft::statuses(status::GLUCOSE_METER, record.list("status"), &mut drafts);
+    if let Some(draft) = drafts.first_mut() {
+        in_context(record, draft);
+    }
     drafts
+}
+
+/// What the person typed in beside the measurement. An HbA1c is no part of it: it was measured elsewhere, some day.
+fn in_context(record: &Record, draft: &mut Draft) {
+    let fields = [
+        ("carbohydrate", status::CARBOHYDRATE),
+        ("meal", status::MEAL),
+        ("tester", status::TESTER),
+        ("health", status::HEALTH),
+        ("medication", status::MEDICATION),
+    ];
+    let said = fields.into_iter().filter_map(|(field, of)| Status::named(of, record.text(field)?));
+    draft.quality.extend(said.map(Quality::Status));
+    let numbers = [
+        (Role::Carbohydrate, "carbohydrate_kg", 3, "g"),
+        (Role::Medication, "medication_kg", 6, "mg"),
+        (Role::Medication, "medication_l", 3, "mL"),
+        (Role::Exercise, "exercise_intensity_pct", 0, "%"),
+        (Role::Exercised, "exercise_duration_s", 0, "s"),
+    ];
+    for (role, field, power, unit) in numbers {
+        // 65535 s is "overrun", and more than a hundred percent no intensity.
+        let most = match role {
+            Role::Exercise => 100,
+            Role::Exercised => 65_534,
+            _ => i64::MAX,
+        };
+        if let (Some(Value::Number(n)), Some(unit)) = (record.value(field), Unit::parse(unit))
+            && n <= Decimal::from(most)
+        {
+            draft.parts.push(Part { role, value: Value::Number(n.scale10(power)), unit });
+        }
+    }
 }
 
 /// Where the sample was taken, where that is a place: "alternate site" says only where it was not.

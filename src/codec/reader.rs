@@ -36,6 +36,11 @@ impl<'a> Reader<'a> {
         std::mem::take(&mut self.0)
     }
 
+    /// The octets that are left, unread.
+    pub fn peek(&self) -> &'a [u8] {
+        self.0
+    }
+
     /// How many octets are left.
     pub fn left(&self) -> usize {
         self.0.len()

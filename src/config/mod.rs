@@ -92,6 +92,29 @@ pub struct Gateway {
     /// Folder of firmware profiles beside the built-in ones.
     #[serde(default)]
     pub profiles: Option<PathBuf>,
+    /// When the box's own clock is believed.
+    #[serde(default)]
+    pub clock: ClockTrust,
+    /// A file that is there once the clock was set; systemd-timesyncd writes the default one.
+    #[serde(default = "synchronized")]
+    pub clock_file: PathBuf,
+}
+
+/// When the box's own clock is believed. Never before the time of this build.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClockTrust {
+    /// With a battery-backed clock from the start; else once it was set, where the machine can tell.
+    #[default]
+    Auto,
+    /// Once it was set by a time server, whatever the machine has.
+    Synchronised,
+    /// Always.
+    Always,
+}
+
+fn synchronized() -> PathBuf {
+    "/run/systemd/timesync/synchronized".into()
 }
 
 fn utc() -> String {

@@ -34,6 +34,7 @@ pub mod technician;
 #[cfg(test)]
 mod tests;
 pub mod thresholds;
+pub mod users;
 pub mod view;
 pub mod witness;
 

@@ -15,11 +15,13 @@ use futures_util::stream::{BoxStream, StreamExt};
 use serde::{Deserialize, Serialize};
 
 use super::routes::Done;
+use super::users::{Slot, Users};
 use super::{Desk, Fault, Role};
 use crate::config::{DeviceSettings, check_device};
 use crate::custody::Why;
 use crate::limits::{CAPTURE_LONGEST, METRIC_DEVICES_MAX};
 use crate::reading::DeviceId;
+use crate::user_code::UserCode;
 
 /// Asks the source; answers at once from what is known.
 pub trait Radio: Send + Sync {
@@ -37,6 +39,18 @@ pub trait Radio: Send + Sync {
     fn cancel(&self);
     /// Takes a device's bond away.
     fn forget(&self, device: DeviceId) -> BoxFuture<'_, Result<(), Fault>>;
+    /// How it stands with the users of a device and their codes.
+    fn users(&self, _device: &DeviceId) -> Users {
+        Users::default()
+    }
+    /// A person gives a user's code.
+    fn give_code(&self, _slot: Slot, _code: UserCode, _by: String) -> BoxFuture<'_, Result<(), Fault>> {
+        Box::pin(async { Err(Fault::Missing("device")) })
+    }
+    /// A person takes it away.
+    fn forget_code(&self, _slot: Slot, _by: String) -> BoxFuture<'_, Result<(), Fault>> {
+        Box::pin(async { Err(Fault::Missing("device")) })
+    }
     /// Records what a known device sends, for so long: the lines of a capture as they come. Dropped: it ends.
     fn record(&self, device: DeviceId, length: Duration) -> Result<BoxStream<'static, String>, Fault>;
 }
@@ -102,12 +116,12 @@ pub(super) fn routes() -> Router<Arc<Desk>> {
         .route("/v1/bluetooth/record", post(record))
 }
 
-fn radio(desk: &Arc<Desk>) -> Result<Arc<dyn Radio>, Fault> {
+pub(super) fn radio(desk: &Arc<Desk>) -> Result<Arc<dyn Radio>, Fault> {
     desk.radio.clone().ok_or(Fault::Missing("Bluetooth source: add [[source]] with kind = \"bluetooth\""))
 }
 
 /// Pairing decides who may send readings.
-fn allowed(role: Role) -> Result<(), Fault> {
+pub(super) fn allowed(role: Role) -> Result<(), Fault> {
     if role.serves_devices() { Ok(()) } else { Err(Fault::Forbidden) }
 }
 
@@ -258,6 +272,9 @@ pub struct Peripheral {
     /// Records of its memory that were never seen here.
     #[serde(default)]
     pub gaps: Vec<Why>,
+    /// What a person must see to about its users' codes.
+    #[serde(default)]
+    pub users: Vec<Why>,
 }
 
 /// A device in metrics: who knows its address can tell, others cannot. An address is no patient's name, but it is a thing of

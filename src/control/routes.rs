@@ -54,6 +54,7 @@ pub fn router(desk: Arc<Desk>) -> Router {
         .merge(super::radio::routes())
         .merge(super::thresholds::routes())
         .merge(super::technician::routes())
+        .merge(super::users::routes())
         .fallback(|| async { Fault::Missing("address") })
         .layer(DefaultBodyLimit::max(limits::CONTROL_BODY_BYTES_MAX))
         .with_state(desk)
@@ -344,7 +345,7 @@ pub(super) async fn in_time(order: impl Future<Output = Result<(), Fault>>) -> A
 }
 
 /// Reads the journal on a thread where waiting for the disk hurts nobody.
-async fn read<T: Send + 'static>(
+pub(super) async fn read<T: Send + 'static>(
     desk: &Arc<Desk>,
     question: impl FnOnce(&dyn Records) -> Result<T, Unreadable> + Send + 'static,
 ) -> Result<T, Fault> {

@@ -64,6 +64,8 @@ fn kind(did: Did) -> (&'static str, &'static str, &'static str) {
         Did::Consented
         | Did::Introduced
         | Did::Forgotten
+        | Did::CodeGiven
+        | Did::CodeForgotten
         | Did::Handed
         | Did::Ordered
         | Did::Assigned

@@ -93,8 +93,8 @@ impl Common {
 fn keeps_phd(reading: &Reading, labels: &Labels) -> bool {
     let vital = reading.vital;
     let components = vital.components.len() == 1 || vital.components.iter().all(|c| c.mdc.is_some());
-    // A status bit has a code of its own system among the components, and none of MDC.
-    let bits = reading.statuses().next().is_some();
+    // A status bit has a code of its own system among the components, and none of MDC; a context is no number of the panel.
+    let bits = reading.statuses().next().is_some() || reading.parts.iter().any(|p| p.role.is_context());
     vital.mdc.is_some() && components && labels.comparator.is_none() && !bits
 }
 
@@ -167,6 +167,6 @@ pub(super) const fn statistic(role: Role) -> Option<&'static str> {
         Role::Minimum => Some("minimum"),
         Role::Maximum => Some("maximum"),
         Role::Count => Some("count"),
-        Role::Value | Role::Systolic | Role::Diastolic | Role::Mean | Role::Duration => None,
+        _ => None,
     }
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::alert::Pointer;
 use super::device::author;
 use super::scope::Scope;
-use super::types::{Coding, Concept, Identifier, One, Reference, date_time, system, text};
+use super::types::{Coding, Concept, Identifier, One, Reference, moment, system, text};
 use crate::alarm::{Alert, Condition, Priority};
 
 #[derive(Serialize)]
@@ -21,7 +21,8 @@ struct DetectedIssue<'a> {
     severity: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     patient: Option<Reference<'a>>,
-    identified_date_time: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    identified_date_time: Option<String>,
     author: Reference<'a>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     implicated: Vec<Reference<'a>>,
@@ -33,7 +34,8 @@ struct DetectedIssue<'a> {
 #[derive(Serialize)]
 struct Mitigation<'a> {
     action: One<'static>,
-    date: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    date: Option<String>,
     author: Reference<'a>,
 }
 
@@ -41,14 +43,14 @@ struct Mitigation<'a> {
 pub(super) fn json(alert: &Alert, scope: &Scope, id: Option<&str>, implicated: &[Pointer]) -> Vec<u8> {
     let mut mitigation = Vec::new();
     if let Some(ack) = &alert.acknowledged {
-        let date = date_time(ack.at.wall_ms, false);
+        let date = moment(ack.at);
         mitigation.push(Mitigation { action: text("Acknowledged"), date, author: Reference::named(&ack.by) });
     }
     if let Some(person) = &alert.taken_back {
-        let date = date_time(person.at.wall_ms, false);
+        let date = moment(person.at);
         mitigation.push(Mitigation { action: text(TAKEN_BACK), date, author: Reference::named(&person.by) });
     } else if let Some(at) = alert.resolved {
-        let date = date_time(at.wall_ms, false);
+        let date = moment(at);
         mitigation.push(Mitigation { action: text("Condition cleared"), date, author: author(scope) });
     }
     let resource = DetectedIssue {
@@ -67,7 +69,7 @@ pub(super) fn json(alert: &Alert, scope: &Scope, id: Option<&str>, implicated: &
             Priority::Low => "low",
         },
         patient: alert.patient.as_ref().map(|p| Reference::to(p.reveal())),
-        identified_date_time: date_time(alert.raised.wall_ms, false),
+        identified_date_time: moment(alert.raised),
         author: author(scope),
         implicated: implicated.iter().map(Pointer::reference).collect(),
         detail: &alert.text,

@@ -23,7 +23,8 @@ use crate::decimal::Decimal;
 use crate::mapping::Mapping;
 use crate::reading::{Absence, Part, Reading, TimeMethod, Value};
 use crate::unit::Unit;
-use crate::vital::{Category, Role, Status};
+use crate::vital::status::{CARBOHYDRATE, EXERCISE, MEDICATION};
+use crate::vital::{Category, Mdc, Role, Status};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -77,16 +78,27 @@ struct Component<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     value_boolean: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    value_codeable_concept: Option<Concept<'a, [Coding<'a>; 1]>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     data_absent_reason: Option<One<'static>>,
 }
 
 impl<'a> Component<'a> {
     const fn of(code: Concept<'a, Codings<'a>>, Measured(quantity, absent): Measured<'a>) -> Self {
-        Self { code, value_quantity: quantity, value_boolean: None, data_absent_reason: absent }
+        let (value_boolean, value_codeable_concept) = (None, None);
+        Self { code, value_quantity: quantity, value_boolean, value_codeable_concept, data_absent_reason: absent }
     }
 
-    /// A status bit that is set, as the Personal Health Device guide has it (bits enumeration).
+    /// As the Personal Health Device guide has it: a status bit that is set (bits enumeration), a value of a coded field (coded
+    /// enumeration).
     fn status(status: Status) -> Self {
+        if !status.is_bit() {
+            let value = Coding { system: system::MDC, code: Code::Text(status.code), display: Some(status.display) };
+            return Self {
+                value_codeable_concept: Some(Concept { coding: Some([value]), text: None }),
+                ..Self::of(Concept { coding: Some(vec![Coding::mdc(status.of)]), text: None }, Measured(None, None))
+            };
+        }
         let coding =
             Coding { system: system::ASN1_TO_HL7, code: Code::Text(status.code), display: Some(status.display) };
         Self {
@@ -108,7 +120,7 @@ pub fn write(
     out: &mut Vec<u8>,
 ) -> Result<(), Unmappable> {
     let patient = reading.patient.as_ref().ok_or(Unmappable::Unassigned)?.reveal();
-    let labels = Labels::of(&reading.quality);
+    let labels = Labels::of(&reading.labels());
     let device = Device::new(&reading.device.0);
     let mapping = scope.mapping();
     let single = match reading.vital.components {
@@ -118,6 +130,7 @@ pub fn write(
     let mut component =
         if single.is_some() { statistics(reading, mapping)? } else { panel(reading, &labels, mapping)? };
     component.extend(reading.statuses().map(Component::status));
+    component.extend(in_context(reading));
     let Measured(value_quantity, data_absent_reason) = single.unwrap_or(Measured(None, None));
     let common = Common::of(reading, scope, &labels)?;
     let time = Effective::of(reading, scope)?;
@@ -188,7 +201,7 @@ impl Effective {
 /// Milliseconds only where the device stated them: the time of receipt is not known that well.
 fn effective(reading: &Reading) -> Option<String> {
     let taken = &reading.taken;
-    let at = taken.at_ms?;
+    let at = taken.known_ms()?;
     let stated = taken.method == TimeMethod::DeviceInstant && at % 1_000 != 0;
     Some(date_time(at, stated || taken.uncertainty_ms < 1_000))
 }
@@ -196,7 +209,7 @@ fn effective(reading: &Reading) -> Option<String> {
 /// Of the mean of a stream, which begins with its first value; of what is counted over a time that its code names, which
 /// ends when it is read.
 fn period(reading: &Reading) -> Option<Period> {
-    let at = reading.taken.at_ms?;
+    let at = reading.taken.known_ms()?;
     if let Some(lasted) = reading.lasted_ms() {
         return Some(Period { start: date_time(at, true), end: date_time(at.checked_add(lasted)?, true) });
     }
@@ -217,6 +230,30 @@ fn statistics<'a>(reading: &Reading, mapping: &'a Mapping) -> Result<Vec<Compone
         components.push(Component::of(code, Measured(Some(quantity), None)));
     }
     Ok(components)
+}
+
+/// Numbers that a person typed in beside the measurement. An amount has the code of what it is of, if that was said.
+fn in_context<'a>(reading: &Reading) -> impl Iterator<Item = Component<'a>> {
+    reading.parts.iter().filter_map(|part| {
+        let (n, unit) = part.number()?;
+        let said = |of: Mdc| {
+            let kind = reading.statuses().find(|status| status.of == of);
+            kind.map_or(Coding::mdc(of), |s| Coding {
+                system: system::MDC,
+                code: Code::Text(s.code),
+                display: Some(s.display),
+            })
+        };
+        let code = match part.role {
+            Role::Carbohydrate => Concept { coding: Some(vec![said(CARBOHYDRATE)]), text: None },
+            Role::Medication => Concept { coding: Some(vec![said(MEDICATION)]), text: None },
+            Role::Exercise => Concept { coding: Some(vec![Coding::mdc(EXERCISE)]), text: None },
+            // The nomenclature has an attribute for it, and no code.
+            Role::Exercised => Concept { coding: None, text: Some("Duration of exercise") },
+            _ => return None,
+        };
+        Some(Component::of(code, Measured(Some(whole(n, unit)), None)))
+    })
 }
 
 /// A panel's components: those that FHIR asks for even when they are missing, the others when they have a number.

@@ -7,7 +7,7 @@ use super::detected_issue::title;
 use super::device::author;
 use super::scope::Scope;
 use super::task_update::{TAKEN_HERE, over};
-use super::types::{Annotation, Identifier, One, Reference, date_time, system, text};
+use super::types::{Annotation, Identifier, One, Reference, moment, system, text};
 use crate::alarm::{AlertEvent, Priority};
 
 #[derive(Serialize)]
@@ -27,8 +27,10 @@ struct Task<'a> {
     focus: Reference<'a>,
     #[serde(rename = "for", skip_serializing_if = "Option::is_none")]
     patient: Option<Reference<'a>>,
-    authored_on: String,
-    last_modified: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    authored_on: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_modified: Option<String>,
     requester: Reference<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     owner: Option<Reference<'a>>,
@@ -66,12 +68,12 @@ pub(super) fn json(
         description: &alert.text,
         focus: focus.map_or_else(|| Reference::known_as("DetectedIssue", system::ALERT, &alert.id.0), Reference::to),
         patient: alert.patient.as_ref().map(|p| Reference::to(p.reveal())),
-        authored_on: date_time(alert.raised.wall_ms, false),
-        last_modified: date_time(event.at.wall_ms, false),
+        authored_on: moment(alert.raised),
+        last_modified: moment(event.at),
         requester: author(scope),
         owner: owner.map(Reference::to),
         note: alert.acknowledged.as_ref().map(|ack| {
-            let time = Some(date_time(ack.at.wall_ms, false));
+            let time = moment(ack.at);
             [Annotation { author: Some(&ack.by), time, text: TAKEN_HERE }]
         }),
     };

@@ -11,7 +11,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use super::detected_issue::TAKEN_BACK;
 use super::inbound::Unclear;
 use super::task_returned::{Standing, task};
-use super::types::{Annotation, date_time, text};
+use super::types::{Annotation, moment, text};
 use crate::alarm::{Alert, AlertEvent};
 use crate::clock::Stamp;
 
@@ -61,14 +61,14 @@ pub fn updated(seen: &[u8], event: &AlertEvent) -> Result<Option<Vec<u8>>, Uncle
     put(&mut parts, "status", status.and_then(raw));
     let mut notes = Vec::new();
     if let (Standing::Waiting, Some(ack)) = (standing, &alert.acknowledged) {
-        let time = Some(date_time(ack.at.wall_ms, false));
+        let time = moment(ack.at);
         notes.push(Annotation { author: Some(&ack.by), time, text: TAKEN_HERE });
     }
     match (over(alert), parts.contains_key("businessStatus")) {
         (Some((word, _)), false) => put(&mut parts, "businessStatus", raw(text(word))),
         // The centre has a word of its own there, or we had: ours goes beside it.
         (Some((word, at)), true) if !parts.get("businessStatus").is_some_and(|theirs| theirs.get().contains(word)) => {
-            notes.push(Annotation { author: None, time: Some(date_time(at.wall_ms, false)), text: word });
+            notes.push(Annotation { author: None, time: moment(at), text: word });
         }
         _ => {}
     }
@@ -77,7 +77,7 @@ pub fn updated(seen: &[u8], event: &AlertEvent) -> Result<Option<Vec<u8>>, Uncle
     if !changed {
         return Ok(None);
     }
-    parts.extend(raw(date_time(event.at.wall_ms, false)).map(|at| ("lastModified".to_owned(), at)));
+    parts.extend(moment(event.at).and_then(raw).map(|at| ("lastModified".to_owned(), at)));
     serde_json::to_vec(&parts).map(Some).map_err(|_| broken)
 }
 

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde::{Serialize, Serializer};
 
+use crate::clock::Stamp;
 use crate::decimal::Decimal;
 use crate::mapping::Code as Own;
 use crate::vital::{Loinc, Mdc};
@@ -170,6 +171,11 @@ pub(super) struct ReferenceExtension<'a> {
     pub url: &'static str,
     #[serde(rename = "valueReference")]
     pub value: Reference<'a>,
+}
+
+/// A moment of ours. `None`: our clock was not set then; no time is better than a wrong one.
+pub(super) fn moment(at: Stamp) -> Option<String> {
+    at.trusted.then(|| date_time(at.wall_ms, false))
 }
 
 /// Milliseconds since 1970 as a FHIR dateTime in UTC, with milliseconds only where they are known.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::clock::Machine;
 use super::orders::Window;
 use super::outbox::Debts;
 pub use super::outbox::Evidence;
@@ -77,7 +78,7 @@ impl Bare {
                 Ok(())
             });
         }
-        links.keep(frames, &clock, &stop, &mut inflow);
+        links.keep(frames, (Machine::of(&config.gateway), &clock), &stop, &mut inflow);
         for (name, mut sink) in destinations {
             sink.gated(super::outbox::gate(&journal, &name, &clock));
             let outbox = Debts::new(&journal, &name, evidence.clone(), &clock);

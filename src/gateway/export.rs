@@ -172,7 +172,7 @@ fn cells(reading: &Reading, fate: Fate, part: &Part) -> [Cell; COLUMNS.len()] {
         (Fate::Stands, Some(_)) => "correction",
         (Fate::Stands, None) => "original",
     };
-    let quality: Vec<String> = reading.quality.iter().filter_map(word).collect();
+    let quality: Vec<String> = reading.labels().iter().filter_map(word).collect();
     [
         Cell::Plain(reading.key.to_string()),
         Cell::Text(reading.device.0.to_string()),
@@ -185,9 +185,9 @@ fn cells(reading: &Reading, fate: Fate, part: &Part) -> [Cell; COLUMNS.len()] {
         value,
         plain(part.unit.ucum()),
         absent,
-        taken.at_ms.map_or(Cell::Nothing, time),
+        taken.known_ms().map_or(Cell::Nothing, time),
         taken
-            .at_ms
+            .known_ms()
             .filter(|_| taken.uncertainty_ms < u32::MAX)
             .map_or(Cell::Nothing, |_| Cell::Plain(taken.uncertainty_ms.to_string())),
         said(word(taken.method)),

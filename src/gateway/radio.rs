@@ -13,12 +13,14 @@ use tokio_util::sync::CancellationToken;
 use super::Tasks;
 use super::pipeline::Technical;
 use super::start::Links;
+use super::users::Users;
 use crate::alarm::Priority;
 use crate::capture::{self, Head};
 use crate::clock::{Clock, Stamp};
 use crate::config::{Config, DeviceSettings, SourceSettings};
-use crate::control::Fault;
 use crate::control::radio::{self, Pairing, Peripheral, RadioState};
+use crate::control::users::Slot;
+use crate::control::{self, Fault};
 use crate::custody::Why;
 use crate::fault::Explain;
 use crate::journal::Journal;
@@ -28,8 +30,9 @@ use crate::profile::Catalogue;
 use crate::reading::{DeviceId, Frame};
 use crate::source::ble::pairing::{NotNow, Reply, Stage, Window};
 use crate::source::ble::{
-    self, DeviceFault, DeviceHealth, Forget, Known, Memory, Noticed, RadioFault, RadioView, Setup, Tap,
+    self, DeviceFault, DeviceHealth, Forget, Known, Memory, Noticed, RadioFault, RadioView, Setup, Tap, UserFault,
 };
+use crate::user_code::UserCode;
 
 /// What others are given of it.
 pub(super) struct Radio {
@@ -66,7 +69,8 @@ pub(super) fn start(
     let window = Arc::new(Window::default());
     let (forget, forgotten) = mpsc::channel(limits::ORDERS_WAITING_MAX);
     let tap = Arc::<Tap>::default();
-    let (here, ways) = (zone.clone(), (forgotten, tap.clone()));
+    let users = Users::new(journal, !config.journal.unencrypted, clock);
+    let (here, ways) = (zone.clone(), (forgotten, tap.clone(), users.watch()));
     let setup = Setup::new(settings, zone, catalogue.clone(), known.subscribe(), view, window.clone(), ways);
     let port = links.source(settings.name.as_str().into(), "bluetooth", frames, clock, stop, tasks);
     let memory = memory(config, journal).telling(plates.clone());
@@ -75,11 +79,16 @@ pub(super) fn start(
         tell(told, found).await;
         Ok(())
     });
+    let (view, follower) = (seen.clone(), users.clone());
+    tasks.spawn(async move {
+        follower.follow(view).await;
+        Ok(())
+    });
     tasks.spawn(async move { ble::run(setup, memory, port).await.map_err(|e| super::start::failed("bluetooth", &e)) });
-    Radio { known, view: Some(Arc::new(View { seen, window, forget, tap, zone: here, clock: clock.clone() })) }
+    Radio { known, view: Some(Arc::new(View { seen, window, forget, tap, users, zone: here, clock: clock.clone() })) }
 }
 
-/// What a person must see to, by name: a bond that is lost, records that were never seen here.
+/// What a person must see to, by name: a bond that is lost, a user's code that is refused, records that were never seen here.
 fn conditions(view: &RadioView) -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
     for device in &view.devices {
@@ -90,6 +99,11 @@ fn conditions(view: &RadioView) -> BTreeMap<String, String> {
         if view.held.contains(&device.id) {
             let fault = RadioFault::Held;
             all.insert(format!("connection-held:{}", device.id), format!("{fault} ({})", fault.code()));
+        }
+        for fault in &device.users.faults {
+            if let UserFault::Refused(slot) = fault {
+                all.insert(format!("user-code-refused:{}:{slot}", device.id), format!("{fault} ({})", fault.code()));
+            }
         }
         for Noticed { gap, at_ms } in &device.gaps {
             all.insert(format!("records-missing:{}:{at_ms}", device.id), format!("{gap} ({})", gap.code()));
@@ -149,6 +163,7 @@ struct View {
     window: Arc<Window>,
     forget: mpsc::Sender<Forget>,
     tap: Arc<Tap>,
+    users: Arc<Users>,
     zone: TimeZone,
     clock: Clock,
 }
@@ -225,6 +240,19 @@ impl radio::Radio for View {
         })
     }
 
+    fn users(&self, device: &DeviceId) -> control::users::Users {
+        let view = self.seen.borrow();
+        self.users.of(device, view.devices.iter().find(|d| d.id == *device))
+    }
+
+    fn give_code(&self, slot: Slot, code: UserCode, by: String) -> BoxFuture<'_, Result<(), Fault>> {
+        Box::pin(self.users.give(slot, code, by))
+    }
+
+    fn forget_code(&self, slot: Slot, by: String) -> BoxFuture<'_, Result<(), Fault>> {
+        Box::pin(self.users.forget(slot, by))
+    }
+
     fn record(&self, device: DeviceId, length: Duration) -> Result<BoxStream<'static, String>, Fault> {
         let view = self.seen.borrow().clone();
         let found = view.devices.iter().find(|d| d.id.0.eq_ignore_ascii_case(&device.0));
@@ -275,5 +303,6 @@ fn peripheral(d: &DeviceHealth) -> Peripheral {
         clock_ahead_s: d.clock.map(|(ahead, _)| ahead),
         why: d.why().map(|t| Why::new(t.code, &*t.sentence)),
         gaps: d.gaps.iter().map(|n| Why::new(n.gap.code(), n.gap.to_string())).collect(),
+        users: super::users::faults(d),
     }
 }

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::audits::Audits;
 use super::care::Care;
+use super::clock::Machine;
 use super::core::Core;
 use super::inbox::{Counter, Office, notice};
 use super::orders::Window;
@@ -21,7 +22,7 @@ use super::probe::{self, Surveys};
 use super::quota::Quota;
 use super::recover::{Start, recover};
 use super::worklist::Worklist;
-use super::{Extra, Failed, Tasks, care, charts, consents, deeds, records, registry, watch};
+use super::{Extra, Failed, Tasks, care, charts, clock, consents, deeds, records, registry, watch};
 use crate::alarm::AlertEvent;
 use crate::alert::Engine;
 use crate::alert::notify::Signal;
@@ -183,6 +184,7 @@ impl Parts {
         let terms = config.destinations.iter().map(|d| config.terms(d));
         let creditors: Vec<_> =
             sinks.iter().zip(terms).map(|((name, sink), terms)| creditor(name, sink, terms)).collect();
+        Machine::of(&config.gateway).judge(&options.clock);
         let vault = Vault::of(&config.gateway.state, &config.journal)?;
         let patience = telemetry::starting();
         let (journal, before) = Journal::open(&vault, &config.journal, &creditors, options.clock.clone())?;
@@ -265,7 +267,7 @@ impl Parts {
                 Ok(())
             });
         }
-        links.keep(frames, &clock, stop, inflow);
+        links.keep(frames, (Machine::of(&config.gateway), &clock), stop, inflow);
         let roster = super::people::roster(&config, &journal);
         let surveys = Surveys::new(&config, &sinks, &clock, &journal, links.found.clone());
         let nightly = surveys.clone();
@@ -418,7 +420,13 @@ impl Links {
     }
 
     /// What must be there whichever sources there are.
-    pub(super) fn keep(&self, frames: mpsc::Sender<Frame>, clock: &Clock, stop: &CancellationToken, tasks: &mut Tasks) {
+    pub(super) fn keep(
+        &self,
+        frames: mpsc::Sender<Frame>,
+        (machine, clock): (Machine, &Clock),
+        stop: &CancellationToken,
+        tasks: &mut Tasks,
+    ) {
         // Without a source, or when the last one is done, people's orders are still carried out.
         let until = stop.clone();
         tasks.spawn(async move {
@@ -426,9 +434,9 @@ impl Links {
             drop(frames);
             Ok(())
         });
-        let (until, ticks, told) = (stop.clone(), clock.clone(), self.found.clone());
+        let watched = clock::watch(machine, clock.clone(), self.found.clone(), stop.clone());
         tasks.spawn(async move {
-            watch::clock(&ticks, told, until).await;
+            watched.await;
             Ok(())
         });
     }

@@ -4,11 +4,9 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::pipeline::Technical;
 use crate::alarm::Priority;
-use crate::clock::Clock;
 use crate::limits;
 
 /// Watches one link. `down` says of its status why it is down; `None`: it is up.
@@ -50,35 +48,6 @@ pub(super) async fn link<S>(
     }
 }
 
-/// Watches our own clock. A box without a battery does not know the time at first; if it stays so, somebody must know.
-pub(super) async fn clock(clock: &Clock, told: mpsc::Sender<Technical>, stop: CancellationToken) {
-    let started = clock.now();
-    let mut alerted = false;
-    let mut turn = tokio::time::interval(limits::CLOCK_LOOK_EVERY);
-    loop {
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            _ = turn.tick() => {}
-        }
-        let now = clock.now();
-        let wrong = !now.trusted && now.since(started) >= limits::CLOCK_WRONG_ALERT;
-        if wrong != alerted {
-            let text = if wrong { "it was never set: readings are kept, and sent when it is" } else { "it is set" };
-            let name = "clock".into();
-            let condition = Technical { name, active: wrong, priority: Priority::Medium, text: text.into() };
-            if told.send(condition).await.is_err() {
-                return;
-            }
-            alerted = wrong;
-        }
-        // Once it was right it is watched no more: time that is kept goes on being kept.
-        if now.trusted {
-            return;
-        }
-    }
-}
-
 async fn sleep_until(due: Option<Instant>) {
     if let Some(due) = due {
         tokio::time::sleep_until(due).await;
@@ -89,23 +58,6 @@ async fn sleep_until(due: Option<Instant>) {
 mod tests {
     use super::*;
     use std::time::Duration;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_clock_that_is_not_set_is_a_condition_until_it_is() {
-        let wrong = crate::clock::Stamp { wall_ms: 0, mono_us: 0, boot: 1, trusted: false };
-        let ours = Clock::manual(wrong);
-        let (told, mut hears) = mpsc::channel(8);
-        let mut set = tokio::task::JoinSet::new();
-        let (watched, stop) = (ours.clone(), CancellationToken::new());
-        set.spawn(async move { clock(&watched, told, stop).await });
-        tokio::time::sleep(Duration::from_secs(5)).await;
-        assert!(hears.try_recv().is_err());
-        ours.advance(limits::CLOCK_WRONG_ALERT);
-        assert!(hears.recv().await.unwrap().active);
-        ours.set(crate::clock::Stamp { trusted: true, ..ours.now() });
-        assert!(!hears.recv().await.unwrap().active);
-        assert!(hears.recv().await.is_none());
-    }
 
     #[tokio::test(start_paused = true)]
     async fn a_link_that_stays_down_is_a_condition_once_and_ends_once() {

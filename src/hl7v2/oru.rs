@@ -14,7 +14,8 @@ use crate::decimal::Decimal;
 use crate::demographics::Demographics;
 use crate::reading::{Absence, Part, Reading, TimeMethod, Value};
 use crate::unit::{Dimension, Unit};
-use crate::vital::{Component, Loinc, Mdc, Role};
+use crate::vital::status::{CARBOHYDRATE, EXERCISE, MEDICATION};
+use crate::vital::{Component, Loinc, Mdc, Role, Status};
 
 const KIND: Kind = Kind { name: "ORU^R01^ORU_R01", alert: false };
 /// Where a single number, and a panel, stand below their device.
@@ -22,6 +23,8 @@ const SINGLE: &str = "1.0.0.1";
 const PANEL: &str = "1.0.1";
 /// Where the status bits stand, beside either.
 const STATUS: &str = "1.0.0.2";
+/// What was typed in beside it, counted.
+const CONTEXT: &str = "1.0.0.3";
 
 /// A message with these readings, all of the first one's patient, whom the receiver finds by `person` if it asks for that.
 pub fn write(
@@ -44,7 +47,7 @@ pub fn write(
 
 /// OBR with its OBX and NTE segments.
 fn order(reading: &Reading, number: usize, sender: &Sender, out: &mut String) -> Result<(), Unmappable> {
-    let at = reading.taken.at_ms.ok_or(Unmappable::Undated)?;
+    let at = reading.taken.known_ms().ok_or(Unmappable::Undated)?;
     let end = reading.lasted_ms().and_then(|lasted| at.checked_add(lasted));
     // What is counted over a time that its code names ends when it is read.
     let counted = reading.vital.lasts_ms().and_then(|lasts| at.checked_sub(lasts));
@@ -63,7 +66,7 @@ fn order(reading: &Reading, number: usize, sender: &Sender, out: &mut String) ->
         .set(7, date_time(counted.unwrap_or(at), exact))
         .set(8, end.or(counted.map(|_| at)).map(|end| date_time(end, exact)).unwrap_or_default())
         .end(out);
-    let labels = Labels::of(&reading.quality);
+    let labels = Labels::of(&reading.labels());
     let mut rows =
         Rows { reading, sender, labels: &labels, time: date_time(at, exact), number: 0, mean: end.is_some(), out };
     rows.device(device);
@@ -74,6 +77,7 @@ fn order(reading: &Reading, number: usize, sender: &Sender, out: &mut String) ->
         _ => rows.panel()?,
     }
     rows.statuses();
+    rows.context();
     rows.notes();
     Ok(())
 }
@@ -186,20 +190,53 @@ impl Rows<'_> {
 
     /// Status bits that the device set: those of one field in one row, `1^irregular-pulse(2)~…`.
     fn statuses(&mut self) {
-        let mut set = self.reading.statuses().peekable();
-        let Some(Mdc(code, reference)) = set.peek().map(|status| status.of) else { return };
-        let bits = set.filter(|status| status.of.0 == code).map(|status| {
+        let mut bits = self.reading.statuses().filter(|status| status.is_bit()).peekable();
+        let Some(of) = bits.peek().map(|status| status.of) else { return };
+        let bits = bits.filter(|status| status.of == of).map(|status| {
             let bit = status.code.rsplit_once('.').map_or("", |(_, bit)| bit);
             components(&["1", &format!("{}({bit})", status.display)])
         });
         let bits = bits.collect::<Vec<_>>().join("~");
+        self.said(("CWE", mdc(of), STATUS), bits, String::new());
+    }
+
+    /// What a person typed in beside a glucose: coded fields, then amounts, which have the code of what they are of.
+    fn context(&mut self) {
+        let reading = self.reading;
+        let coded: Vec<Status> = reading.statuses().filter(|status| !status.is_bit()).collect();
+        let name = |status: &Status| components(&[status.code, status.display, "MDC"]);
+        let mut place = 0;
+        let mut next = || {
+            place += 1;
+            format!("{CONTEXT}.{place}")
+        };
+        for status in &coded {
+            self.said(("CWE", mdc(status.of), &next()), name(status), String::new());
+        }
+        for part in &reading.parts {
+            let kind = |of: Mdc| coded.iter().find(|status| status.of == of).map_or_else(|| mdc(of), name);
+            let code = match part.role {
+                Role::Carbohydrate => kind(CARBOHYDRATE),
+                Role::Medication => kind(MEDICATION),
+                Role::Exercise => mdc(EXERCISE),
+                Role::Exercised => components(&["exercise-duration", "Duration of exercise", "L"]),
+                _ => continue,
+            };
+            let Some((n, from)) = part.number() else { continue };
+            self.said(("NM", code, &next()), n.to_string(), unit(reading.vital, from, self.sender.units));
+        }
+    }
+
+    /// A row beside the measurement.
+    fn said(&mut self, (kind, code, place): (&str, String, &str), value: String, unit: String) {
         let (time, equipment) = (self.time.clone(), self.sender.device(&self.reading.device));
         let status = if self.reading.is_withdrawal() { "W" } else { self.sender.status };
         self.next()
-            .set(2, "CWE")
-            .set(3, components(&[&code.to_string(), reference, "MDC"]))
-            .set(4, STATUS)
-            .set(5, bits)
+            .set(2, kind)
+            .set(3, code)
+            .set(4, place)
+            .set(5, value)
+            .set(6, unit)
             .set(11, status)
             .set(14, time)
             .set(18, equipment)
@@ -233,6 +270,10 @@ impl Rows<'_> {
         let highest = extreme(Role::Maximum, "highest").unwrap_or_default();
         Some(format!("Mean of {count} values{lowest}{highest}."))
     }
+}
+
+fn mdc(Mdc(code, reference): Mdc) -> String {
+    components(&[&code.to_string(), reference, "MDC"])
 }
 
 fn component_code(row: &Component, first: Order) -> Option<String> {

@@ -73,8 +73,16 @@ impl Holders {
 
 /// The patient by who held the device, on unambiguous evidence only.
 pub(super) fn bind(history: &History, slot: Option<u8>, taken: &Taken) -> Result<PatientId, Unassigned> {
+    let by_word = bind_at(history, slot, When::of(taken))?;
+    // Nothing of ours could check the device's word: it may have been just now as well.
+    if taken.method == TimeMethod::Unchecked && bind_at(history, slot, When::Now).as_ref() != Ok(&by_word) {
+        return Err(Unassigned::TimeUnknown);
+    }
+    Ok(by_word)
+}
+
+fn bind_at(history: &History, slot: Option<u8>, when: When) -> Result<PatientId, Unassigned> {
     let all = &history.0;
-    let when = When::of(taken);
     let at_that_time: Vec<&Association> = match when {
         When::Between(first, last) => all.iter().filter(|a| a.touches(first, last)).collect(),
         When::Now => all.iter().filter(|a| a.until_ms.is_none()).collect(),

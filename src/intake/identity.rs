@@ -26,7 +26,8 @@ pub(super) fn key(device: &DeviceId, draft: &Draft, arrival: &Arrival<'_>) -> Re
     hash.text(&device.0);
     hash.text(draft.vital.id);
     hash.number(draft.slot.map_or(-1, i64::from));
-    draft.parts.iter().for_each(|p| part(&mut hash, p));
+    // A context that comes with the second sending only makes no second reading.
+    draft.parts.iter().filter(|p| !p.role.is_context()).for_each(|p| part(&mut hash, p));
     if is_undated(draft) {
         undated(&mut hash, arrival);
     } else {

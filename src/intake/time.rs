@@ -68,11 +68,14 @@ pub(super) fn resolve(draft: &Draft, frame: &Frame, prompt: bool, zone: &TimeZon
         None => (None, false),
     };
     if let Some(Dated { ms, uncertainty_ms, method, doubt, clocks }) = dated {
+        let method = if received.trusted { method } else { TimeMethod::Unchecked };
         let taken = Taken { device: draft.device_time, received, at_ms: Some(ms), uncertainty_ms, method };
         let may_be_old = waited && (doubt || !received.trusted);
         return Resolved { taken, doubt, may_be_old, clocks: clocks.map(Arc::new) };
     }
-    let doubt = draft.device_time.is_some() || waited;
+    // What is just now needs no word of the device; without a clock of ours there is nothing to hold against it either.
+    let unchecked = look.prompt && !received.trusted && !own_doubt;
+    let doubt = (draft.device_time.is_some() && !unchecked) || waited;
     let (at_ms, uncertainty_ms, method) = if draft.stored {
         (None, u32::MAX, TimeMethod::Unresolved)
     } else {
@@ -157,6 +160,8 @@ impl Look<'_> {
                 (Some(Dated { uncertainty_ms: uncertainty_ms.max(off_ms), doubt, clocks, ..as_said }), false)
             }
             Some(Word::Wrong) => (None, false),
+            // It was measured just now: as soon as our clock is known, so is when that was.
+            None if self.prompt && !received.trusted => (None, false),
             None => self.believe_alone(as_said, age, possible, past),
         }
     }

@@ -65,6 +65,7 @@ pub(super) fn of(act: &Act, items: u64) -> Option<Deed> {
         }
         Act::Introduce { patient, is, .. } => Did::Introduced.by(Some(&is.by)).about([patient]),
         Act::Forget { patient, by, .. } => Did::Forgotten.by(Some(by)).about([patient]),
+        Act::UserCode(change) => return change.deed(),
         Act::Join { members, by: Some(by) } => Did::Matched.by(Some(by)).about(members.iter().map(|m| &m.reference)),
         Act::Hold { held, by: Some(by) } => handed(held, by),
         Act::Care { orders, events, .. } => return ordered(orders, events),

@@ -167,7 +167,8 @@ mod tests {
         const SOMEBODY: u32 = 65_534;
         let folder = tempfile::tempdir().unwrap();
         if folder.path().metadata().unwrap().uid() != 0 {
-            eprintln!("SKIPPED: only root can give files away");
+            std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("SKIPPED: only root can give files away\n"))
+                .unwrap();
             return;
         }
         chown(folder.path(), Some(SOMEBODY), Some(SOMEBODY)).unwrap();

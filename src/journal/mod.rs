@@ -48,6 +48,7 @@ mod space;
 mod spans;
 mod store;
 mod tally;
+mod user_codes;
 mod vault;
 mod verify;
 mod wal;
@@ -90,6 +91,7 @@ pub use recount::{Recount, Sought};
 pub use redress::Act;
 pub use room::Room;
 pub use salvage::Salvaged;
+pub use user_codes::Change as UserCodeChange;
 pub use vault::{Key, KeyError, Vault};
 pub use verify::Verified;
 pub use withheld::Withheld;
@@ -287,7 +289,8 @@ impl Journal {
         let recovered = recover::past(&opened.conn, random())?;
         let alerts_to = creditors.iter().zip(&tally.accounts).filter(|(c, _)| c.alerts).map(|(_, a)| a.id).collect();
         let (tell, changed) = watch::channel(0);
-        if demographics::keep_only_asked(&opened.conn, creditors)? {
+        let tidied = user_codes::tidy(&opened.conn, vault.key().is_some())?;
+        if demographics::keep_only_asked(&opened.conn, creditors)? || tidied {
             // Also out of the WAL.
             wal::begin_anew(&opened.conn)?;
         }

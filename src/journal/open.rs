@@ -14,7 +14,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::disk::{Disk, own, private_file};
 use super::vault::{self, Key, Vault};
-use super::{consent, demographics, handover, rekey, salvage, schema, seal, wal};
+use super::{consent, demographics, handover, rekey, salvage, schema, seal, user_codes, wal};
 use crate::clock::Clock;
 use crate::config::JournalSettings;
 use crate::fault::Explain;
@@ -220,6 +220,7 @@ pub(super) fn open(
         conn.execute_batch("BEGIN IMMEDIATE")?;
         consent::suspend(&conn, clock.now().wall_ms, "gateway: a backup was put back")?;
         demographics::forget_all(&conn)?;
+        user_codes::forget_all(&conn)?;
         conn.execute_batch("COMMIT")?;
         disk.remove(&restored).and_then(|()| disk.sync_folder(folder)).map_err(wrap)?;
     }

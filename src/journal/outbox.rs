@@ -19,7 +19,7 @@ use super::tally::Counts;
 use crate::clock::Stamp;
 use crate::custody::{Item, ItemId, Lane, Outcome, Payload, Why};
 use crate::limits;
-use crate::reading::{PatientId, Reading, TimeMethod};
+use crate::reading::{PatientId, Reading};
 use crate::vital::Vital;
 
 /// One destination's readings.
@@ -144,7 +144,7 @@ impl<'c> Shelf<'c> {
         Ok(Self {
             conn,
             walk: conn.prepare(&format!(
-                "SELECT reading.id, reading.device, patient IS NOT NULL, taken_method = 'pending', {} FROM reading
+                "SELECT reading.id, reading.device, patient IS NOT NULL, taken_method IN ('pending', 'unchecked'), {} FROM reading
                  LEFT JOIN device ON device.id = reading.device
                  WHERE reading.id > ?1 AND reading.id < ?2 ORDER BY reading.id",
                 row::COLUMNS
@@ -422,7 +422,7 @@ impl Outbox {
         found: &mut Found,
     ) -> bool {
         for Known { id, device, reading } in known {
-            let pending = reading.as_ref().is_some_and(|r| r.taken.method == TimeMethod::Pending);
+            let pending = reading.as_ref().is_some_and(|r| r.taken.waits());
             let whose = || {
                 let judged = reading.as_ref().filter(|r| !r.is_withdrawal())?;
                 Some((judged.patient.clone()?, Some(judged.vital)))

@@ -19,6 +19,7 @@ use super::row;
 use super::spans::Spans;
 use super::store::New;
 use super::tally::Tally;
+use super::user_codes::Change;
 use super::writer::{Desk, Writer};
 use crate::association::Held;
 use crate::careplan::{Event, Order};
@@ -165,6 +166,8 @@ pub enum Act {
         /// Who took it back.
         by: String,
     },
+    /// The code of a scale's user was given, or taken away, or the scale said something of it.
+    UserCode(Box<Change>),
     /// A destination does not hold these readings, which it took: owed again.
     Missing {
         /// The destination's name.
@@ -245,6 +248,7 @@ impl Writer<'_> {
                 demographics::forget(conn, patient, destination)?;
                 return self.on_the_way(destination, patient);
             }
+            Act::UserCode(change) => change.apply(conn)?,
             Act::Recounted { destination, found } => recount::record(conn, destination, found, at_ms)?,
             Act::Replay { cause, by, rows } => {
                 let n = self.replay(cause, rows, tally)?;
@@ -350,7 +354,7 @@ impl Act {
             Self::Open(causes) => causes.len(),
             Self::Clear(ids) => ids.len(),
             Self::Change { .. } | Self::Probed { .. } | Self::Recounted { .. } => 1,
-            Self::Consent { .. } | Self::Introduce { .. } | Self::Forget { .. } => 1,
+            Self::Consent { .. } | Self::Introduce { .. } | Self::Forget { .. } | Self::UserCode(_) => 1,
             Self::Missing { rows, .. } => rows.len(),
             Self::Replay { rows, .. } | Self::Assign { rows, .. } => rows.len(),
             Self::Redo { arrivals, .. } => arrivals.len(),

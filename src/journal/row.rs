@@ -243,13 +243,14 @@ fn device_time(text: &str) -> Result<DeviceTime, jiff::Error> {
     if text.ends_with('Z') { text.parse().map(DeviceTime::Instant) } else { text.parse().map(DeviceTime::Civil) }
 }
 
-fn word(method: TimeMethod) -> &'static str {
+pub(super) fn word(method: TimeMethod) -> &'static str {
     match method {
         TimeMethod::DeviceInstant => "device-instant",
         TimeMethod::DeviceCivil => "device-civil",
         TimeMethod::DeviceCorrected => "device-corrected",
         TimeMethod::Received => "received",
         TimeMethod::Pending => "pending",
+        TimeMethod::Unchecked => "unchecked",
         TimeMethod::Unresolved => "unresolved",
     }
 }
@@ -261,6 +262,7 @@ fn method(word: &str) -> Option<TimeMethod> {
         "device-corrected" => TimeMethod::DeviceCorrected,
         "received" => TimeMethod::Received,
         "pending" => TimeMethod::Pending,
+        "unchecked" => TimeMethod::Unchecked,
         "unresolved" => TimeMethod::Unresolved,
         _ => return None,
     })

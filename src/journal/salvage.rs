@@ -17,7 +17,7 @@ use super::handover::{self, Origin};
 use super::open::{self, OpenError};
 use super::page::Pages;
 use super::vault::Vault;
-use super::{consent, demographics, outbox, row, schema, seal, wal};
+use super::{consent, demographics, outbox, row, schema, seal, user_codes, wal};
 use crate::clock::Clock;
 use crate::custody::Creditor;
 use crate::limits;
@@ -112,6 +112,10 @@ pub(super) fn salvage(
         if mended || torn.contains("demographic") {
             // So may what took match fields back.
             demographics::forget_all(&target)?;
+        }
+        if mended || torn.contains("user_code") {
+            // So may what took a code away, and that a scale refused one.
+            user_codes::forget_all(&target)?;
         }
         settle_accounts(&target, creditors, torn.contains("alert_delivery"))?;
         let counts = count(&target)?;

@@ -69,6 +69,13 @@ pub(super) fn of_demographic(patient: &str, destination: &str, body: &str) -> i6
     texts.into_iter().fold(Seal::new(2), |seal, text| seal.and(ValueRef::Text(text.as_bytes()))).number()
 }
 
+/// Of the code of a scale's user.
+pub(super) fn of_user_code(device: &str, slot: u8, body: &str) -> i64 {
+    let texts = [device, body];
+    let sealed = texts.into_iter().fold(Seal::new(3), |seal, text| seal.and(ValueRef::Text(text.as_bytes())));
+    sealed.and(ValueRef::Integer(slot.into())).number()
+}
+
 /// Of a destination: who it is, and what it is not owed.
 fn of_destination(id: i64, name: &str, absent_from: Option<i64>) -> i64 {
     let absent_from = absent_from.map_or(ValueRef::Null, ValueRef::Integer);

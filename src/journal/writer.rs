@@ -441,7 +441,8 @@ impl<'c> Writer<'c> {
                         // Before the answer: from it on nothing goes that may not.
                         self.consents_changed();
                     }
-                    if matches!(*act, Act::Forget { .. }) {
+                    let takes_away = matches!(&*act, Act::UserCode(change) if change.takes_away());
+                    if takes_away || matches!(*act, Act::Forget { .. }) {
                         // Also out of the WAL, where the page still stands as it was.
                         self.checkpoint_anew("TRUNCATE");
                     }

@@ -158,7 +158,7 @@ fn peripheral(html: &mut String, d: &Peripheral, (owner, shared): (&str, bool), 
     fact("Values", &d.values.to_string());
     html.push_str("</dl>");
     let pair = if d.paired { "Pair again" } else { "Pair" };
-    for why in d.why.iter().chain(&d.gaps) {
+    for why in d.why.iter().chain(&d.gaps).chain(&d.users) {
         // The command line's word for the button below.
         let text = why.text.replace("`wardline devices pair ID`", &format!("press “{pair}” here"));
         let _ = write!(html, r#"<p class="why">{} <code>{}</code></p>"#, escape(&text), escape(&why.code));

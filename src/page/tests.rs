@@ -382,6 +382,7 @@ impl control::radio::Radio for Air {
                 "it forgot its bond. Pair it again: `wardline devices pair ID`.",
             )),
             gaps: vec![],
+            users: vec![],
         };
         control::radio::RadioState {
             adapter: Some("hci0".into()),
@@ -488,6 +489,9 @@ async fn only_a_technician_with_a_fresh_key_serves_devices_and_does_nothing_else
         assert_eq!(ask(desk.clone(), &post(path, ""), body).await.0, 403, "{path}");
         assert_eq!(ask(desk.clone(), &post(path, "\r\nX-Wardline-Technician: 00"), body).await.0, 403, "{path}");
     }
+    let (users, give) = ("devices/ble:C0:26:DF:00:11:22/users", r#"{"slot":1,"code":"4711","by":"Ada"}"#);
+    assert_eq!(ask(desk.clone(), &post(users, ""), give).await.0, 403);
+    assert_eq!(ask(desk.clone(), &post(&format!("{users}/forget"), ""), r#"{"slot":1,"by":"Ada"}"#).await.0, 403);
     let code = "GET /api/v1/bluetooth/pairing HTTP/1.1\r\nHost: HOST";
     assert_eq!(ask(desk.clone(), code, "").await.0, 403, "a passkey is not shown to everybody");
     assert_eq!(ask(desk.clone(), &post("page/link", ""), "{}").await.0, 403, "the page gives no keys");
@@ -506,6 +510,9 @@ async fn only_a_technician_with_a_fresh_key_serves_devices_and_does_nothing_else
         assert_eq!(ask(desk.clone(), &post(path, &foreign), body).await.0, 403, "{path}");
     }
     assert!(ask(desk.clone(), &format!("{code}{word}"), "").await.2.contains("483920"));
+    let wrong = ask(desk.clone(), &post(users, &word), r#"{"slot":1,"code":"47115","by":"Ada"}"#).await;
+    assert!(wrong.0 == 400 && wrong.2.contains("WL-O003") && !wrong.2.contains("4711"), "{}", wrong.2);
+    assert_ne!(ask(desk.clone(), &post(users, &word), give).await.0, 403);
     // A recording is health data, a copy is everything, and who has a key makes no others.
     let record = r#"{"device":"ble:C0:26:DF:00:11:22","seconds":5}"#;
     assert_eq!(ask(desk.clone(), &post("bluetooth/record", &word), record).await.0, 403);

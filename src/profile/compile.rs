@@ -264,6 +264,10 @@ pub(super) fn name(role: Role) -> &'static str {
         Role::Maximum => "maximum",
         Role::Count => "count",
         Role::Duration => "duration",
+        Role::Carbohydrate => "carbohydrate",
+        Role::Medication => "medication",
+        Role::Exercise => "exercise",
+        Role::Exercised => "exercised",
     }
 }
 

@@ -58,6 +58,7 @@ impl Memory {
             }
             "2AA7" => self.of(device).in_session(drafts),
             "2B36" if record.get("payload").is_some() => self.of(device).segment(codec, record, bytes)?,
+            "2A18" if hold_for_context && record.flag("context") => of_glucose(record, drafts),
             "2A18" if hold_for_context && record.flag("context_follows") => self.of(device).hold(drafts),
             "2A34" if hold_for_context => self.of(device).context(record),
             name if name.starts_with("TAIDOC:") => self.of(device).dated(record, drafts),
@@ -181,6 +182,11 @@ impl Remembered {
     fn context(&mut self, record: &Record) -> Vec<Draft> {
         let sequence = record.whole("sequence");
         let mine = self.waiting.extract_if(.., |d| d.sequence == sequence).collect();
-        if record.text("meal") == Some(KETONE) { Vec::new() } else { mine }
+        of_glucose(record, mine)
     }
+}
+
+/// None, if the context says that they are of another substance.
+fn of_glucose(context: &Record, drafts: Vec<Draft>) -> Vec<Draft> {
+    if context.text("meal") == Some(KETONE) { Vec::new() } else { drafts }
 }

@@ -107,9 +107,10 @@ fn stage(step: &Step) -> u8 {
         Step::Write { .. } => 2,
         Step::WriteClock { .. } => 3,
         Step::Subscribe { .. } => 4,
-        Step::Ask { .. } => 5,
-        Step::History { .. } => 6,
-        Step::AwaitDisconnect {} => 7,
+        Step::UserConsent { .. } => 5,
+        Step::Ask { .. } => 6,
+        Step::History { .. } => 7,
+        Step::AwaitDisconnect {} => 8,
     }
 }
 
@@ -123,6 +124,7 @@ fn spelled(step: &Step) -> Step {
         | Step::Subscribe { characteristic, .. }
         | Step::Write { characteristic, .. }
         | Step::Ask { characteristic, .. }
+        | Step::UserConsent { characteristic }
         | Step::History { characteristic, .. } => *characteristic = one(characteristic),
         Step::WriteClock { characteristic, service, .. } => {
             *characteristic = one(characteristic);

@@ -48,6 +48,7 @@ fn step_check(step: &Step) -> Result<(), Wrong> {
         Step::Bond {} | Step::AwaitDisconnect {} => Ok(()),
         Step::Read { characteristic }
         | Step::Subscribe { characteristic, .. }
+        | Step::UserConsent { characteristic }
         | Step::History { characteristic, .. } => uuid("characteristic", characteristic).map(drop),
         Step::WriteClock { characteristic, service, prefix, .. } => {
             uuid("characteristic", characteristic)?;
@@ -71,18 +72,27 @@ fn step_check(step: &Step) -> Result<(), Wrong> {
 
 /// The control point of stored records, in either spelling.
 fn is_record_control(characteristic: &str) -> bool {
-    let small = characteristic.to_ascii_lowercase();
-    small == "2a52" || small == "00002a52-0000-1000-8000-00805f9b34fb"
+    is(characteristic, "2a52")
 }
 
-/// What is written is hex, and no order to delete stored records: that would be before they are committed.
+/// This 16-bit UUID, in either spelling.
+fn is(characteristic: &str, short: &str) -> bool {
+    let small = characteristic.to_ascii_lowercase();
+    small == short || small == format!("0000{short}-0000-1000-8000-00805f9b34fb")
+}
+
+/// What is written is hex, and no order to delete stored records: that would be before they are committed. Nor is it a user's
+/// code, for which the journal is the place and a file is not, nor an order that makes or deletes a user.
 fn written(characteristic: &str, hex: &str) -> Result<(), Wrong> {
-    const DELETE: u8 = 2;
     let octets = octets("hex", hex)?;
-    if is_record_control(characteristic) && octets.first() == Some(&DELETE) {
-        return wrong("hex", "records are never deleted from a device");
+    match octets.first() {
+        Some(2) if is_record_control(characteristic) => wrong("hex", "records are never deleted from a device"),
+        Some(1 | 2) if is(characteristic, "2a9f") => {
+            wrong("hex", "a user's code does not stand in a file: use the step user-consent")
+        }
+        Some(3) if is(characteristic, "2a9f") => wrong("hex", "users are never deleted from a device"),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// A 16-bit UUID in capitals, or a 128-bit one in small letters, as frames name them.
@@ -155,8 +165,24 @@ mod tests {
             let (key, why) = step_check(&step).unwrap_err();
             assert_eq!((key.as_str(), why.as_str()), ("hex", "records are never deleted from a device"), "{step:?}");
         }
-        for step in [write("2A52", "01 01"), ask("03 00"), write("2A9F", "02 01")] {
+        for step in [write("2A52", "01 01"), ask("03 00"), write("2A9F", "04")] {
             assert!(step_check(&step).is_ok(), "{step:?}");
         }
+    }
+
+    #[test]
+    fn no_profile_holds_a_users_code_or_deletes_a_user() {
+        for (uuid, hex) in
+            [("2A9F", "02 01 D2 04"), ("2a9f", "01 D204"), ("00002A9F-0000-1000-8000-00805F9B34FB", "03")]
+        {
+            for step in [
+                Step::Write { characteristic: uuid.into(), hex: hex.into() },
+                Step::Ask { characteristic: uuid.into(), hex: hex.into(), every_s: None },
+            ] {
+                assert_eq!(step_check(&step).unwrap_err().0, "hex", "{step:?}");
+            }
+        }
+        assert!(step_check(&Step::UserConsent { characteristic: "2A9F".into() }).is_ok());
+        assert!(step_check(&Step::UserConsent { characteristic: "2A9".into() }).is_err());
     }
 }

@@ -37,7 +37,7 @@ struct Body<'a> {
     delivery: &'a str,
     gateway: &'a str,
     event: Happened,
-    at: String,
+    at: Option<String>,
     alert: Record<'a>,
 }
 
@@ -51,7 +51,7 @@ struct Record<'a> {
     device: Option<&'a str>,
     vital: Option<&'static str>,
     text: &'a str,
-    raised: String,
+    raised: Option<String>,
     acknowledged: Option<Acknowledged<'a>>,
     resolved: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -61,7 +61,7 @@ struct Record<'a> {
 #[derive(Serialize)]
 struct Acknowledged<'a> {
     by: &'a str,
-    at: String,
+    at: Option<String>,
 }
 
 impl WebhookSink {
@@ -143,7 +143,7 @@ fn record(alert: &Alert) -> Record<'_> {
         text: &alert.text,
         raised: time(alert.raised),
         acknowledged: alert.acknowledged.as_ref().map(person),
-        resolved: alert.resolved.map(time),
+        resolved: alert.resolved.and_then(time),
         taken_back: alert.taken_back.as_ref().map(person),
     }
 }
@@ -163,8 +163,9 @@ fn delivery(event: &AlertEvent) -> String {
     format!("{}-{happened}", event.alert.id)
 }
 
-fn time(at: Stamp) -> String {
-    at.timestamp().to_string()
+/// `None`: our clock was not set then.
+fn time(at: Stamp) -> Option<String> {
+    at.trusted.then(|| at.timestamp().to_string())
 }
 
 /// `t=…,v1=…`: the time is signed too, so that an old delivery cannot be played again later.

@@ -1,7 +1,8 @@
-//! Status bits: what a device says of a measurement beside its numbers, as "an irregular pulse".
+//! What a device says of a measurement beside its numbers: status bits, as "an irregular pulse", and the coded fields of a
+//! glucose's context, as "before a meal".
 //!
-//! One line of the table for each bit: the word that journal, profiles and exports know it by, and its code in HL7's
-//! ASN1ToHL7 (the MDC code of the field and the bit). A bit that is also a doubt has its label beside it.
+//! One line of the table for each: the word that journal, profiles and exports know it by, and its code: of a bit in HL7's
+//! ASN1ToHL7 (the MDC code of the field and the bit), of a context in MDC. A bit that is also a doubt has its label beside it.
 //! Must never: change a word, or the number of a bit: rows of the journal have the words, servers the numbers.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -14,17 +15,29 @@ pub const BLOOD_PRESSURE: Mdc = Mdc(8_410_608, "MDC_BLOOD_PRESSURE_MEASUREMENT_S
 pub const OXIMETER: Mdc = Mdc(150_604, "MDC_PULS_OXIM_DEV_STATUS");
 /// 2A18.
 pub const GLUCOSE_METER: Mdc = Mdc(8_417_752, "MDC_GLU_METER_DEV_STATUS");
+/// 2A34, the fields of a context.
+pub const EXERCISE: Mdc = Mdc(8_417_760, "MDC_CTXT_GLU_EXERCISE");
+/// What was eaten.
+pub const CARBOHYDRATE: Mdc = Mdc(8_417_764, "MDC_CTXT_GLU_CARB");
+/// What was taken.
+pub const MEDICATION: Mdc = Mdc(8_417_796, "MDC_CTXT_MEDICATION");
+/// How the person was.
+pub const HEALTH: Mdc = Mdc(8_417_820, "MDC_CTXT_GLU_HEALTH");
+/// Before or after a meal.
+pub const MEAL: Mdc = Mdc(8_417_864, "MDC_CTXT_GLU_MEAL");
+/// Who measured.
+pub const TESTER: Mdc = Mdc(8_417_884, "MDC_CTXT_GLU_TESTER");
 
-/// One bit.
+/// One bit, or one value of a coded field.
 #[derive(Debug)]
 pub struct StatusRow {
     /// Stable word in the journal, in profiles and in exports.
     pub id: &'static str,
     /// What a decoded record calls it.
     pub field: &'static str,
-    /// Which status it is a bit of.
+    /// Which status it is a bit of, or which field it is a value of.
     pub of: Mdc,
-    /// Code in ASN1ToHL7.
+    /// Code in ASN1ToHL7; of a value in MDC.
     pub code: &'static str,
     /// Display of that code.
     pub display: &'static str,
@@ -38,9 +51,9 @@ const fn row(of: Mdc, code: &'static str, display: &'static str, id: &'static st
     StatusRow { id, field, of, code, display }
 }
 
-use self::{BLOOD_PRESSURE as BP, GLUCOSE_METER as GLU, OXIMETER as OX};
+use self::{BLOOD_PRESSURE as BP, CARBOHYDRATE as CARB, GLUCOSE_METER as GLU, MEDICATION as MED, OXIMETER as OX};
 
-/// All bits that have a code. A meter's "time fault" has none: it is the label `time-doubtful`.
+/// All that have a code. A meter's "time fault" has none: it is the label `time-doubtful`.
 #[rustfmt::skip]
 pub static STATUSES: &[StatusRow] = &[
     row(BP, "8410608.0", "body-movement", "body-movement", "body_movement"),
@@ -76,9 +89,39 @@ pub static STATUSES: &[StatusRow] = &[
     row(GLU, "8417752.8", "sensor-temp-too-low", "meter-too-cold", "temperature_too_low"),
     row(GLU, "8417752.9", "sensor-read-interrupt", "read-interrupted", "read_interrupted"),
     row(GLU, "8417752.10", "device-gen-fault", "meter-fault", "general_fault"),
+    row(CARB, "8417768", "MDC_CTXT_GLU_CARB_BREAKFAST", "breakfast", "breakfast"),
+    row(CARB, "8417772", "MDC_CTXT_GLU_CARB_LUNCH", "lunch", "lunch"),
+    row(CARB, "8417776", "MDC_CTXT_GLU_CARB_DINNER", "dinner", "dinner"),
+    row(CARB, "8417780", "MDC_CTXT_GLU_CARB_SNACK", "snack", "snack"),
+    row(CARB, "8417784", "MDC_CTXT_GLU_CARB_DRINK", "drink", "drink"),
+    row(CARB, "8417788", "MDC_CTXT_GLU_CARB_SUPPER", "supper", "supper"),
+    row(CARB, "8417792", "MDC_CTXT_GLU_CARB_BRUNCH", "brunch", "brunch"),
+    row(MED, "8417800", "MDC_CTXT_MEDICATION_RAPIDACTING", "rapid-acting-insulin", "rapid_acting_insulin"),
+    row(MED, "8417804", "MDC_CTXT_MEDICATION_SHORTACTING", "short-acting-insulin", "short_acting_insulin"),
+    row(MED, "8417808", "MDC_CTXT_MEDICATION_INTERMEDIATEACTING", "intermediate-acting-insulin", "intermediate_acting_insulin"),
+    row(MED, "8417812", "MDC_CTXT_MEDICATION_LONGACTING", "long-acting-insulin", "long_acting_insulin"),
+    row(MED, "8417816", "MDC_CTXT_MEDICATION_PREMIX", "premixed-insulin", "premixed_insulin"),
+    row(HEALTH, "8417824", "MDC_CTXT_GLU_HEALTH_MINOR", "minor-health-issues", "minor_issues"),
+    row(HEALTH, "8417828", "MDC_CTXT_GLU_HEALTH_MAJOR", "major-health-issues", "major_issues"),
+    row(HEALTH, "8417832", "MDC_CTXT_GLU_HEALTH_MENSES", "during-menses", "during_menses"),
+    row(HEALTH, "8417836", "MDC_CTXT_GLU_HEALTH_STRESS", "under-stress", "under_stress"),
+    row(HEALTH, "8417840", "MDC_CTXT_GLU_HEALTH_NONE", "no-health-issues", "no_issues"),
+    row(MEAL, "8417868", "MDC_CTXT_GLU_MEAL_PREPRANDIAL", "before-meal", "preprandial"),
+    row(MEAL, "8417872", "MDC_CTXT_GLU_MEAL_POSTPRANDIAL", "after-meal", "postprandial"),
+    row(MEAL, "8417876", "MDC_CTXT_GLU_MEAL_FASTING", "fasting", "fasting"),
+    row(MEAL, "8417880", "MDC_CTXT_GLU_MEAL_CASUAL", "casual", "casual"),
+    row(MEAL, "8417908", "MDC_CTXT_GLU_MEAL_BEDTIME", "bedtime", "bedtime"),
+    row(TESTER, "8417888", "MDC_CTXT_GLU_TESTER_SELF", "tested-by-self", "self"),
+    row(TESTER, "8417892", "MDC_CTXT_GLU_TESTER_HCP", "tested-by-professional", "health_care_professional"),
+    row(TESTER, "8417896", "MDC_CTXT_GLU_TESTER_LAB", "tested-by-lab", "lab_test"),
 ];
 
 impl Status {
+    /// Whether it is a bit that is set; else it is the value of a coded field.
+    pub fn is_bit(self) -> bool {
+        self.0.code.contains('.')
+    }
+
     /// The bit with this word.
     pub fn parse(id: &str) -> Option<Self> {
         STATUSES.iter().find(|row| row.id == id).map(Self)
@@ -137,8 +180,13 @@ mod tests {
         for (n, row) in STATUSES.iter().enumerate() {
             assert_eq!(Status::parse(row.id).unwrap().code, row.code, "{}", row.id);
             assert_eq!(Status::named(row.of, row.field).unwrap().code, row.code, "{}", row.field);
-            let (of, bit) = row.code.split_once('.').unwrap();
-            assert!(of == row.of.0.to_string() && bit.parse::<u8>().unwrap() < 16, "{}", row.code);
+            match row.code.split_once('.') {
+                Some((of, bit)) => {
+                    assert!(of == row.of.0.to_string() && bit.parse::<u8>().unwrap() < 16, "{}", row.code);
+                }
+                // The values of a field stand behind it in the nomenclature.
+                None => assert!(row.code.parse::<u32>().unwrap() - row.of.0 < 48, "{}", row.code),
+            }
             assert!(
                 STATUSES
                     .iter()

@@ -23,7 +23,11 @@ fn faulty_disk(folder: &Path) -> Option<PathBuf> {
     if built.is_ok_and(|s| s.success()) {
         return Some(library);
     }
-    eprintln!("SKIPPED: no C compiler, so the disk cannot be made to fail");
+    std::io::Write::write_fmt(
+        &mut std::io::stderr(),
+        format_args!("SKIPPED: no C compiler, so the disk cannot be made to fail\n"),
+    )
+    .unwrap();
     None
 }
 

@@ -28,8 +28,10 @@ async fn of_version_8(folder: &Path, readings: u64) {
     journal.commit(group((1..=readings).map(old))).await.unwrap();
     journal.close().await;
     by_hand(folder, |conn| {
-        conn.execute_batch("ALTER TABLE reading DROP COLUMN clocks; DROP TABLE bygone; PRAGMA user_version = 8")
-            .unwrap();
+        conn.execute_batch(
+            "ALTER TABLE reading DROP COLUMN clocks; DROP TABLE bygone; DROP TABLE user_code; PRAGMA user_version = 8",
+        )
+        .unwrap();
         let columns = "SELECT count(*) FROM pragma_table_info('reading')";
         assert_eq!(conn.query_row(columns, [], |r| r.get::<_, i64>(0)).unwrap(), 29);
     });

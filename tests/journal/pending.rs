@@ -1,9 +1,10 @@
 //! Readings received before the box knew the time.
 
+use jiff::Timestamp;
 use wardline::clock::{Clock, Stamp};
 use wardline::custody::{Lane, Payload};
 use wardline::journal::Journal;
-use wardline::reading::{Reading, TimeMethod};
+use wardline::reading::{DeviceTime, Reading, TimeMethod};
 
 use crate::support::*;
 
@@ -58,13 +59,65 @@ async fn what_came_before_the_clock_was_right_gets_its_time_and_goes_out() {
     assert_eq!(leased(&journal, Lane::Fresh).await, [(3, at(20), TimeMethod::Received)]);
 }
 
+/// What its device says, received by a box that could hold nothing against it.
+fn told(n: u64, received: Stamp, at_ms: i64, stored: bool) -> Reading {
+    let mut reading = waiting(n, received);
+    reading.taken.device = Some(DeviceTime::Instant(Timestamp::from_millisecond(at_ms).unwrap()));
+    (reading.taken.at_ms, reading.taken.method, reading.stored) = (Some(at_ms), TimeMethod::Unchecked, stored);
+    reading
+}
+
+#[tokio::test]
+async fn the_word_of_a_device_is_held_against_the_clock_once_it_is_right() {
+    const HOUR: i64 = 3_600_000;
+    const YEAR: i64 = 365 * 24 * HOUR;
+    let folder = tempfile::tempdir().unwrap();
+    let (journal, clock) = open_at(folder.path(), after_boot(10, false));
+    let at = after_boot(10, false);
+    let received = NOW_MS + 10_000;
+    let cases = [
+        (1, received - 2_000, false),
+        (2, received + HOUR, false),
+        (3, received - 3 * YEAR, false),
+        (4, received - HOUR, true),
+        (5, received + HOUR, true),
+        (6, received - 3 * YEAR, true),
+    ];
+    journal.commit(group(cases.map(|(n, said, stored)| told(n, at, said, stored)))).await.unwrap();
+    assert_eq!(leased(&journal, Lane::Fresh).await, []);
+    assert_eq!(leased(&journal, Lane::Backlog).await, []);
+    clock.set(after_boot(60, true));
+    let mut changed = journal.changed();
+    journal.commit(group([])).await.unwrap();
+    changed.changed().await.unwrap();
+    let mut all = leased(&journal, Lane::Fresh).await;
+    all.extend(leased(&journal, Lane::Backlog).await);
+    all.sort_unstable_by_key(|(n, ..)| *n);
+    let expected = [
+        (1, Some(received - 2_000), TimeMethod::DeviceInstant),
+        (2, Some(received), TimeMethod::Received),
+        (3, Some(received), TimeMethod::Received),
+        (4, Some(received - HOUR), TimeMethod::DeviceInstant),
+        (5, None, TimeMethod::Unresolved),
+        (6, None, TimeMethod::Unresolved),
+    ];
+    assert_eq!(all, expected);
+    journal.close().await;
+    let reader = wardline::journal::Reader::new(folder.path());
+    assert!(reader.verify().unwrap().faults.is_empty(), "what arrived is as it was");
+}
+
 #[tokio::test]
 async fn of_another_boot_nobody_knows_when_it_came_and_a_person_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let (journal, _) = open_at(folder.path(), after_boot(10, false));
-    journal.commit(group([waiting(1, after_boot(10, false))])).await.unwrap();
+    let told = told(2, after_boot(10, false), NOW_MS, false);
+    journal.commit(group([waiting(1, after_boot(10, false)), told])).await.unwrap();
     journal.close().await;
     drop(journal);
     let (journal, _) = open_at(folder.path(), Stamp { boot: BOOT + 1, ..after_boot(60, true) });
-    assert_eq!(leased(&journal, Lane::Backlog).await, [(1, None, TimeMethod::Unresolved)]);
+    let said = (2, Some(NOW_MS), TimeMethod::DeviceInstant);
+    let mut backlog = leased(&journal, Lane::Backlog).await;
+    backlog.sort_unstable_by_key(|(n, ..)| *n);
+    assert_eq!(backlog, [(1, None, TimeMethod::Unresolved), said]);
 }

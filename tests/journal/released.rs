@@ -24,6 +24,7 @@ const STEPS: &[(&str, &str)] = &[
     (include_str!("../../src/journal/schema/0007.sql"), ""),
     (include_str!("../../src/journal/schema/0008.sql"), ""),
     (include_str!("../../src/journal/schema/0009.sql"), ""),
+    (include_str!("../../src/journal/schema/0010.sql"), ""),
 ];
 /// Of these rows: the readings that are owed.
 const OWED: [u64; 3] = [2, 4, 5];

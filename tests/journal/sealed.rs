@@ -163,7 +163,8 @@ async fn another_key_takes_the_place_of_the_first_and_nothing_is_lost() {
 async fn what_root_does_leaves_the_files_to_the_gateways_user() {
     use std::os::unix::fs::{MetadataExt, chown};
     if !is_root() {
-        eprintln!("SKIPPED: only root can give files away");
+        std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("SKIPPED: only root can give files away\n"))
+            .unwrap();
         return;
     }
     const SOMEBODY: u32 = 65_534;

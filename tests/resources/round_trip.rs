@@ -201,7 +201,11 @@ fn what_every_vector_decodes_can_be_read_back_from_its_resource() {
     let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared");
     let shared = std::env::var_os("WARDLINE_SHARED").map_or_else(beside, PathBuf::from);
     let Ok(text) = std::fs::read_to_string(shared.join("standards/gatt-vectors-dev.json")) else {
-        eprintln!("SKIPPED: the vectors are not there; set WARDLINE_SHARED");
+        std::io::Write::write_fmt(
+            &mut std::io::stderr(),
+            format_args!("SKIPPED: the vectors are not there; set WARDLINE_SHARED\n"),
+        )
+        .unwrap();
         return;
     };
     let file: serde_json::Value = serde_json::from_str(&text).unwrap();

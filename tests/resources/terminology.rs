@@ -138,7 +138,11 @@ fn no_row_of_the_project_s_list_is_missing_here() {
     let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared");
     let shared = std::env::var_os("WARDLINE_SHARED").map_or_else(beside, PathBuf::from);
     let Ok(text) = std::fs::read_to_string(shared.join("standards/terminology.csv")) else {
-        eprintln!("SKIPPED: the list of codes is not there; set WARDLINE_SHARED");
+        std::io::Write::write_fmt(
+            &mut std::io::stderr(),
+            format_args!("SKIPPED: the list of codes is not there; set WARDLINE_SHARED\n"),
+        )
+        .unwrap();
         return;
     };
     let ours: Vec<String> = TABLE.lines().map(|line| fields(line)[0].clone()).collect();

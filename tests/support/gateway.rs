@@ -37,7 +37,7 @@ impl Gateway {
             format!("{journal}\n{settings}")
         };
         let text = format!(
-            "[gateway]\nid = \"test-box\"\nstate = \"{at}/state\"\n\
+            "[gateway]\nid = \"test-box\"\nstate = \"{at}/state\"\nclock = \"always\"\n\
              [control]\nsocket = \"{at}/control.sock\"\nstatus_socket = \"{at}/status.sock\"\n{settings}"
         );
         std::fs::write(process.folder().join("wardline.toml"), enrolled(&text)).unwrap();

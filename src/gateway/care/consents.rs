@@ -40,8 +40,9 @@ impl Care {
         let heard = heard.ok_or_else(|| away(Trouble::Unclear("it does not search for Consents")))?;
         let sensitive = self.surveys.journal.consents().gate(name).map(|gate| gate.terms().sensitive.clone());
         let sensitive = sensitive.unwrap_or_default().names().map(str::to_owned).collect();
-        let codes = Codes { own: settings.consent_codes.clone(), sensitive };
-        let now_ms = self.surveys.clock.now().wall_ms;
+        let now = self.surveys.clock.now();
+        let (now_ms, trusted) = (now.wall_ms, now.trusted);
+        let codes = Codes { own: settings.consent_codes.clone(), sensitive, trusted };
         let round = Round { destination: name, patient, apply, now_ms };
         let history = self.recorded(&Desk { destination: name, patient, at_ms: now_ms });
         let given = |c: &str| history.last(c).is_some_and(|said| said.given);

@@ -10,7 +10,7 @@ use crate::association::{History, Unassigned};
 use crate::control::inbox::Verdict;
 use crate::journal::inbox::{Cause, Kind, Stuck, What};
 use crate::profile::{Catalogue, Decoder};
-use crate::reading::{DeviceId, Frame, PatientId, Reading, TimeMethod};
+use crate::reading::{DeviceId, Frame, PatientId, Reading};
 use crate::sink::probe::Opinion;
 use crate::{fhir, intake};
 
@@ -126,7 +126,7 @@ fn owned(office: &Office, reading: &Reading, histories: &Histories) -> Judged {
     let theirs = Reading { patient: Some(patient), unassigned: None, ..reading.clone() };
     match fhir::single(&theirs, &office.scope, fhir::Write::ConditionalCreate) {
         Ok(_) => (Verdict::Passes, "it gets its patient and is sent to every destination".into()),
-        Err(fhir::Unmappable::Undated) if reading.taken.method == TimeMethod::Pending => {
+        Err(fhir::Unmappable::Undated) if reading.taken.waits() => {
             unknown("it gets its patient, and waits for its time")
         }
         Err(fhir::Unmappable::Undated) => unknown("it gets its patient, but nobody knows when it was taken"),

@@ -6,6 +6,7 @@
 
 mod control;
 mod manners;
+mod record;
 mod resource;
 mod routes;
 mod search;
@@ -84,6 +85,7 @@ impl Endpoint {
             scheme: if settings.tls { "https" } else { "http" },
             clock: Clock::system(),
         });
+        lock(&shared.store).record = record::Record::asked()?;
         if settings.keep {
             lock(&shared.store).keep_bodies();
         }

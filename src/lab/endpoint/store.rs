@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::record::Record;
 use super::resource::{Observation, Refusal, Resource};
 use crate::lab::rng::Rng;
 use crate::lab::tally::{Mark, Tally};
@@ -107,6 +108,8 @@ pub(super) struct Store {
     ages_ms: Vec<u32>,
     /// By patient and code: the times of the newest two that can each be the end of a lane, the later first, milliseconds.
     lanes_ms: HashMap<u64, [i64; 2]>,
+    /// Where it is written what came.
+    pub record: Option<Record>,
     pub tally: Tally,
     pub counts: Counts,
 }
@@ -213,6 +216,9 @@ impl Store {
 
     /// Does a write. `blind`: its condition is not looked at. `forget`: answer 201 and keep nothing.
     pub fn apply(&mut self, plan: &Plan<'_>, blind: bool, forget: &mut u32) -> Done {
+        if let (Some(record), Some(_)) = (&mut self.record, &plan.observation) {
+            record.note(plan.body);
+        }
         let (id, fresh) = match &plan.action {
             Action::Create { unless } => match unless.filter(|_| !blind).and_then(|t| self.by_identifier.get(&t)) {
                 Some(key) => return self.known(*key, plan),

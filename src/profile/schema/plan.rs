@@ -103,6 +103,11 @@ pub enum Step {
         #[serde(default)]
         every_s: Option<u16>,
     },
+    /// Ask for the consent of each user whose code the box has; without one, nothing is asked.
+    UserConsent {
+        /// UUID of the user control point.
+        characteristic: String,
+    },
     /// Fetch stored records through the record access control point.
     History {
         /// UUID of the control point.

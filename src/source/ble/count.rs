@@ -63,6 +63,12 @@ impl Count {
         let came = u32::try_from(self.came.len()).unwrap_or(u32::MAX);
         (came < told && !self.unknown).then_some(Gap::Fewer { told, came })
     }
+
+    /// By how many.
+    pub(super) fn short_by(&self) -> Option<u32> {
+        let Some(Gap::Fewer { told, came }) = self.short() else { return None };
+        told.checked_sub(came)
+    }
 }
 
 #[cfg(test)]

@@ -84,6 +84,9 @@ pub(super) fn notice(known: &mut Vec<Noticed>, gap: Gap, at_ms: i64) -> bool {
     true
 }
 
+/// A number from here on starts anew some day.
+const NEAR_THE_END: u16 = 0xff00;
+
 /// The numbers of one transfer, against the highest one of before.
 #[derive(Debug, Default)]
 pub(super) struct Numbers {
@@ -125,6 +128,18 @@ impl Numbers {
         found
     }
 
+    /// What came ends before what was here already.
+    pub(super) fn seem_to_begin_anew(&self) -> bool {
+        self.judged
+            .filter(|j| *j < NEAR_THE_END)
+            .is_some_and(|judged| self.came.last().is_some_and(|last| *last < judged))
+    }
+
+    /// So many numbers are missing.
+    pub(super) fn count_missing(&self) -> u32 {
+        self.missing(u16::MAX).map_or(0, |(.., count)| count.into())
+    }
+
     /// The number before the first one that is missing, if it came: from there the device can be asked again.
     pub(super) fn before_missing(&self) -> Option<u16> {
         let (first, ..) = self.missing(u16::MAX)?;
@@ -146,8 +161,7 @@ impl Numbers {
 
     /// Judges what came up to `until`; `whole`: it is all that the device has.
     pub(super) fn judge(&mut self, until: Option<u16>, whole: bool) -> Option<Gap> {
-        // A number near its end starts anew some day.
-        let before = self.judged.filter(|j| *j < 0xff00);
+        let before = self.judged.filter(|j| *j < NEAR_THE_END);
         let Some(until) = until else {
             return before.filter(|_| whole && self.came.is_empty()).map(|after| Gap::Emptied { after });
         };

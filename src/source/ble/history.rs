@@ -259,11 +259,16 @@ impl History {
         }
     }
 
-    /// All that was asked for. A value can be lost on its way: what is missing is asked for once more, or all of it.
+    /// All that was asked for. A value can be lost on its way: what is missing is asked for once more, or all of it; so is
+    /// a memory that seems to begin anew, as its newest records may be what was lost.
     fn sent(&mut self) -> Answered {
         let begin = self.base.filter(|_| !self.asked_all).map_or(0, |c| c.sequence);
-        let short = self.count.short().map(|_| begin);
-        let Some(number) = self.numbers.before_missing().or(short) else { return self.completed() };
+        // Numbers say what is missing among those that were never judged; the count, of all.
+        let short = self.count.short_by();
+        let (missing, anew) = (self.numbers.count_missing(), self.asked_all && self.numbers.seem_to_begin_anew());
+        let by_number = self.numbers.before_missing().filter(|_| short.is_none_or(|by| by == missing));
+        let all = (missing > 0 || short.is_some() || anew).then_some(begin);
+        let Some(number) = by_number.or(all) else { return self.completed() };
         (self.again, self.again_to, self.last) = (Some(number), self.highest.map(|h| h.sequence), None);
         Answered::Ask
     }
@@ -501,6 +506,8 @@ mod tests {
         let mut h = uncounted(None, Some(20));
         all_kept(&mut h, &[1, 2]);
         assert_eq!((h.gap(), h.judged()), (None, Some(20)), "more may come");
+        assert_eq!(h.response(&[6, 0, 1, 1]), Answered::Ask, "or were lost on their way");
+        all_kept(&mut h, &[1, 2]);
         h.response(&[6, 0, 1, 1]);
         assert_eq!((h.gap(), h.judged()), (Some(Gap::Anew { after: 20 }), Some(2)));
     }
@@ -548,6 +555,19 @@ mod tests {
         assert_eq!(h.request(), [4, 3, 1, 15, 0]);
         h.count_less();
         assert_eq!(h.request(), [1, 3, 1, 15, 0]);
+    }
+
+    /// In a memory that is read whole once more, one that is here already may be lost beside a new one.
+    #[test]
+    fn what_was_judged_before_and_is_lost_on_the_way_is_no_gap() {
+        let mut h = History::new(None, Some(7));
+        h.response(&[5, 0, 9, 0]);
+        all_kept(&mut h, &[1, 2, 4, 5, 6, 7, 9]);
+        assert_eq!(h.response(&[6, 0, 1, 1]), Answered::Ask);
+        assert_eq!(h.request(), [1, 3, 1, 0, 0], "of 3, which was judged, no number tells");
+        all_kept(&mut h, &[1, 2, 3, 4, 5, 6, 7, 8, 9]);
+        assert_eq!(h.response(&[6, 0, 1, 1]), Answered::All);
+        assert_eq!((h.gap(), h.cursor()), (None, Some(at(9, 0))));
     }
 
     /// Numbers that count say which are missing: that is said, and not the difference as well.

@@ -78,6 +78,8 @@ pub(super) enum Event {
     Untold,
     News(Mail),
     Known,
+    /// The code of a user was given, or taken away, or judged.
+    Codes,
     Parted(Result<(Id, ()), JoinError>),
     /// A person takes a bond away.
     Forget(Forget),
@@ -205,6 +207,7 @@ impl Keeper {
             Some(mail) = self.news.1.recv() => Event::News(mail),
             Some(parted) = self.links.join_next_with_id() => Event::Parted(parted),
             Ok(()) = self.setup.known.changed() => Event::Known,
+            Ok(()) = self.setup.codes.changed() => Event::Codes,
             Some(order) = self.setup.forget.recv() => Event::Forget(order),
             () = self.port.stop.cancelled(), if !self.stopping => {
                 self.stopping = true;
@@ -231,6 +234,7 @@ impl Keeper {
             }
             Event::News((number, id, news)) => self.news(number, &id, news),
             Event::Known => drop(self.learn_known()),
+            Event::Codes => self.learn_codes(),
             Event::Parted(parted) => self.parted(parted),
             Event::Forget((_, answer)) => drop(answer.send(Err("there is no Bluetooth now".into()))),
             Event::Stop => return true,
@@ -321,6 +325,8 @@ impl Keeper {
             }
             Fact::Doubted(doubted) => self.memory.change(id, |kept| kept.doubted = doubted),
             Fact::Told => peer.health.told = Some(at),
+            Fact::AsksUsers => peer.health.users.asks = true,
+            Fact::User { slot, given_ms, said } => peer.health.users.learn(id, (slot, given_ms), said, at),
             Fact::ClockSet => tracing::info!(device = %id, "the device's clock was wrong and is set."),
             Fact::Clock(device, at) => {
                 let here = at.timestamp().to_zoned(zone).datetime();
@@ -463,6 +469,7 @@ impl Keeper {
     fn connect(&mut self, address: &str, bus: &Bus, gone: &CancellationToken) {
         self.next_link = self.next_link.wrapping_add(1);
         let (number, now) = (self.next_link, self.now());
+        let users = self.users_of(address, now);
         let Some(peer) = self.peers.all.get_mut(address) else { return };
         peer.connecting(number);
         peer.began = Some(now);
@@ -485,6 +492,7 @@ impl Keeper {
             cursor: remembered.cursor,
             judged: remembered.judged,
             doubted: remembered.doubted,
+            users,
             clocks: None,
             clock_before: remembered.clock.clone(),
             curious: peer.health.told.is_none_or(|told| now.since(told) >= NAMEPLATE_AGAIN),
@@ -527,6 +535,7 @@ impl Keeper {
     }
 
     pub(super) fn publish(&mut self) {
+        self.judge_users();
         self.view.devices = self.peers.all.values().map(|p| p.health.clone()).collect();
         self.view.strangers = self.strangers.listed();
         let held = self.slots.unhealed().filter_map(|address| self.peers.all.get(address));

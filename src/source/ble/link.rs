@@ -17,6 +17,7 @@ use super::fault::DeviceFault;
 use super::history::Cursor;
 use super::session::{Act, FIRMWARE, Fact, NoAnswer, Offer, Operation, Session};
 use super::tap::Ear;
+use super::users::User;
 use super::wire::Wire;
 use crate::clock::{Clock, Stamp};
 use crate::fault::Explain;
@@ -60,6 +61,8 @@ pub(super) struct Link {
     pub(super) cursor: Option<Cursor>,
     pub(super) judged: Option<u16>,
     pub(super) doubted: Option<u16>,
+    /// Its users whose codes may be tried.
+    pub(super) users: Vec<User>,
     /// Its clock, once it was asked for.
     pub(super) clocks: Option<Arc<Clocks>>,
     /// What its clock said in an earlier connection.
@@ -201,7 +204,7 @@ impl Link {
         };
         self.say(News::Connected(plan.profiles.clone())).await;
         let session = Session::new(plan, self.cursor, self.zone.clone(), self.clock.now());
-        let mut session = session.judged(self.judged).doubting(self.doubted);
+        let mut session = session.judged(self.judged).doubting(self.doubted).users(std::mem::take(&mut self.users));
         let begin = session.begin(&offers, self.curious, self.clock.now());
         let Call { session, wire, desk } = place.insert(Call { session, wire, desk: Desk::new(self.clock.now()) });
         let mut acts = begin;

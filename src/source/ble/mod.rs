@@ -15,9 +15,12 @@ use crate::config::BluetoothSettings;
 use crate::profile::Catalogue;
 use crate::reading::DeviceId;
 use crate::source::Port;
+use crate::user_code::Codes;
 
 mod agent;
 mod bus;
+mod consents;
+mod context;
 mod count;
 mod dial;
 mod fault;
@@ -40,13 +43,16 @@ mod strangers;
 mod tap;
 #[cfg(test)]
 mod tests;
+mod users;
 mod view;
 mod wire;
+mod words;
 
 pub use fault::{DeviceFault, RadioFault};
 pub use gap::{Gap, Noticed};
 pub use memory::Memory;
 pub use tap::{Recording, Tap};
+pub use users::{Asked, Said, UserFault, Users};
 pub use view::{DeviceHealth, Phase, RadioView, Stranger};
 
 /// Known Bluetooth devices, each with the zone of its clock where it has one of its own.
@@ -68,6 +74,8 @@ pub struct Setup {
     pub catalogue: Arc<Catalogue>,
     /// Which devices are known, as it changes.
     pub known: watch::Receiver<Arc<Known>>,
+    /// Codes of the users of shared scales, as they change.
+    pub codes: watch::Receiver<Arc<Codes>>,
     /// How radio and devices are, for others.
     pub view: watch::Sender<Arc<RadioView>>,
     /// Where people pair.
@@ -90,7 +98,7 @@ impl Setup {
         known: watch::Receiver<Arc<Known>>,
         view: watch::Sender<Arc<RadioView>>,
         window: Arc<pairing::Window>,
-        (forget, tap): (mpsc::Receiver<Forget>, Arc<Tap>),
+        (forget, tap, codes): (mpsc::Receiver<Forget>, Arc<Tap>, watch::Receiver<Arc<Codes>>),
     ) -> Self {
         Self {
             name: settings.name.as_str().into(),
@@ -100,6 +108,7 @@ impl Setup {
             time_zone,
             catalogue,
             known,
+            codes,
             view,
             window,
             forget,

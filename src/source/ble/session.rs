@@ -8,14 +8,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
+use super::consents::Consents;
+use super::context::{self, Together};
 use super::dial::Dial;
 use super::fault::DeviceFault;
-use super::gap::Gap;
 use super::history::{Answered, Cursor, History};
 use super::questions::Questions;
+use super::users::User;
+pub use super::words::{Act, Fact, NoAnswer, Offer, Operation};
 use crate::clock::Stamp;
 use crate::codec::date_time;
 use crate::limits::{BLE_ASK_MAX, BLE_CLOCK_SLACK, BLE_HISTORY_SILENCE, BLE_QUIET, BLE_QUIET_CROWDED, BLE_TURN_MAX};
@@ -31,84 +33,6 @@ const RACP: &str = "2A52";
 const BATTERY: &str = "2A19";
 pub(super) const FIRMWARE: &str = "2A26";
 
-/// A characteristic that the device offers; UUIDs in the spelling of frames.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Offer {
-    /// Its service.
-    pub service: String,
-    /// Its UUID.
-    pub uuid: String,
-    /// It can be read.
-    pub reads: bool,
-}
-
-/// What to ask of the device.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Operation {
-    /// Read a characteristic.
-    Read,
-    /// Enable its notifications or indications.
-    Subscribe,
-    /// Write it.
-    Write(Vec<u8>),
-}
-
-/// Something found out about the device.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fact {
-    /// Per cent.
-    Battery(u8),
-    /// What its clock said, and when we asked.
-    Clock(DateTime, Stamp),
-    /// Its clock was set.
-    ClockSet,
-    /// What a characteristic says of the device itself.
-    Says(String, Vec<u8>),
-    /// It was asked all that it could say of itself.
-    Told,
-    /// Up to this number its records are here, or are said to be missing; what is newly missing.
-    Judged(Option<u16>, Option<Gap>),
-    /// At this number the cursor waits for missing ones, which are asked for again in the next connection.
-    Doubted(Option<u16>),
-}
-
-/// What the connection is to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Act {
-    /// Ask this, and tell the answer: [`Session::answered`].
-    Do(Offer, Operation),
-    /// Hand this value on; when it is committed, tell its ticket: [`Session::kept`].
-    Hand {
-        /// Counts values of this connection from 1.
-        ticket: u64,
-        /// UUID.
-        uuid: Arc<str>,
-        /// The value.
-        bytes: Bytes,
-    },
-    /// Keep where the history stands.
-    Keep(Option<Cursor>),
-    /// Remember this.
-    Learn(Fact),
-    /// Everything is done, or it is another device's turn: let the device go.
-    Release,
-    /// It cannot go on: let the device go, and try later.
-    Fail(DeviceFault),
-}
-
-/// Why an operation has no answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoAnswer {
-    /// The device refuses it.
-    Refused,
-    /// It wants a bond first.
-    Unauthorised,
-    /// The time is up.
-    Timeout,
-    /// The link is gone.
-    Lost,
-}
-
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Task {
     Read,
@@ -116,6 +40,8 @@ enum Task {
     Write(Vec<u8>),
     /// Write, and wait for a value.
     Ask(Vec<u8>),
+    /// Ask for the consent of the next user.
+    Consent,
     /// Look at the clock, and set it if it is wrong.
     Clock,
     SetClock(Dial),
@@ -136,6 +62,8 @@ pub struct Session {
     subscribed: BTreeSet<String>,
     history: Option<History>,
     questions: Questions,
+    together: Together,
+    consents: Consents,
     /// It is being asked what it says of itself.
     curious: bool,
     /// A request for records is under way.
@@ -165,6 +93,8 @@ impl Session {
             subscribed: BTreeSet::new(),
             history: None,
             questions: Questions::default(),
+            together: Together::default(),
+            consents: Consents::default(),
             curious: false,
             asking: false,
             control: None,
@@ -185,6 +115,11 @@ impl Session {
     /// At this number the cursor waited for missing ones when the connection before broke off.
     pub fn doubting(self, doubted: Option<u16>) -> Self {
         Self { doubted, ..self }
+    }
+
+    /// The users whose codes may be tried, in this order.
+    pub fn users(self, users: Vec<User>) -> Self {
+        Self { consents: Consents::of(users), ..self }
     }
 
     /// The connection is over, and what is committed of it was told: what is still to be kept or said.
@@ -213,7 +148,9 @@ impl Session {
             let offer = offers.iter().find(|o| o.uuid == *uuid && o.reads).filter(|_| !planned);
             self.tasks.extend(offer.map(|o| (o.clone(), Task::Fact)));
         }
-        self.next(now)
+        let mut acts: Acts = self.consents.is_planned().then_some(Act::Learn(Fact::AsksUsers)).into_iter().collect();
+        acts.extend(self.next(now));
+        acts
     }
 
     /// Steps become tasks on what is offered. What is not there is left out, unless nothing could come without it.
@@ -238,6 +175,18 @@ impl Session {
                         self.questions.repeat(&offer, &bytes, every_s, now);
                     }
                     Some((offer, Task::Ask(bytes)))
+                }
+                Step::UserConsent { characteristic } => {
+                    let control = find(characteristic, None);
+                    let users = control.as_ref().map_or(0, |control| self.consents.plan(control));
+                    // Without a code nothing is asked, and nothing is subscribed to.
+                    if let Some(control) = control.filter(|_| users > 0) {
+                        if !self.tasks.contains(&(control.clone(), Task::Subscribe)) {
+                            self.tasks.push_back((control.clone(), Task::Subscribe));
+                        }
+                        self.tasks.extend(vec![(control, Task::Consent); users]);
+                    }
+                    None
                 }
                 Step::WriteClock { characteristic, service, form, prefix } => {
                     let dial = Dial { form: *form, prefix: octets("prefix", prefix).unwrap_or_default() };
@@ -295,12 +244,20 @@ impl Session {
                 self.leave_undated(&offer, &[]);
                 Vec::new()
             }
+            (Task::Subscribe, Err(NoAnswer::Refused)) if self.consents.is_control(&offer.uuid) => {
+                self.tasks.retain(|(_, task)| *task != Task::Consent);
+                Vec::new()
+            }
+            (Task::Consent, Err(NoAnswer::Refused)) => {
+                self.consents.failed();
+                Vec::new()
+            }
             (Task::History, Err(NoAnswer::Refused)) if self.is_counting() => self.count_less(now),
             (_, Err(NoAnswer::Refused)) => return self.fail(DeviceFault::Refused(offer.uuid)),
             (Task::Fact, Ok(bytes)) => fact(&offer.uuid, &bytes).into_iter().map(Act::Learn).collect(),
             (Task::Read, Ok(bytes)) => {
                 self.leave_undated(&offer, &bytes);
-                vec![self.hand(&offer.uuid, bytes.into())]
+                self.hand(&offer.uuid, bytes.into())
             }
             (Task::Clock, Ok(bytes)) => self.clock(offer, &bytes, now),
             (Task::SetClock(_), Ok(_)) => vec![Act::Learn(Fact::ClockSet)],
@@ -308,7 +265,7 @@ impl Session {
                 self.subscribed.insert(offer.uuid);
                 Vec::new()
             }
-            (Task::Write(_) | Task::Ask(_), Ok(_)) => Vec::new(),
+            (Task::Write(_) | Task::Ask(_) | Task::Consent, Ok(_)) => Vec::new(),
             // The records come now, and the control point tells when they are all; it may have told already.
             (Task::History, Ok(_)) => Vec::new(),
         };
@@ -353,18 +310,28 @@ impl Session {
             return Vec::new();
         }
         self.heard = now;
+        if self.consents.is_control(uuid) {
+            let said = self.consents.answered(&bytes, now);
+            let mut acts: Acts = said.map(Act::Learn).into_iter().collect();
+            acts.extend(self.next(now));
+            return acts;
+        }
+        self.consents.heard(now);
         let ours = self.control.as_ref().is_some_and(|c| c.uuid == uuid);
         if self.over {
             // Confirmed before the link was gone: the device takes it for told. There is nothing more to ask.
-            return if ours { Vec::new() } else { vec![self.hand(uuid, bytes)] };
+            return if ours { Vec::new() } else { self.hand(uuid, bytes) };
         }
         match &mut self.history {
-            Some(history) if ours => {
-                let answered = if self.asking { history.response(&bytes) } else { Answered::Nothing };
-                self.response(answered, now)
+            Some(_) if ours => {
+                let mut acts: Acts = self.together.flush().map(|value| self.hand_on(value)).into_iter().collect();
+                let history = self.history.as_mut().filter(|_| self.asking);
+                let answered = history.map_or(Answered::Nothing, |history| history.response(&bytes));
+                acts.extend(self.response(answered, now));
+                acts
             }
             Some(_) | None => {
-                let mut acts = vec![self.hand(uuid, bytes)];
+                let mut acts = self.hand(uuid, bytes);
                 if self.questions.heard() {
                     acts.extend(self.next(now));
                 }
@@ -456,7 +423,8 @@ impl Session {
         if self.current.is_some() {
             return None;
         }
-        Some(self.questions.due(now).map_or(Duration::MAX, |q| q).min(self.quiet(now)))
+        let waits = [self.questions.due(now), self.consents.due(now)].into_iter().flatten().min();
+        Some(waits.map_or(Duration::MAX, |wait| wait).min(self.quiet(now)))
     }
 
     /// After how long it is let go, if nothing comes.
@@ -479,6 +447,9 @@ impl Session {
         if self.is_fetching() {
             return self.fail(DeviceFault::Timeout);
         }
+        if self.consents.late(now) {
+            return self.next(now);
+        }
         if self.quiet(now) == Duration::ZERO {
             return self.release();
         }
@@ -499,7 +470,7 @@ impl Session {
 
     /// Everything that was planned is done: if the link ends now, nothing is amiss.
     pub fn is_content(&self) -> bool {
-        self.current.is_none() && self.tasks.is_empty() && !self.is_fetching()
+        self.current.is_none() && self.tasks.is_empty() && !self.is_fetching() && !self.consents.is_waiting()
     }
 
     /// Values that are not committed yet.
@@ -507,20 +478,35 @@ impl Session {
         self.outstanding.len()
     }
 
-    fn hand(&mut self, uuid: &str, bytes: Bytes) -> Act {
+    /// A value goes on; one that announces its context waits for it, as long as records are sent.
+    fn hand(&mut self, uuid: &str, bytes: Bytes) -> Acts {
+        let values = match self.asking {
+            true => self.together.take(uuid, bytes),
+            false => {
+                let own = bytes.len();
+                self.together.flush().into_iter().chain([(uuid, bytes, own)]).collect()
+            }
+        };
+        values.into_iter().map(|value| self.hand_on(value)).collect()
+    }
+
+    fn hand_on(&mut self, (uuid, bytes, own): context::Value<'_>) -> Act {
         self.ticket += 1;
         self.outstanding.insert(self.ticket);
         if let Some(history) = self.history.as_mut().filter(|h| !h.is_complete()) {
-            history.record(self.ticket, uuid, &bytes);
+            // Whether its context came does not make it another record.
+            history.record(self.ticket, uuid, bytes.get(..own).unwrap_or(&bytes));
         }
         Act::Hand { ticket: self.ticket, uuid: uuid.into(), bytes }
     }
 
     fn next(&mut self, now: Stamp) -> Acts {
-        if self.over || self.asking || self.current.is_some() || self.questions.is_waiting() {
+        let waits = self.questions.is_waiting() || self.consents.is_waiting();
+        if self.over || self.asking || self.current.is_some() || waits {
             return Vec::new();
         }
         let Some((offer, task)) = self.tasks.pop_front() else { return self.done() };
+        let mut acts = Vec::new();
         let operation = match &task {
             Task::Read | Task::Clock | Task::Fact => Operation::Read,
             Task::Subscribe => Operation::Subscribe,
@@ -528,6 +514,11 @@ impl Session {
             Task::Ask(bytes) => {
                 self.questions.asked(now);
                 Operation::Write(bytes.clone())
+            }
+            Task::Consent => {
+                let Some((request, asked)) = self.consents.ask(now) else { return self.next(now) };
+                acts.push(Act::Learn(asked));
+                Operation::Consent(request)
             }
             Task::SetClock(_) if !now.trusted => return self.next(now),
             Task::SetClock(dial) => Operation::Write(dial.octets(&offer.uuid, &self.zone, now)),
@@ -539,7 +530,8 @@ impl Session {
             }
         };
         self.current = Some((offer.clone(), task));
-        vec![Act::Do(offer, operation)]
+        acts.push(Act::Do(offer, operation));
+        acts
     }
 
     /// A device that only gives its memory is let go when everything is committed.

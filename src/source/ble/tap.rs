@@ -185,6 +185,8 @@ impl Ear {
             Operation::Read => {}
             Operation::Subscribe => self.tap.note(&self.device, |_| Some(at(Kind::Subscribe, offer))),
             Operation::Write(octets) => self.octets(Kind::Write, offer, octets),
+            // Withheld, whatever a profile takes for the control point.
+            Operation::Consent(_) => self.tap.note(&self.device, |_| Some(at(Kind::Write, offer))),
         }
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::fault::DeviceFault;
 use super::gap::Noticed;
 use super::habits::Habits;
+use super::users::Users;
 use crate::clock::Stamp;
 use crate::fault::Explain;
 use crate::nameplate::Nameplate;
@@ -81,6 +82,8 @@ pub struct DeviceHealth {
     pub trouble: Option<DeviceFault>,
     /// Records that were never seen here, as long as it is said.
     pub gaps: Vec<Noticed>,
+    /// How it stands with its users and their codes.
+    pub users: Users,
 }
 
 impl DeviceHealth {
@@ -105,6 +108,7 @@ impl DeviceHealth {
             clock: None,
             trouble: None,
             gaps: Vec::new(),
+            users: Users::default(),
         }
     }
 

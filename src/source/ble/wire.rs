@@ -181,7 +181,12 @@ async fn carry_out(bus: &Connection, path: &str, answers: bool, operation: Opera
         Operation::Subscribe => {
             bus.call_method(Some(BLUEZ), path, interface, "StartNotify", &()).await.map(|_| Vec::new())
         }
-        Operation::Write(octets) => {
+        Operation::Write(_) | Operation::Consent(_) => {
+            let octets = match operation {
+                Operation::Consent(request) => request.reveal(),
+                Operation::Write(octets) => octets,
+                Operation::Read | Operation::Subscribe => Vec::new(),
+            };
             options.insert("type", Value::from(if answers { "request" } else { "command" }));
             bus.call_method(Some(BLUEZ), path, interface, "WriteValue", &(octets, options)).await.map(|_| Vec::new())
         }

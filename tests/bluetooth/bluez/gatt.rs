@@ -11,7 +11,7 @@ use zbus::object_server::SignalEmitter;
 use zbus::zvariant::{ObjectPath, Value};
 use zbus::{ObjectServer, fdo, interface};
 
-use super::{Options, Peripheral, Refusal, device, long};
+use super::{Options, Peripheral, Refusal, device, long, scale};
 
 struct Service(String, Arc<Peripheral>);
 
@@ -69,7 +69,7 @@ fn place(p: &Peripheral, uuid: &str) -> Option<String> {
 }
 
 /// Pushes one value, if somebody listens and the link stands.
-async fn push(server: &ObjectServer, p: &Peripheral, uuid: &str, bytes: &[u8]) -> bool {
+pub(super) async fn push(server: &ObjectServer, p: &Peripheral, uuid: &str, bytes: &[u8]) -> bool {
     if !device::is_connected(server, &p.path()).await {
         return false;
     }
@@ -230,7 +230,9 @@ impl Characteristic {
         if let Some((_, uuid, values)) = answers.into_iter().find(|(question, ..)| *question == value) {
             tokio::spawn(answer(server.clone(), self.p.clone(), uuid, values));
         }
-        if self.how == Use::Control {
+        if self.uuid == "2A9F" {
+            tokio::spawn(scale::asked(server.clone(), self.p.clone(), value));
+        } else if self.how == Use::Control {
             tokio::spawn(report(server.clone(), self.p.clone(), value));
         }
         Ok(())

@@ -6,6 +6,7 @@ mod adapter;
 mod agent;
 mod device;
 mod gatt;
+mod scale;
 
 use std::collections::{BTreeMap, HashMap};
 use std::process::{Child, Command, Stdio};
@@ -19,6 +20,7 @@ use zbus::Connection;
 pub use agent::Method;
 use device::Device;
 pub use gatt::number;
+pub use scale::ScaleUser;
 
 pub const ADAPTER: &str = "/org/bluez/hci0";
 
@@ -119,6 +121,8 @@ pub struct Manners {
     pub clock: Vec<u8>,
     /// What it tells when this is written to it, and by which characteristic.
     pub answers: Vec<Answer>,
+    /// Users whose weights it gives for their codes.
+    pub users: Vec<ScaleUser>,
     /// A connection of it leaks, until the adapter is switched off.
     pub leak: Leak,
     /// This record is lost on its way, once.
@@ -164,6 +168,7 @@ impl Default for Manners {
             pace: Duration::from_millis(2),
             clock: wardline::lab::peripheral::CLOCK.to_vec(),
             answers: Vec::new(),
+            users: Vec::new(),
             leak: Leak::None,
             loses: None,
             withholds: 0,

@@ -24,6 +24,8 @@ pub(in crate::gateway) struct Codes {
     pub(in crate::gateway) own: BTreeMap<String, String>,
     /// Names of sensitive categories.
     pub(in crate::gateway) sensitive: BTreeSet<String>,
+    /// The clock can be believed: without, no refusal is over because of its time.
+    pub(in crate::gateway) trusted: bool,
 }
 
 impl Codes {
@@ -41,7 +43,7 @@ impl Codes {
 
     /// What a Consent comes to here. `Ok(None)`: it is over.
     fn aim(&self, said: &Provision, now_ms: i64) -> Result<Option<Aim>, Unclear> {
-        if said.until_ms.is_some_and(|until| until <= now_ms) {
+        if said.until_ms.is_some_and(|until| until <= now_ms && (said.permitted || self.trusted)) {
             return Ok(None);
         }
         let all = |codes: &[String]| codes.iter().map(|c| self.category(c)).collect::<Option<BTreeSet<_>>>();

@@ -10,6 +10,7 @@ struct Desk {
     book: Book,
     apply: Apply,
     now_ms: i64,
+    trusted: bool,
 }
 
 fn patient() -> PatientId {
@@ -63,7 +64,7 @@ fn told(changes: &Changes) -> Vec<String> {
 
 impl Desk {
     fn new(apply: Apply) -> Self {
-        Self { book: Book::default(), apply, now_ms: 1_000 }
+        Self { book: Book::default(), apply, now_ms: 1_000, trusted: true }
     }
 
     fn hear(&mut self, heard: &[Heard]) -> Vec<String> {
@@ -73,6 +74,7 @@ impl Desk {
         let codes = Codes {
             own: [("urn:x|heart".to_owned(), "vital-signs".to_owned())].into(),
             sensitive: ["diabetes".to_owned()].into(),
+            trusted: self.trusted,
         };
         told(&self.book.hear_consents(&round, &codes, heard))
     }
@@ -202,6 +204,18 @@ fn a_refusal_and_a_permission_come_to_the_same_in_whatever_order_they_are_heard(
         // The refusal ends: what is wider is permitted as ever.
         assert_eq!(desk.hear(&[permit("17", &[]), over("18")]), ["over 18", "+general by policy"]);
     }
+}
+
+#[test]
+fn a_refusal_for_a_time_is_over_only_by_a_clock_that_is_right() {
+    let mut desk = Desk::new(Apply::Automatic);
+    desk.hear(&[permit("17", &[])]);
+    let timed = heard("18", Ok(Provision { until_ms: Some(50_000), ..said(false, &["activity"]) }));
+    assert_eq!(desk.hear(std::slice::from_ref(&timed)), ["-activity by centre"]);
+    (desk.now_ms, desk.trusted) = (60_000, false);
+    assert_eq!(desk.hear(std::slice::from_ref(&timed)), NONE);
+    desk.trusted = true;
+    assert_eq!(desk.hear(&[timed])[0], "over 18");
 }
 
 #[test]

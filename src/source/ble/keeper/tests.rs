@@ -17,6 +17,7 @@ async fn a_connection_whose_task_panics_ends_as_failed() {
         time_zone: TimeZone::UTC,
         catalogue: Arc::default(),
         known: watch::Sender::new(Arc::new(known)).subscribe(),
+        codes: watch::Sender::default().subscribe(),
         view: watch::Sender::default(),
         window: Arc::default(),
         forget,
