@@ -1,5 +1,5 @@
-//! What a centre orders for a patient: limits of alert rules and measurements that are expected; each with where it came
-//! from, how it stands, and what happened to it.
+//! What a centre orders for a patient: limits of alert rules, measurements that are expected, and what the patient consents
+//! to; each with where it came from, how it stands, and what happened to it.
 //!
 //! Must never: stand without the destination and the resource that it came from.
 
@@ -65,6 +65,19 @@ pub enum Aim {
         /// At least once in this time, seconds.
         every_s: u64,
     },
+    /// Readings of these categories may go to the destination that says so, or may not (a Consent).
+    Share {
+        /// They may.
+        permitted: bool,
+        /// Each by itself, or `general` and `all` in a word.
+        categories: Vec<String>,
+        /// From then on, milliseconds since 1970.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from_ms: Option<i64>,
+        /// Up to then.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until_ms: Option<i64>,
+    },
 }
 
 impl Aim {
@@ -77,6 +90,14 @@ impl Aim {
                 format!("{rule}: {at}{side} {value} {}", unit.display())
             }
             Self::Expect { vital, every_s } => format!("{} expected every {}", vital.id, span(*every_s)),
+            Self::Share { permitted, categories, from_ms, until_ms } => {
+                let may = if *permitted { "consent to" } else { "no consent to" };
+                let time = |word: &str, ms: &Option<i64>| {
+                    let at = ms.and_then(|ms| jiff::Timestamp::from_second(ms.div_euclid(1_000)).ok());
+                    at.map_or_else(String::new, |at| format!(" {word} {at}"))
+                };
+                format!("{may} {}{}{}", categories.join(", "), time("from", from_ms), time("until", until_ms))
+            }
         }
     }
 
@@ -85,11 +106,16 @@ impl Aim {
         match self {
             Self::Limit { rule, .. } => rule,
             Self::Expect { vital, .. } => vital.id,
+            Self::Share { .. } => "consent",
         }
     }
 
     /// Whether both would be in force in the same place.
     pub fn competes(&self, other: &Self) -> bool {
+        if matches!(self, Self::Share { .. }) {
+            // Several consents stand beside each other.
+            return self == other;
+        }
         std::mem::discriminant(self) == std::mem::discriminant(other) && self.place() == other.place()
     }
 }
@@ -157,6 +183,9 @@ pub struct Order {
     pub destination: String,
     /// The resource there: `Goal/17`.
     pub resource: String,
+    /// Which version of it, where the centre said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
     /// Whose it is.
     pub patient: PatientId,
     /// What is ordered. `None`: it was not understood.
@@ -180,6 +209,14 @@ impl fmt::Debug for Order {
 }
 
 impl Order {
+    /// Where it came from, to the version.
+    pub fn reference(&self) -> String {
+        match &self.version {
+            Some(version) => format!("{}/_history/{version}", self.resource),
+            None => self.resource.clone(),
+        }
+    }
+
     /// What it orders, in words.
     pub fn words(&self) -> String {
         self.aim.as_ref().map_or_else(|| "not understood".into(), Aim::words)

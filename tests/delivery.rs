@@ -57,6 +57,8 @@ fn sink(url: &str, idempotency: Idempotency) -> FhirSink {
         care_plan: None,
         follow_tasks: None,
         audit: false,
+        device_metrics: false,
+        references: Default::default(),
     };
     FhirSink::new(&settings, &"box-1".into()).unwrap()
 }

@@ -68,6 +68,8 @@ fn settings(server: &FhirServer, idempotency: Idempotency) -> FhirSettings {
         care_plan: None,
         follow_tasks: None,
         audit: false,
+        device_metrics: false,
+        references: Default::default(),
     }
 }
 

@@ -46,6 +46,8 @@ fn prober(url: &str, idempotency: Idempotency) -> Prober {
         care_plan: None,
         follow_tasks: None,
         audit: false,
+        device_metrics: false,
+        references: Default::default(),
     };
     Prober::new(&settings, &"box-1".into(), &Clock::system()).unwrap()
 }

@@ -60,6 +60,8 @@ fn settings(url: &str, ca_file: PathBuf) -> FhirSettings {
         care_plan: None,
         follow_tasks: None,
         audit: false,
+        device_metrics: false,
+        references: Default::default(),
     }
 }
 

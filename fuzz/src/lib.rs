@@ -155,7 +155,7 @@ fn check(draft: &Draft) {
 
 /// Whatever a centre sends, what is understood of it is whole, and what is over orders nothing.
 fn ordered(bytes: &[u8]) {
-    for kind in ["Goal", "ServiceRequest", "CarePlan"] {
+    for kind in ["Goal", "ServiceRequest", "CarePlan", "Consent"] {
         let page = inbound::page(bytes, kind).unwrap_or_default();
         for heard in page.heard.into_iter().chain(inbound::resource(bytes, kind).ok()) {
             assert!(heard.resource.starts_with(kind));
@@ -166,6 +166,11 @@ fn ordered(bytes: &[u8]) {
                 let (loinc, fine) = match one {
                     inbound::Said::Target(t) => (t.loinc, !t.unit.is_empty()),
                     inbound::Said::Expect { loinc, every_s, .. } => (loinc, every_s >= 60),
+                    inbound::Said::Consent(said) => {
+                        assert!(said.permitted || (said.except.is_empty() && said.from_ms.is_none()));
+                        assert!(!said.permitted || !said.unclear);
+                        ("consent".into(), said.of.len() <= 64 * limits::CARE_PARTS_MAX)
+                    }
                 };
                 assert!(fine && !loinc.is_empty());
             }

@@ -103,6 +103,8 @@ impl Engine {
         let mut happened = Change { now, events: Vec::new() };
         match &ordered.aim {
             Aim::Limit { rule, .. } => self.relimit(ordered, rule, recent),
+            // Whoever sends obeys it.
+            Aim::Share { .. } => {}
             Aim::Expect { vital, every_s } => {
                 let key = (ordered.patient.clone(), vital.id);
                 if let Some(before) = self.expected.0.remove(&key) {

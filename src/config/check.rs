@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use super::{
     AuthSettings, BluetoothSettings, BundleKind, Config, DestinationSettings, DeviceForm, DeviceSettings, FhirSettings,
-    Finding, HL7_BATCH_MAX, Hl7Settings, LogSettings, MqttSettings, NatsSettings, SmartSettings, SourceSettings,
-    preset,
+    Finding, HL7_BATCH_MAX, Hl7Settings, LogSettings, MqttSettings, NatsSettings, References, SmartSettings,
+    SourceSettings, preset,
 };
 use crate::minimum::{Field, Fields};
 use crate::{limits, tls};
@@ -409,6 +409,10 @@ pub(super) fn check_destination(f: &mut Findings, destination: &DestinationSetti
             f.range(&key("timeout_s"), fhir.timeout_s, 1, 300);
             if let Some(care) = &fhir.care_plan {
                 f.range(&key("care_plan.every_min"), care.every_min, 1, 1_440);
+                if care.consents.is_none() && !care.consent_codes.is_empty() {
+                    let reason = "no Consent of this server is asked for";
+                    f.add("WL-C013", key("care_plan.consent_codes"), reason, "Add `consents`, or leave it out.");
+                }
             }
             if let Some(follow) = &fhir.follow_tasks {
                 f.range(&key("follow_tasks.every_s"), follow.every_s, 1, 3_600);
@@ -445,6 +449,25 @@ fn check_claims(f: &mut Findings, key: impl Fn(&str) -> String, fhir: &FhirSetti
     if fhir.bundle == BundleKind::Collection && fhir.devices == DeviceForm::Resource {
         let reason = "a receiver of collections takes no resource of its own";
         f.add("WL-C013", key("devices"), reason, "Use `devices = \"contained\"`.");
+    }
+    let names_devices = Fields::from(fhir.fields.as_deref()).has(Field::Device);
+    let metrics = match fhir.devices {
+        _ if !fhir.device_metrics => None,
+        DeviceForm::Reference | DeviceForm::Contained => Some("a DeviceMetric points to a Device at the server"),
+        DeviceForm::Resource => (!names_devices).then_some("it tells of devices, which are not among its `fields`"),
+    };
+    if let Some(reason) = metrics {
+        let remedy = "Add `devices = \"resource\"` and the field `device`, or remove `device_metrics`.";
+        f.add("WL-C013", key("device_metrics"), reason, remedy);
+    }
+    let references = match (fhir.bundle, fhir.devices) {
+        _ if fhir.references == References::Logical => None,
+        (BundleKind::Collection, _) => Some("a receiver of collections looks for nothing"),
+        (_, DeviceForm::Contained) => Some("the devices are within each Observation: nothing is to be found"),
+        _ => (!names_devices).then_some("devices are not among its `fields`: nothing can be looked for"),
+    };
+    if let Some(reason) = references {
+        f.add("WL-C013", key("references"), reason, "Remove `references`.");
     }
 }
 

@@ -87,6 +87,33 @@ impl Config {
                 "Name a destination whose consents cover exports, or leave it out.",
             );
         }
+        for destination in &self.destinations {
+            let DestinationSettings::Fhir(fhir) = destination else { continue };
+            let Some(care) = fhir.care_plan.as_ref().filter(|care| care.consents.is_some()) else { continue };
+            let key = |key: &str| format!("destination {}, care_plan.{key}", fhir.name);
+            if fhir.consent == Some(Rule::Enrolment) {
+                let reason =
+                    "where the contract of enrolment covers everything, a Consent of the centre would stop nothing";
+                add(key("consents"), reason.into(), "Use `consent = \"recorded\"`, or leave `consents` out.");
+            }
+            for (code, category) in &care.consent_codes {
+                let known = GENERALS.contains(&category.as_str()) || category == GENERAL;
+                if !known && !self.consent.sensitive.contains_key(category) {
+                    add(
+                        key("consent_codes"),
+                        format!("there is no category `{category}`"),
+                        "docs/consent.md lists them.",
+                    );
+                }
+                if !code.contains('|') {
+                    add(
+                        key("consent_codes"),
+                        format!("`{code}` is no `system|code`"),
+                        "Write the code system, a bar, and the code.",
+                    );
+                }
+            }
+        }
         let mut before: BTreeMap<&str, &str> = BTreeMap::new();
         for (name, vitals) in &self.consent.sensitive {
             let key = format!("consent.sensitive.{name}");

@@ -1,5 +1,6 @@
 //! Settings of destinations.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Deserialize;
@@ -134,6 +135,17 @@ pub enum DeviceForm {
     Resource,
 }
 
+/// How what is at the server is named while nobody knows where it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum References {
+    /// By its identifier.
+    #[default]
+    Logical,
+    /// In a transaction, by a search that the server answers; else by its identifier.
+    Conditional,
+}
+
 /// What becomes of a vital sign that no code system has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -202,6 +214,12 @@ pub struct CarePlanSettings {
     /// How often the centre is asked, minutes.
     #[serde(default = "every_min")]
     pub every_min: u64,
+    /// Consents of this server count here, and who brings what permits into force. Absent: they are not asked for.
+    #[serde(default)]
+    pub consents: Option<Apply>,
+    /// What a code of such a Consent (`system|code`) means here.
+    #[serde(default)]
+    pub consent_codes: BTreeMap<String, String>,
 }
 
 fn every_min() -> u64 {
@@ -285,6 +303,12 @@ pub struct FhirSettings {
     /// How devices are named.
     #[serde(default)]
     pub devices: DeviceForm,
+    /// With Devices as resources: what each measures is written as well (DeviceMetric).
+    #[serde(default)]
+    pub device_metrics: bool,
+    /// How Devices are named whose place is not known.
+    #[serde(default)]
+    pub references: References,
     /// Vital signs without a code.
     #[serde(default)]
     pub uncoded: Uncoded,

@@ -28,7 +28,8 @@ pub use check::{check_device, url_trouble};
 pub use consent::ConsentSettings;
 pub use destination::{
     Apply, AuthSettings, BundleKind, CarePlanSettings, DestinationSettings, DeviceForm, FhirSettings,
-    FollowTasksSettings, Idempotency, NatsSettings, NdjsonSettings, SmartSettings, Uncoded, UsCore, WebhookSettings,
+    FollowTasksSettings, Idempotency, NatsSettings, NdjsonSettings, References, SmartSettings, Uncoded, UsCore,
+    WebhookSettings,
 };
 pub use fingerprint::fingerprint;
 pub use hl7::{CharacterSet, FirstCode, FirstUnit, HL7_BATCH_MAX, Hl7Settings, ResultStatus};

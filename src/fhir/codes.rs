@@ -16,7 +16,7 @@ use super::types::{Coding, Concept, One, one, system};
 use crate::mapping::Mapping;
 use crate::reading::Reading;
 use crate::unit::Dimension;
-use crate::vital::{Category, Component as Row, Role, Site, Vital};
+use crate::vital::{Category, Component as Row, Mdc, Role, Site, Vital};
 
 #[derive(Serialize)]
 struct Meta<'a> {
@@ -124,18 +124,28 @@ fn category(category: Category) -> [One<'static>; 2] {
     [one(system::OBSERVATION_CATEGORY, category.word()), one(system::PHD_CATEGORY, "phd")]
 }
 
+/// A site that has codes of its own.
+fn site_of(vital: Vital, site: Option<Site>) -> Option<Site> {
+    let temperature = vital.first_unit().is_some_and(|u| u.dimension() == Dimension::Temperature);
+    site.filter(|_| temperature)
+}
+
+/// The MDC code of what was measured there.
+pub(super) fn mdc(vital: Vital, site: Option<Site>) -> Option<Mdc> {
+    site_of(vital, site).and_then(|s| s.temperature_mdc).or(vital.mdc)
+}
+
 /// The vital's codes: by moles where the unit counts moles, with the site's own where a temperature has one.
 fn code(kind: Kind, mapping: &Mapping) -> Concept<'_, Codings<'_>> {
     let Kind { vital, moles, .. } = kind;
-    let temperature = vital.first_unit().is_some_and(|u| u.dimension() == Dimension::Temperature);
-    let site = kind.site.filter(|_| temperature);
+    let site = site_of(vital, kind.site);
     let own = mapping.of(vital, None, moles);
     let mut coding: Codings<'_> = own.map_or(&[][..], |own| &own.coding).iter().map(Coding::of).collect();
     if own.is_none_or(|own| !own.replace) {
         coding.extend(vital.loinc_for(moles).iter().copied().map(Coding::loinc));
         coding.extend(site.and_then(|s| s.temperature_loinc).map(Coding::loinc));
     }
-    coding.extend(site.and_then(|s| s.temperature_mdc).or(vital.mdc).map(Coding::mdc));
+    coding.extend(mdc(vital, kind.site).map(Coding::mdc));
     let text = own.and_then(|own| own.text.as_deref()).unwrap_or(vital.name);
     Concept { coding: (!coding.is_empty()).then_some(coding), text: Some(text) }
 }

@@ -1,5 +1,5 @@
 //! How an Observation names its devices: by identifier (no Device has to be created or kept in step at the server),
-//! by a Device within it, or by where a Device is. The identifier always goes along: what bears our mark is known by it.
+//! by a Device within it, by where a Device is, or in a transaction by a search that finds it. The identifier always goes along: what bears our mark is known by it.
 //! A Bluetooth device by its address as the Personal Health Device guide writes it, any other by its name here.
 
 use super::scope::{Devices, Scope};
@@ -28,17 +28,14 @@ impl<'i> Device<'i> {
     /// In an Observation.
     pub fn reference<'a>(&'a self, scope: &'a Scope) -> Reference<'a> {
         match &scope.devices {
-            Devices::Contained => Reference { reference: Some("#sensor"), ..self.named() },
+            Devices::Contained => Reference { reference: Some("#sensor".into()), ..self.named() },
             Devices::Reference | Devices::Placed(_) => self.outside(scope),
         }
     }
 
     /// Where nothing is contained.
     pub fn outside<'a>(&'a self, scope: &'a Scope) -> Reference<'a> {
-        match scope.place(self.id) {
-            Some(place) => Reference { reference: Some(place), ..self.named() },
-            None => self.named(),
-        }
+        Reference { reference: scope.reference(self.id, &self.identifier()), ..self.named() }
     }
 
     fn named(&self) -> Reference<'_> {
@@ -53,7 +50,7 @@ impl<'i> Device<'i> {
 /// The gateway, in an Observation.
 pub(super) fn gateway(scope: &Scope) -> Reference<'_> {
     match &scope.devices {
-        Devices::Contained => Reference { reference: Some("#gateway"), ..author(scope) },
+        Devices::Contained => Reference { reference: Some("#gateway".into()), ..author(scope) },
         Devices::Reference | Devices::Placed(_) => author(scope),
     }
 }
@@ -61,5 +58,6 @@ pub(super) fn gateway(scope: &Scope) -> Reference<'_> {
 /// The gateway, where nothing is contained.
 pub(super) fn author(scope: &Scope) -> Reference<'_> {
     let named = Reference::known_as("Device", system::GATEWAY, &scope.gateway);
-    Reference { reference: scope.place(&scope.gateway), ..named }
+    let known = Identifier { system: system::GATEWAY, value: &scope.gateway };
+    Reference { reference: scope.reference(&scope.gateway, &known), ..named }
 }

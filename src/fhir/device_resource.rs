@@ -46,12 +46,7 @@ pub fn sensor_device(device: &str, facts: &Facts, id: Option<&str>) -> Value {
     let kind = (address.system == system::BLUETOOTH_ADDRESS).then_some("BTMAC");
     identifiers.push(identifier(kind, address.system, address.value));
     let specialization = specializations(&facts.vitals);
-    // System id, maker, model and specialization: all of them, or no claim.
-    let whole = plate.system_id.is_some()
-        && plate.manufacturer.is_some()
-        && plate.model.is_some()
-        && !specialization.is_empty();
-    let mut out = resource(id, whole.then_some("PhdDevice"));
+    let mut out = resource(id, keeps_phd(facts).then_some("PhdDevice"));
     out.insert("identifier".into(), identifiers.into());
     put(&mut out, "manufacturer", plate.manufacturer.as_ref());
     put(&mut out, "modelNumber", plate.model.as_ref());
@@ -72,6 +67,13 @@ pub fn sensor_device(device: &str, facts: &Facts, id: Option<&str>) -> Value {
         out.insert("property".into(), properties.into());
     }
     Value::Object(out)
+}
+
+/// System id, maker, model and specialization: all of them, or no claim.
+pub(super) fn keeps_phd(facts: &Facts) -> bool {
+    let plate = &facts.plate;
+    let named = plate.system_id.is_some() && plate.manufacturer.is_some() && plate.model.is_some();
+    named && !specializations(&facts.vitals).is_empty()
 }
 
 /// This gateway. Its name at the centre takes the place of an EUI-64, so the guide's profile is not claimed.
@@ -99,8 +101,8 @@ pub fn gateway(scope: &Scope, write: Write) -> Single {
     Single { target, body: gateway_device(scope, id.as_deref()).to_string().into_bytes() }
 }
 
-/// A Device that a server holds, with what is known by now put in and all else left as it is, to be written in its place.
-/// `None`: it says all of it already, or it is no Device.
+/// A Device, or what else of it a server holds, with what is known by now put in and all else left as it is, to be written in its place.
+/// `None`: it says all of it already, or it is another kind of resource.
 pub fn renewed(found: &[u8], ours: &Single) -> Option<Single> {
     // As it is written there: a number that passed through a parser might lose a digit.
     let mut found: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(found).ok()?;
@@ -109,7 +111,8 @@ pub fn renewed(found: &[u8], ours: &Single) -> Option<Single> {
         serde_json::from_str(found.get(key)?.get()).ok()
     };
     let id = said(&found, "id").filter(|_| said(&found, "resourceType").as_ref() == ours.get("resourceType"))?;
-    let target = Target::put(format!("Device/{}", id.as_str().filter(|id| is_id(id))?));
+    let kind = ours.get("resourceType")?.as_str()?;
+    let target = Target::put(format!("{kind}/{}", id.as_str().filter(|id| is_id(id))?));
     let mut changed = false;
     for (key, value) in ours {
         let before = said(&found, &key);

@@ -312,6 +312,12 @@ fn quantity<'a>(
     Ok(Quantity { unit: text.unwrap_or(unit.display()), ..whole(value, unit) })
 }
 
+/// The unit in which the destination gets a number. `None`: there is none, or it cannot be sent.
+pub(super) fn delivered_unit(reading: &Reading, role: Role, mapping: &Mapping) -> Option<Unit> {
+    let (value, unit) = reading.number(role)?;
+    Unit::parse(quantity(reading, value, unit, mapping).ok()?.code)
+}
+
 /// As it is.
 fn whole<'a>(value: Decimal, unit: Unit) -> Quantity<'a> {
     Quantity { value, comparator: None, unit: unit.display(), system: system::UCUM, code: unit.ucum() }

@@ -3,10 +3,13 @@
 //!
 //! Must never: claim a profile for a resource that does not keep its rules.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::coincident::Clocks;
+use super::identity::escaped;
+use super::types::Identifier;
 use crate::mapping::Mapping;
 use crate::reading::Reading;
 use crate::vital::VitalRow;
@@ -65,6 +68,8 @@ pub struct Scope {
     pub devices: Devices,
     /// Where pairs of clocks are at the server, by [`super::Clocks::name`].
     pub clocks: Arc<HashMap<String, String>>,
+    /// Devices, the gateway among them, that may be named by a search for them: the server resolves it (only in a transaction).
+    pub searched: Arc<BTreeSet<String>>,
     /// A vital sign that no code system has goes out with its name alone; else it is refused here.
     pub uncoded: bool,
     /// Codes and units.
@@ -80,6 +85,7 @@ impl Scope {
             phd: false,
             devices: Devices::Reference,
             clocks: Arc::default(),
+            searched: Arc::default(),
             uncoded: true,
             mapping: None,
         }
@@ -90,8 +96,15 @@ impl Scope {
         self.mapping.as_deref().unwrap_or(Mapping::base())
     }
 
+    /// Where a device is, or the gateway; where that is not known and a search may stand for it, that.
+    pub(super) fn reference<'a>(&'a self, device: &str, known: &Identifier<'_>) -> Option<Cow<'a, str>> {
+        let search = || format!("Device?identifier={}|{}", known.system, escaped(known.value)).into();
+        let may = matches!(self.devices, Devices::Reference | Devices::Placed(_)) && self.searched.contains(device);
+        self.place(device).map(Cow::Borrowed).or_else(|| may.then(search))
+    }
+
     /// Where a device is, or the gateway.
-    pub(super) fn place(&self, device: &str) -> Option<&str> {
+    pub fn place(&self, device: &str) -> Option<&str> {
         match &self.devices {
             Devices::Placed(places) => places.get(device).map(String::as_str),
             Devices::Reference | Devices::Contained => None,

@@ -1,8 +1,10 @@
 //! The FHIR data types that our resources use, borrowing what they can; nothing here knows a rule.
 
-use crate::clock::Stamp;
+use std::borrow::Cow;
+
 use serde::{Serialize, Serializer};
 
+use crate::clock::Stamp;
 use crate::decimal::Decimal;
 use crate::mapping::Code as Own;
 use crate::vital::{Loinc, Mdc};
@@ -29,6 +31,8 @@ pub(super) mod system {
     pub const ALERT: &str = "urn:wardline:alert";
     /// A pair of clocks.
     pub const CLOCK: &str = "urn:wardline:clock";
+    /// What a sensor measures.
+    pub const METRIC: &str = "urn:wardline:device-metric";
     pub const RULE: &str = "urn:wardline:rule";
     /// The version of codes and units that a resource was made with.
     pub const MAPPING: &str = "urn:wardline:mapping";
@@ -120,7 +124,7 @@ pub(super) struct Identifier<'a> {
 #[derive(Default, Serialize)]
 pub(super) struct Reference<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub reference: Option<&'a str>,
+    pub reference: Option<Cow<'a, str>>,
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub kind: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -131,7 +135,7 @@ pub(super) struct Reference<'a> {
 
 impl<'a> Reference<'a> {
     pub fn to(url: &'a str) -> Self {
-        Self { reference: Some(url), ..Self::default() }
+        Self { reference: Some(url.into()), ..Self::default() }
     }
     pub fn known_as(kind: &'static str, system: &'static str, value: &'a str) -> Self {
         Self { kind: Some(kind), identifier: Some(Identifier { system, value }), ..Self::default() }

@@ -44,6 +44,16 @@ impl Gate {
         self.terms.is_open()
     }
 
+    /// What the destination needs.
+    pub fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
+    /// All that was recorded of a patient.
+    pub fn history(&self, patient: &PatientId) -> Option<&History> {
+        self.histories.get(patient)
+    }
+
     /// Whether a destination may be asked about a patient.
     pub fn may_ask(&self, patient: &PatientId, now: Stamp) -> bool {
         self.terms.may_ask(self.histories.get(patient), now)

@@ -59,7 +59,10 @@ pub(super) fn needed_from(conn: &Connection, head: Head) -> rusqlite::Result<Opt
 /// Of an act that concerned so many items: what is to be remembered of it.
 pub(super) fn of(act: &Act, items: u64) -> Option<Deed> {
     Some(match act {
-        Act::Consent { patient, said, .. } => Did::Consented.by(Some(&said.by)).about([patient]),
+        Act::Consent { patient, said, .. } => {
+            let by = Some(&*said.by).filter(|by| !matches!(*by, "centre" | "policy"));
+            Did::Consented.by(by).about([patient])
+        }
         Act::Introduce { patient, is, .. } => Did::Introduced.by(Some(&is.by)).about([patient]),
         Act::Forget { patient, by, .. } => Did::Forgotten.by(Some(by)).about([patient]),
         Act::UserCode(change) => return change.deed(),

@@ -19,12 +19,13 @@ pub use super::habits::Habits;
 use super::http::{Answer, Ask, Peer, Wire, exchange};
 use super::pace::Bucket;
 use super::places::{self, Places};
+use super::searched::Searches;
 use super::smart::{AuthTrouble, Smart};
 use super::why::Trouble;
 use super::{Destination, SinkError, claims};
 use crate::alarm::AlertEvent;
 use crate::clock::Clock;
-use crate::config::{AuthSettings, BundleKind, FhirSettings, GatewayId, Idempotency};
+use crate::config::{AuthSettings, BundleKind, FhirSettings, GatewayId, Idempotency, References};
 use crate::custody::{Item, ItemId, Outcome, Payload, Receipt};
 use crate::fhir::{AlertResources, Bundle, Kind, Scope, Single, Target, Unmappable, Write, single};
 use crate::limits;
@@ -47,6 +48,10 @@ pub struct FhirSink {
     pub(super) scope: Scope,
     pub(super) write: Write,
     pub(super) places: Mutex<Places>,
+    /// What each sensor measures is told as well.
+    pub(super) device_metrics: bool,
+    /// What may be named by a search for it.
+    pub(super) searches: Searches,
     /// What is on its way at this moment.
     flight: Flight,
     /// What may still go at this moment.
@@ -103,6 +108,8 @@ impl FhirSink {
             smart,
             scope: claims::scope(settings, gateway)?,
             places: places::empty(),
+            device_metrics: settings.device_metrics,
+            searches: Searches::new(settings.references == References::Conditional),
             flight: Flight::default(),
             gate: Arc::new(gate::Open),
             write: match settings.idempotency {
@@ -238,38 +245,6 @@ impl FhirSink {
         if self.follows { self.followed(item, &resources).await } else { self.sent(item, &resources).await }
     }
 
-    /// The transaction; or, when it is refused or fails again, its parts, each on its own.
-    pub(super) async fn sent(&self, item: &Item, resources: &AlertResources<'_>) -> Outcome {
-        if let Err((trouble, after)) = self.token().await {
-            return trouble.destination(after);
-        }
-        if self.gate.admit(item).is_none() {
-            return Outcome::Withheld;
-        }
-        let evidence = gate::evidence(&*self.gate, resources.readings);
-        let resources = &AlertResources { readings: &evidence, ..*resources };
-        let Ok((body, entries)) = resources.transaction() else { return self.parts(item, resources).await };
-        let answer = match self.send("POST", self.peer.url.as_str(), None, body).await {
-            Ok(answer) => answer,
-            Err(trouble) => return trouble.destination(None),
-        };
-        match whole(&answer) {
-            Whole::Taken => match answer::entries(&answer.body, entries) {
-                // The last entry is the Task, the one before it the DetectedIssue.
-                Ok(answers) if answers.iter().rev().take(2).all(is_delivered) => {
-                    answers.into_iter().next_back().unwrap_or_else(|| Trouble::Unclear("it is empty").destination(None))
-                }
-                _ => self.parts(item, resources).await,
-            },
-            Whole::Destination(t @ Trouble::ServerError(_)) if item.attempts == 0 => t.destination(answer.retry_after),
-            Whole::Destination(Trouble::ServerError(_) | Trouble::NotHere(_)) | Whole::Refused | Whole::TooLarge => {
-                self.parts(item, resources).await
-            }
-            Whole::MediaType => Trouble::NotHere(415).destination(None),
-            Whole::Destination(trouble) => trouble.destination(answer.retry_after),
-        }
-    }
-
     /// One request. Until a compressed body was taken once, a refusal may be that of the compression: again without it.
     pub(super) async fn send(
         &self,
@@ -380,7 +355,9 @@ impl Destination for FhirSink {
         let withdrawn: Vec<_> = readings.iter().filter(|(.., r)| r.is_withdrawal()).copied().collect();
         let _until_answered = self.flight.readings(readings.iter().map(|(.., r)| *r)).await;
         self.readings(readings, &mut outcomes).await;
-        self.places().clocks.judge(outcomes.iter().flatten().any(is_delivered));
+        let passed = outcomes.iter().flatten().any(is_delivered);
+        self.places().clocks.judge(passed);
+        self.places().metrics.judge(passed);
         for (n, item, _) in withdrawn {
             if let Some(Some(refused @ Outcome::Reject(_))) = outcomes.get(n) {
                 let outcome = self.take_back(item, refused.clone()).await;

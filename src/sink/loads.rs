@@ -9,9 +9,10 @@ use std::time::Duration;
 use super::answer::{self, Misread, Whole, whole};
 use super::fhir::{FhirSink, Numbered, Unwell, is_delivered, set};
 use super::gate::reading_of;
+use super::searched::{Offered, may_be_the_search};
 use super::why::Trouble;
 use crate::custody::{Item, Outcome};
-use crate::fhir::{Bundle, Kind};
+use crate::fhir::{Bundle, Kind, Scope};
 use crate::limits;
 
 /// What sending a batch came to.
@@ -113,8 +114,37 @@ impl FhirSink {
         }
     }
 
-    /// Sends a Bundle.
+    /// Sends a Bundle. A transaction that is refused while it looks for Devices goes once more without: that may be why.
     async fn batch(&self, load: &Load<'_>, outcomes: &mut [Option<Outcome>]) -> Sent {
+        let offered = match self.habits.kind() {
+            Kind::Transaction => {
+                self.searches.offer(load.of.iter().map(|(_, item, r)| (self.scope_of(item), Some(*r))))
+            }
+            Kind::Batch | Kind::Collection => Offered::default(),
+        };
+        let looking = self.bundle(load, &offered, outcomes).await;
+        let doubtful = match &looking {
+            Sent::Divide { doubtful } if !offered.is_empty() => *doubtful,
+            Sent::Unwell(trouble, _) if !offered.is_empty() && may_be_the_search(trouble) => true,
+            Sent::Done => {
+                let first = load.of.first().and_then(|(n, ..)| outcomes.get(*n)?.as_ref());
+                self.found(&offered, first).await;
+                return looking;
+            }
+            Sent::Divide { .. } | Sent::Unwell(..) => return looking,
+        };
+        let again = Load { of: load.of.clone(), doubtful: load.doubtful || doubtful };
+        match self.bundle(&again, &Offered::default(), outcomes).await {
+            Sent::Done => {
+                self.searches.missed(&offered);
+                Sent::Done
+            }
+            Sent::Divide { doubtful: more } => Sent::Divide { doubtful: doubtful || more },
+            unwell @ Sent::Unwell(..) => unwell,
+        }
+    }
+
+    async fn bundle(&self, load: &Load<'_>, searched: &Offered, outcomes: &mut [Option<Outcome>]) -> Sent {
         if let Err((trouble, after)) = self.ready().await {
             return Sent::Unwell(trouble, after);
         }
@@ -124,7 +154,8 @@ impl FhirSink {
         let mut sent = Vec::with_capacity(batch.len());
         for (n, item) in &batch {
             let Some(reading) = reading_of(item) else { continue };
-            match bundle.reading(reading, &self.scope_of(item), self.write) {
+            let scope = Scope { searched: searched.clone(), ..self.scope_of(item) };
+            match bundle.reading(reading, &scope, self.write) {
                 Ok(url) => sent.push((*n, url)),
                 Err(e) => set(outcomes, *n, Trouble::unmappable(e)),
             }

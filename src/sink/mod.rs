@@ -9,6 +9,7 @@ pub mod audits;
 pub mod claims;
 mod clocks;
 pub mod deliver;
+mod device_metrics;
 pub mod fhir;
 mod flight;
 mod gate;
@@ -22,8 +23,10 @@ pub mod ndjson;
 mod pace;
 mod places;
 pub mod probe;
+mod searched;
 pub mod smart;
 mod tasks;
+mod transactions;
 pub mod webhook;
 mod why;
 

@@ -1,5 +1,5 @@
-//! Devices at the server: each is written before its first reading, and found again by where it is; after them the pairs of
-//! clocks (`clocks.rs`).
+//! Devices at the server: each is written before its first reading, and found again by where it is; after them what each
+//! measures (`device_metrics.rs`) and the pairs of clocks (`clocks.rs`).
 //!
 //! Promises: again only if more, or something else, is known of it; what others wrote into it stays; a server that takes
 //! no Devices gets readings that name them by identifier. Must never: hold a reading for the sake of a Device that is
@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::time::Instant;
 
 use super::clocks::Pairs;
+use super::device_metrics::Metrics;
 use super::fhir::{FhirSink, Numbered, Unwell, versionless};
 use crate::custody::Outcome;
 use crate::fhir::{Devices, Facts, Scope, Single, Write, device_resource as device};
@@ -26,6 +27,7 @@ pub(super) struct Places {
     written: HashMap<String, Written>,
     plates: Nameplates,
     pub(super) clocks: Pairs,
+    pub(super) metrics: Metrics,
 }
 
 /// What was written of a device, and what it measures as far as it was seen in this run.
@@ -40,7 +42,8 @@ impl Places {
     fn learn(&mut self, device: &str, place: Option<String>) {
         if self.found.len().saturating_add(self.refused.len()) >= limits::DEVICE_IDS_CACHED_MAX {
             // Written once more: that is harmless.
-            *self = Self { plates: self.plates.clone(), clocks: std::mem::take(&mut self.clocks), ..Self::default() };
+            let (clocks, metrics) = (std::mem::take(&mut self.clocks), std::mem::take(&mut self.metrics));
+            *self = Self { plates: self.plates.clone(), clocks, metrics, ..Self::default() };
         }
         match place {
             Some(place) => drop(Arc::make_mut(&mut self.found).insert(device.to_owned(), place)),
@@ -49,7 +52,7 @@ impl Places {
     }
 
     /// All that is known of a device, with these vital signs beside those that were seen of it before.
-    fn facts(&mut self, device: &str, vitals: &[Vital]) -> Facts {
+    pub(super) fn facts(&mut self, device: &str, vitals: &[Vital]) -> Facts {
         let plate = self.plates.of(device);
         let mut all = vitals.to_vec();
         if let Some(written) = self.written.get_mut(device) {
@@ -117,6 +120,7 @@ impl FhirSink {
             let facts = self.places().facts(id, &vitals);
             self.write_device(id, device::sensor(id, &facts, self.write), &facts.vitals).await?;
         }
+        self.place_metrics(readings).await?;
         self.place_clocks(readings).await
     }
 
@@ -170,12 +174,7 @@ impl FhirSink {
 
     /// Brings a Device up to date where it is, without taking away what others know of it. It holds up nothing.
     async fn renew(&self, id: &str, place: &str, ours: Single, vitals: &[Vital]) {
-        let done = match self.wire {
-            // The simulation has no Devices to read.
-            Some(_) => true,
-            None => self.try_renew(place, &ours).await,
-        };
-        if done {
+        if self.try_renew(place, &ours).await {
             self.places().wrote(id, ours.body, vitals);
         } else {
             tracing::info!("a Device at the destination could not be brought up to date: it is tried again later");
@@ -183,7 +182,11 @@ impl FhirSink {
         }
     }
 
-    async fn try_renew(&self, place: &str, ours: &Single) -> bool {
+    pub(super) async fn try_renew(&self, place: &str, ours: &Single) -> bool {
+        if self.wire.is_some() {
+            // The simulation has no Devices to read.
+            return true;
+        }
         self.turn().await;
         let Ok(answer) = self.look(place).await else { return false };
         if answer.status != 200 {

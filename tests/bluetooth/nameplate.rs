@@ -59,7 +59,7 @@ async fn play(idempotency: &str) {
     server.put(&serde_json::json!({"resourceType": "Patient", "id": "p1", "active": true})).await;
     let destination = format!(
         "[[destination]]\nkind = \"fhir\"\nname = \"shelf\"\nurl = \"{}\"\nidempotency = \"{idempotency}\"\n\
-         devices = \"resource\"\n",
+         devices = \"resource\"\ndevice_metrics = true\n",
         server.url
     );
     let Some(mut rig) = Rig::start(vec![cuff(2)], &[], &destination).await else { return };
@@ -81,6 +81,15 @@ async fn play(idempotency: &str) {
     assert_eq!(device["serialNumber"], "SN-17", "{device:#}");
     assert_eq!((version(&device, "531974"), version(&device, "531975")), ("H2".into(), "S3".into()), "{device:#}");
     assert_eq!(device["meta"]["profile"][0], "http://hl7.org/fhir/uv/phd/StructureDefinition/PhdDevice", "{device:#}");
+    // What it measures leads to it, and claims the guide's profile as it does.
+    let metrics = server.search("DeviceMetric?_count=50").await;
+    let of = |code: &str| metrics.iter().filter(|m| m["type"]["coding"][0]["code"] == code).count();
+    assert_eq!(of("150020"), 1, "{metrics:#?}");
+    for metric in &metrics {
+        assert_eq!(metric["source"]["reference"], format!("Device/{}", device["id"].as_str().unwrap()), "{metric:#}");
+        let profile = "http://hl7.org/fhir/uv/phd/StructureDefinition/PhdDeviceMetric";
+        assert_eq!(metric["meta"]["profile"][0], profile, "{metric:#}");
+    }
     rig.stop();
 }
 

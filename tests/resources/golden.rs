@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use serde_json::Value as Json;
 use wardline::deed::Did;
 use wardline::fhir::{
-    Audit, Bundle, Clocks, Facts, Kind, Origin, UsCore, Why, Write, audit_event, coincident, gateway_device,
-    provenance, sensor_device,
+    Audit, Bundle, Clocks, Facts, Kind, Metric, Origin, UsCore, Why, Write, audit_event, coincident, device_metric,
+    gateway_device, provenance, sensor_device,
 };
 use wardline::nameplate::{Certification, Nameplate, Udi};
 use wardline::vital::Vital;
@@ -62,6 +62,13 @@ pub fn others() -> Vec<(&'static str, Json)> {
         let seal = "5e1f0c6a9d3b4e7f8a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f6071";
         audit_event(&Audit { did, person, patients, failed, at_ms: AT_MS, seal }, &scope)
     };
+    let metric = |reading: &wardline::reading::Reading, facts: &Facts| {
+        let scope = match &*reading.vital.id == "body-weight" {
+            true => wardline::fhir::Scope { mapping: forms::mapped().mapping, ..forms::placed() },
+            false => forms::placed(),
+        };
+        Json::Object(device_metric(&Metric::of(reading, &scope)[0], &scope, facts))
+    };
     let whose = &["Patient/8f2c"];
     let mut bundle = Bundle::new(Kind::Collection, 2);
     for id in ["blood-pressure", "pulse-rate"] {
@@ -77,6 +84,10 @@ pub fn others() -> Vec<(&'static str, Json)> {
             coincident(&Clocks::of(&forms::clocked("blood-pressure")).unwrap(), &forms::placed()).unwrap(),
         ),
         ("clocks.lost", coincident(&clocks(None), &scope).unwrap()),
+        ("metric.blood-pressure", metric(&forms::plain("blood-pressure"), &Facts::default())),
+        ("metric.blood-pressure.guide", metric(&forms::plain("blood-pressure"), &cuff())),
+        ("metric.body-weight.site-a", metric(&forms::plain("body-weight"), &Facts::default())),
+        ("metric.heart-rate.mean", metric(&forms::mean("heart-rate"), &Facts::default())),
         ("provenance.withdrawal", provenance(&["Observation/wl-1"], Why::Withdrawal, &origin, &scope)),
         ("provenance.replacement", provenance(&["Observation/wl-2"], Why::Replacement, &origin, &scope)),
         ("audit.exported", audit(Did::Exported, Some("N. Nurse"), &["Patient/8f2c", "Patient/91d0"], false)),

@@ -57,12 +57,12 @@ fn what_no_code_system_has_goes_to_the_inbox_where_the_destination_wants_codes()
     assert_eq!(loose["code"], serde_json::json!({ "text": "Impedance" }));
 }
 
-fn wardline(folder: &std::path::Path, args: &[&str]) -> Output {
+pub fn wardline(folder: &std::path::Path, args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_wardline")).current_dir(folder).args(args).output().unwrap()
 }
 
 /// A configuration with a destination that has this table.
-fn configured(table: &str, more: &str) -> tempfile::TempDir {
+pub fn configured(table: &str, more: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("site-a.toml"), table).unwrap();
     let text = format!(
@@ -73,7 +73,7 @@ fn configured(table: &str, more: &str) -> tempfile::TempDir {
     folder
 }
 
-fn said(output: &Output) -> String {
+pub fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 

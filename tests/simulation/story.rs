@@ -229,6 +229,8 @@ impl Story {
             care_plan: None,
             follow_tasks: None,
             audit: false,
+            device_metrics: false,
+            references: Default::default(),
         };
         FhirSink::new(&settings, &"box".into()).unwrap().over(Arc::new(Way(self.world.clone())))
     }

@@ -48,6 +48,8 @@ fn settings(url: &str) -> FhirSettings {
         care_plan: None,
         follow_tasks: None,
         audit: false,
+        device_metrics: false,
+        references: Default::default(),
         alert_owner: Some("Group/care".into()),
     }
 }

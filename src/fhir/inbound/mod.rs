@@ -1,8 +1,10 @@
-//! What a centre orders, read from FHIR R4: Goal targets, ServiceRequests and CarePlan activities. Pure: bytes in, orders out.
+//! What a centre orders, read from FHIR R4: Goal targets, ServiceRequests, CarePlan activities, and what a patient consents
+//! to. Pure: bytes in, orders out.
 //!
 //! Promises: a resource that cannot be read spoils no other one; what changes the meaning of a resource and is not known
 //! here (`modifierExtension`) makes it not understood. Must never: guess a unit, a bound or a frequency.
 
+mod consent;
 mod goal;
 mod timing;
 
@@ -13,6 +15,8 @@ use serde_json::value::RawValue;
 use crate::careplan::Target;
 use crate::limits::{CARE_PARTS_MAX, TEXT_CHARS_MAX};
 use crate::reading::PatientId;
+
+pub use consent::Provision;
 
 /// Why something is not understood: a sentence without its content.
 pub type Unclear = &'static str;
@@ -31,6 +35,8 @@ pub enum Said {
         /// It is over from then on.
         until_ms: Option<i64>,
     },
+    /// What may go, or may not.
+    Consent(Provision),
 }
 
 /// One resource as it was heard.
@@ -38,6 +44,8 @@ pub enum Said {
 pub struct Heard {
     /// `Goal/17`.
     pub resource: String,
+    /// Which version of it, if the server says so.
+    pub version: Option<String>,
     /// When the centre last changed it, by its clock.
     pub updated_ms: Option<i64>,
     /// Whose it says that it is.
@@ -72,14 +80,19 @@ pub fn page(body: &[u8], kind: &str) -> Result<Page, Unclear> {
 
 /// One resource of this type. An error: it cannot even be named.
 pub fn resource(body: &[u8], kind: &str) -> Result<Heard, Unclear> {
+    if kind == "Consent" {
+        return consent::heard(body);
+    }
     let head: Head = serde_json::from_slice(body).map_err(|_| "it is not a resource")?;
     let id = head.id.filter(|id| is_id(id)).ok_or("it has no id")?;
     if head.kind != kind {
         return Err("it is another resource");
     }
-    let updated = head.meta.and_then(|m| m.updated).and_then(|t| t.parse::<jiff::Timestamp>().ok());
+    let (updated, version) = head.meta.map_or((None, None), |m| (m.updated, m.version));
+    let updated = updated.and_then(|t| t.parse::<jiff::Timestamp>().ok());
     let mut heard = Heard {
         resource: format!("{kind}/{id}"),
+        version: version.filter(|version| is_id(version)),
         updated_ms: updated.map(jiff::Timestamp::as_millisecond),
         patient: head.subject.and_then(|s| s.reference).as_deref().and_then(patient),
         active: head.lifecycle.or(head.status).as_deref() == Some("active"),
@@ -139,6 +152,8 @@ struct Head {
 struct Meta {
     #[serde(rename = "lastUpdated")]
     updated: Option<String>,
+    #[serde(rename = "versionId")]
+    version: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -205,5 +220,7 @@ pub fn patient(text: &str) -> Option<PatientId> {
     (kind == "Patient" && is_id(id)).then(|| PatientId::new(&format!("Patient/{id}")))
 }
 
+#[cfg(test)]
+mod consent_tests;
 #[cfg(test)]
 mod tests;

@@ -49,7 +49,7 @@ fn comparators_and_ranges_say_which_way_is_out() {
     let said: Vec<_> = heard.said.unwrap().into_iter().collect();
     let target = |s: &Said| match s {
         Said::Target(t) => (t.loinc.clone(), t.edge, t.inclusive, t.value.to_string(), t.unit.clone()),
-        Said::Expect { .. } => unreachable!(),
+        Said::Expect { .. } | Said::Consent(_) => unreachable!(),
     };
     let expected = [
         ("8480-6", Edge::High, true, "140", "mm[Hg]"),

@@ -3,6 +3,8 @@
 //! Promises: what is refused, or not understood, leaves what was before in force; of two orders for one place the newer one
 //! counts; what a centre takes back ends. Must never: bring into force what the policy leaves to a person.
 
+mod consents;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use ring::digest::{SHA256, digest};
@@ -15,6 +17,8 @@ use crate::fault::Explain;
 use crate::fhir::inbound::{Heard, Said};
 use crate::limits::CARE_ORDERS_MAX;
 use crate::reading::PatientId;
+
+pub(super) use consents::Codes;
 
 /// Declined orders kept for one patient: one that is forgotten would be offered again, or come into force by policy. Each took a
 /// person's word, so nobody fills it from outside.
@@ -36,6 +40,10 @@ pub(super) struct Changes {
     pub(super) gone: Vec<String>,
     /// In force by now (`true`), or not any more.
     pub(super) obeyed: Vec<(Order, bool)>,
+    /// Consents that are over, by resource and version, also those that nobody took from there.
+    pub(super) over: Vec<(String, Option<String>)>,
+    /// Consents that stay in force, and are to be recorded again after what ended.
+    pub(super) again: Vec<Order>,
 }
 
 impl Changes {
@@ -97,6 +105,9 @@ impl Book {
         if !matches!(order.state, State::Proposed | State::Declined { .. }) {
             return Err(Deny::NotWaiting);
         }
+        if matches!(aim, Aim::Share { .. }) {
+            return self.accept_consent(order, hand);
+        }
         rules.still(&order.patient, aim).map_err(Deny::Wrong)?;
         let mut changes = Changes::default();
         self.enforce(order, hand, &mut changes);
@@ -113,7 +124,7 @@ impl Book {
         let mut changes = Changes::default();
         self.put(order.clone(), State::Declined { why: why.into() }, hand, &mut changes);
         if in_force {
-            changes.obeyed.push((order, false));
+            changes.obeyed.push((Order { by: hand.by.into(), ..order }, false));
         }
         Ok(changes)
     }
@@ -203,6 +214,7 @@ impl Book {
             id,
             destination: round.destination.into(),
             resource: heard.resource.clone(),
+            version: heard.version.clone(),
             patient: round.patient.clone(),
             aim: Some(aim),
             updated_ms: heard.updated_ms,
@@ -274,6 +286,7 @@ impl Book {
             id,
             destination: round.destination.into(),
             resource: heard.resource.clone(),
+            version: heard.version.clone(),
             patient: round.patient.clone(),
             aim: None,
             updated_ms: heard.updated_ms,
@@ -352,6 +365,8 @@ fn aims(round: &Round<'_>, rules: &Rules, heard: &Heard, said: &[Said]) -> BTree
                 let aim = Rules::expected(loinc).map(|vital| Aim::Expect { vital, every_s: *every_s });
                 (format!("{loinc} every {every_s}"), aim)
             }
+            // Heard by itself.
+            Said::Consent(_) => continue,
         };
         aims.insert(id(round, &heard.resource, &content), aim);
     }
@@ -371,5 +386,7 @@ fn id(round: &Round<'_>, resource: &str, content: &str) -> String {
     digest(&SHA256, text.as_bytes()).as_ref().iter().take(6).map(|b| format!("{b:02x}")).collect()
 }
 
+#[cfg(test)]
+mod consents_tests;
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@
 //! decide is a technical condition until it is decided. Must never: take an order for a patient who is not of this box.
 
 mod book;
+mod consents;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -82,13 +83,18 @@ pub(super) async fn resume(
 ) -> Result<(), crate::journal::JournalError> {
     let mut book = remembered(journal);
     let now = clock.now();
-    let follows = |d: &DestinationSettings| matches!(d, DestinationSettings::Fhir(fhir) if fhir.care_plan.is_some());
-    let followed: Vec<&str> =
-        config.destinations.iter().filter(|d| follows(d)).map(DestinationSettings::name).collect();
+    let follows = |o: &Order, d: &DestinationSettings| match d {
+        DestinationSettings::Fhir(fhir) if fhir.name == o.destination => match &fhir.care_plan {
+            Some(care) => care.consents.is_some() || !consents::is_consent(o),
+            None => false,
+        },
+        _ => false,
+    };
     // Who was matched is not known for certain where that is damaged: then nobody has left.
     let whole = journal.reader().members().is_ok_and(|(_, damaged)| damaged == 0);
     let roster = super::people::roster(config, journal);
-    let asked = |o: &Order| followed.contains(&&*o.destination) && (!whole || roster.contains(&o.patient));
+    let followed = |o: &Order| config.destinations.iter().any(|d| follows(o, d));
+    let asked = |o: &Order| followed(o) && (!whole || roster.contains(&o.patient));
     let changes = book.review(rules, asked, now.wall_ms);
     if !changes.is_empty() {
         let Changes { orders, events, gone, .. } = changes;
@@ -189,11 +195,26 @@ impl Care {
                 break;
             }
             // The question itself names the patient.
-            let consents = self.surveys.journal.consents();
-            if consents.gate(name).is_some_and(|gate| !gate.may_ask(&patient, self.surveys.clock.now())) {
-                continue;
-            }
-            match self.round(name, survey.prober(), settings, &patient, all).await {
+            let may = || {
+                let consents = self.surveys.journal.consents();
+                consents.gate(name).is_none_or(|gate| gate.may_ask(&patient, self.surveys.clock.now()))
+            };
+            // Whether there is a consent can only be asked before there is one.
+            let shared = match settings.consents {
+                Some(apply) => self.consents(name, survey.prober(), (settings, apply), &patient).await,
+                None if !may() => continue,
+                None => Ok(()),
+            };
+            // What it orders is asked for even where it shows no Consents.
+            let asked = match shared {
+                Err(unasked @ Unasked { lasts: true, .. }) => Err(unasked),
+                shared if may() => {
+                    let orders = self.round(name, survey.prober(), settings, &patient, all).await;
+                    shared.and(orders)
+                }
+                shared => shared,
+            };
+            match asked {
                 Ok(()) => said.patients += 1,
                 Err(Unasked { why, lasts }) => {
                     if said.why.is_none() {
@@ -224,8 +245,7 @@ impl Care {
         let before = self.asked.lock().await.get(&key).copied();
         let before = before.filter(|heard| !all && now.since(heard.all) < ALL_EVERY);
         let since_ms = before.and_then(|heard| heard.newest_ms).map(|ms| ms - OVERLAP_MS);
-        let away =
-            |t: Trouble| Unasked { why: Fault::told(&CareError::Away(t.to_string(), t.code())), lasts: t.lasts() };
+        let away = |t: Trouble| Unasked { why: Fault::told(&CareError::away(&t)), lasts: t.lasts() };
         let (mut heard, mut complete) = (Vec::new(), Vec::new());
         for kind in KINDS {
             if let Some(found) = prober.ordered(kind, patient, since_ms).await.map_err(away)? {
@@ -266,13 +286,24 @@ impl Care {
     /// Tries it on a copy, keeps it, and then obeys it. Whoever waits for it may go away: after it is kept nothing is waited
     /// for, so that what is in force is what is obeyed.
     async fn change(&self, step: impl FnOnce(&mut Book) -> Result<Changes, Fault>) -> Result<(), Fault> {
+        self.change_for(None, step).await
+    }
+
+    /// The same, of the consents of one patient for one destination.
+    async fn change_for(
+        &self,
+        whose: Option<(&str, &PatientId)>,
+        step: impl FnOnce(&mut Book) -> Result<Changes, Fault>,
+    ) -> Result<(), Fault> {
         let mut book = self.book.lock().await;
         let mut new = book.clone();
         let changes = step(&mut new)?;
+        self.record(whose, &changes).await?;
         if changes.is_empty() {
             return Ok(());
         }
-        let Changes { orders, events, gone, obeyed } = changes;
+        let Changes { orders, events, gone, mut obeyed, .. } = changes;
+        obeyed.retain(|(order, _)| !consents::is_consent(order));
         let room = match obeyed.is_empty() {
             true => None,
             false => Some((self.recent().await?, self.commands.reserve().await.map_err(|_| Fault::Busy)?)),
@@ -349,6 +380,12 @@ pub(super) enum CareError {
     /// Look at the list.
     #[error("this order does not wait for a decision: it is in force, superseded or withdrawn")]
     NotWaiting,
+}
+
+impl CareError {
+    fn away(trouble: &Trouble) -> Self {
+        Self::Away(trouble.to_string(), trouble.code())
+    }
 }
 
 impl Explain for CareError {

@@ -1,4 +1,4 @@
-//! Reads what a centre orders for one patient, page by page: Goals, ServiceRequests, CarePlans.
+//! Reads what a centre orders for one patient, page by page: Goals, ServiceRequests, CarePlans; and Consents.
 //!
 //! Promises: reads only, below the configured base only, within the destination's stated rate, with an end in pages. Must
 //! never: take a part of an answer for all of it.
@@ -66,7 +66,7 @@ impl Prober {
 
     /// One resource as it is now. `None`: it is gone.
     pub async fn order(&self, resource: &str) -> Result<Option<Heard>, Trouble> {
-        let kind = KINDS.into_iter().find(|kind| resource.split('/').next() == Some(kind));
+        let kind = KINDS.into_iter().chain(["Consent"]).find(|kind| resource.split('/').next() == Some(kind));
         let kind = kind.ok_or(Trouble::Unclear("it is no order"))?;
         self.sink.turn().await;
         let answer = self.sink.look(resource).await?;

@@ -20,6 +20,7 @@ fn goal(id: &str, updated_ms: i64, loinc: &str, edge: Edge, value: &str, unit: &
         Target { loinc: loinc.into(), edge, inclusive: true, value: value.parse().unwrap(), unit: unit.into() };
     Heard {
         resource: format!("Goal/{id}"),
+        version: None,
         updated_ms: Some(updated_ms),
         patient: Some(patient()),
         active: true,

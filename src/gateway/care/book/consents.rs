@@ -1,0 +1,359 @@
+//! Consents of a centre in the book of orders: what a patient lets go to that centre, or does not.
+//!
+//! Promises: what ends, refuses or narrows one is in force at once; a refusal stands before every permission; what permits
+//! more waits for a person, where the policy says so. Must never: permit by what is not understood whole.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Book, Changes, Deny, Hand, Round, id};
+use crate::alert::target::TargetError;
+use crate::careplan::{Aim, Order, State};
+use crate::config::Apply;
+use crate::consent::{ALL, GENERAL, GENERALS};
+use crate::fhir::inbound::{Heard, Provision, Said, Unclear};
+use crate::reading::PatientId;
+
+/// Consents of one patient at one destination that may permit something; more are not looked at.
+const PERMISSIONS_MAX: usize = 64;
+const CATEGORIES: &str = "http://terminology.hl7.org/CodeSystem/observation-category|";
+const OURS: &str = "urn:wardline:consent|";
+
+/// What codes of a Consent mean here.
+pub(in crate::gateway) struct Codes {
+    /// As the configuration has it: `system|code` to a category.
+    pub(in crate::gateway) own: BTreeMap<String, String>,
+    /// Names of sensitive categories.
+    pub(in crate::gateway) sensitive: BTreeSet<String>,
+    /// The clock can be believed: without, no refusal is over because of its time.
+    pub(in crate::gateway) trusted: bool,
+}
+
+impl Codes {
+    fn category(&self, code: &str) -> Option<&str> {
+        if let Some(own) = self.own.get(code) {
+            return Some(own);
+        }
+        if let Some(word) = code.strip_prefix(CATEGORIES) {
+            return GENERALS.into_iter().find(|c| *c == word);
+        }
+        let name = code.strip_prefix(OURS)?;
+        let general = || GENERALS.into_iter().chain([GENERAL]).find(|c| *c == name);
+        self.sensitive.get(name).map(String::as_str).or_else(general)
+    }
+
+    /// What a Consent comes to here. `Ok(None)`: it is over.
+    fn aim(&self, said: &Provision, now_ms: i64) -> Result<Option<Aim>, Unclear> {
+        if said.until_ms.is_some_and(|until| until <= now_ms && (said.permitted || self.trusted)) {
+            return Ok(None);
+        }
+        let all = |codes: &[String]| codes.iter().map(|c| self.category(c)).collect::<Option<BTreeSet<_>>>();
+        let of = all(&said.of);
+        if !said.permitted {
+            let named = of.filter(|of| !of.is_empty() && !said.unclear);
+            return Ok(Some(denial(named.map(|of| of.into_iter().map(str::to_owned).collect()))));
+        }
+        let mut of = wide(of.ok_or("it permits something that is no category here: `consent_codes`")?);
+        if said.of.is_empty() {
+            of = wide([GENERAL].into());
+        }
+        // Who refuses what cannot be told refuses everything.
+        let Some(except) = all(&said.except) else { return Ok(Some(denial(None))) };
+        let except = wide(except);
+        if !except.is_empty() {
+            of.retain(|c| !except.contains(c) && *c != GENERAL);
+        }
+        if of.is_empty() {
+            return Err("it permits nothing that there is here");
+        }
+        let whole = of.contains(GENERAL);
+        let named = of.into_iter().filter(|c| !whole || *c == GENERAL || !GENERALS.contains(c));
+        Ok(Some(Aim::Share {
+            permitted: true,
+            categories: named.map(str::to_owned).collect(),
+            from_ms: said.from_ms,
+            until_ms: said.until_ms,
+        }))
+    }
+}
+
+fn denial(categories: Option<Vec<String>>) -> Aim {
+    let categories = categories.unwrap_or_else(|| vec![ALL.to_owned()]);
+    Aim::Share { permitted: false, categories, from_ms: None, until_ms: None }
+}
+
+/// The general word with what it stands for.
+fn wide(mut categories: BTreeSet<&str>) -> BTreeSet<&str> {
+    if categories.contains(GENERAL) {
+        categories.extend(GENERALS);
+    }
+    categories
+}
+
+/// A consent of an order, as it is compared.
+struct Share<'a> {
+    permitted: bool,
+    categories: BTreeSet<&'a str>,
+    from_ms: Option<i64>,
+    until_ms: Option<i64>,
+}
+
+impl<'a> Share<'a> {
+    fn of(order: &'a Order) -> Option<Self> {
+        let Some(Aim::Share { permitted, categories, from_ms, until_ms }) = &order.aim else { return None };
+        let categories = wide(categories.iter().map(String::as_str).collect());
+        Some(Self { permitted: *permitted, categories, from_ms: *from_ms, until_ms: *until_ms })
+    }
+
+    /// All that the other one permits, and as long.
+    fn covers(&self, other: &Self) -> bool {
+        let begins = self.from_ms.is_none() || other.from_ms.is_some_and(|other| self.from_ms <= Some(other));
+        let ends = self.until_ms.is_none_or(|until| other.until_ms.is_some_and(|other| other <= until));
+        other.categories.is_subset(&self.categories) && begins && ends
+    }
+
+    fn meets(&self, other: &Self) -> bool {
+        let all = |share: &Self| share.categories.contains(ALL);
+        all(self) || all(other) || !self.categories.is_disjoint(&other.categories)
+    }
+
+    /// Refuses all that the other one permits.
+    fn overrules(&self, other: &Self) -> bool {
+        !self.permitted && (self.categories.contains(ALL) || other.categories.is_subset(&self.categories))
+    }
+}
+
+impl Book {
+    /// What a destination shows of a patient's Consents: what ends first, then what refuses, then what permits.
+    pub(in crate::gateway::care) fn hear_consents(
+        &mut self,
+        round: &Round<'_>,
+        codes: &Codes,
+        heard: &[Heard],
+    ) -> Changes {
+        let mut changes = Changes::default();
+        let mut taken: Vec<(&Heard, Aim)> = Vec::new();
+        for one in heard {
+            let known = self.of(round, &one.resource).next().is_some();
+            let elses = one.patient.as_ref().is_some_and(|p| p != round.patient);
+            if elses && !known {
+                continue;
+            }
+            if !one.active || elses {
+                self.end(round, one, &mut changes);
+                continue;
+            }
+            let said = one.said.as_ref().map_err(|why| *why).and_then(|said| match said.as_slice() {
+                // Whose it is must be certain; what refuses, refuses for whom it was shown.
+                [Said::Consent(said)] if said.permitted && one.patient.is_none() => Err("it names no patient"),
+                [Said::Consent(said)] => codes.aim(said, round.now_ms),
+                _ => Err("it is no Consent"),
+            });
+            match said {
+                Ok(None) => self.end(round, one, &mut changes),
+                Ok(Some(aim)) => taken.push((one, aim)),
+                Err(why) => {
+                    let id = id(round, &one.resource, why);
+                    self.refuse(round, one, id, &TargetError::Unclear(why), &mut changes);
+                }
+            }
+        }
+        taken.sort_by_key(|(_, aim)| matches!(aim, Aim::Share { permitted: true, .. }));
+        let mut permissions = 0;
+        for (one, aim) in taken {
+            let aim = match aim {
+                Aim::Share { permitted: true, .. } => {
+                    permissions += 1;
+                    self.less(round, one, aim)
+                }
+                denial => denial,
+            };
+            if permissions <= PERMISSIONS_MAX {
+                self.take(round, one, aim, &mut changes);
+            }
+        }
+        self.forget(round.patient, &mut changes);
+        changes
+    }
+
+    /// What is in force and is not recorded any more (a person took it back here, a backup was put back) waits for a person.
+    pub(in crate::gateway::care) fn unsettle(&mut self, round: &Round<'_>, given: impl Fn(&str) -> bool) -> Changes {
+        let mut changes = Changes::default();
+        let lost = |o: &&Order| {
+            let share = Share::of(o).filter(|share| share.permitted && o.state == State::InForce);
+            share.is_some_and(|share| !share.categories.iter().any(|c| given(c)))
+        };
+        for order in self.consents(round).filter(lost).cloned().collect::<Vec<_>>() {
+            self.put(order, State::Proposed, Hand { by: "gateway", at_ms: round.now_ms }, &mut changes);
+        }
+        changes
+    }
+
+    /// A Consent is not there any more.
+    pub(in crate::gateway::care) fn lose_consent(&mut self, round: &Round<'_>, resource: &str) -> Changes {
+        let mut changes = Changes::default();
+        let heard = Heard {
+            resource: resource.to_owned(),
+            version: None,
+            updated_ms: None,
+            patient: None,
+            active: false,
+            said: Ok(Vec::new()),
+        };
+        self.end(round, &heard, &mut changes);
+        changes
+    }
+
+    /// What is left of a permission beside what other Consents refuse; where nothing is, as it is.
+    fn less(&self, round: &Round<'_>, heard: &Heard, aim: Aim) -> Aim {
+        let Aim::Share { categories, from_ms, until_ms, .. } = &aim else { return aim };
+        let others = self.consents(round).filter(|o| o.state == State::InForce && o.resource != heard.resource);
+        let denials = others.filter_map(Share::of).filter(|share| !share.permitted);
+        let denied: BTreeSet<&str> = denials.flat_map(|share| share.categories).collect();
+        let mut left = wide(categories.iter().map(String::as_str).collect());
+        let before = left.len();
+        left.retain(|c| !denied.contains(c));
+        if left.len() == before || denied.contains(ALL) || left.iter().all(|c| *c == GENERAL) {
+            return aim;
+        }
+        left.remove(GENERAL);
+        let categories = left.into_iter().map(str::to_owned).collect();
+        Aim::Share { permitted: true, categories, from_ms: *from_ms, until_ms: *until_ms }
+    }
+
+    fn take(&mut self, round: &Round<'_>, heard: &Heard, aim: Aim, changes: &mut Changes) {
+        let centre = Hand { by: "centre", at_ms: round.now_ms };
+        let order = Order {
+            id: id(round, &heard.resource, &format!("{aim:?}")),
+            destination: round.destination.into(),
+            resource: heard.resource.clone(),
+            version: heard.version.clone(),
+            patient: round.patient.clone(),
+            aim: Some(aim),
+            updated_ms: heard.updated_ms,
+            seen_ms: round.now_ms,
+            state: State::Proposed,
+            by: "centre".into(),
+            at_ms: round.now_ms,
+        };
+        let Some(new) = Share::of(&order) else { return };
+        let before = self.orders.get(&order.id).map(|o| o.state.clone());
+        let narrowed = self.outdate(round, &order, &new, changes);
+        let in_force = before == Some(State::InForce);
+        if !new.permitted {
+            if !in_force {
+                self.bring(order.clone(), centre, changes);
+            }
+            let overruled = self.consents(round).filter(|o| o.state.is_live() && o.id != order.id);
+            let overruled = overruled.filter(|o| Share::of(o).is_some_and(|o| o.permitted && new.overrules(&o)));
+            for permit in overruled.cloned().collect::<Vec<_>>() {
+                self.put(permit, State::Superseded, centre, changes);
+            }
+            return;
+        }
+        let denied = self.denies(round.destination, round.patient, &new);
+        match before {
+            Some(State::InForce | State::Declined { .. }) => {}
+            Some(State::Superseded) if denied => {}
+            _ if denied => self.put(order, State::Superseded, centre, changes),
+            // It permits nothing that was not permitted.
+            _ if narrowed => self.bring(order, centre, changes),
+            Some(State::Proposed) => {}
+            _ => match round.apply {
+                Apply::Automatic => self.bring(order, Hand { by: "policy", ..centre }, changes),
+                Apply::SignOff => self.put(order, State::Proposed, centre, changes),
+            },
+        }
+    }
+
+    /// What the same resource said before. What goes beyond the new word ends at once. Whether the new word lies within one that was in force.
+    fn outdate(&mut self, round: &Round<'_>, order: &Order, new: &Share<'_>, changes: &mut Changes) -> bool {
+        let hand = Hand { by: "centre", at_ms: round.now_ms };
+        let old = self.of(round, &order.resource).filter(|o| o.state.is_live() && o.id != order.id);
+        let mut narrowed = false;
+        for old in old.cloned().collect::<Vec<_>>() {
+            let Some(share) = Share::of(&old) else { continue };
+            let in_force = old.state == State::InForce;
+            if in_force && share.permitted && new.permitted && new.covers(&share) {
+                // It stays in force until the new one is.
+                continue;
+            }
+            narrowed |= in_force && share.permitted && share.covers(new);
+            if in_force && share.permitted {
+                let ended = Order { version: order.version.clone(), by: "centre".into(), ..old.clone() };
+                changes.obeyed.push((ended, false));
+            }
+            self.put(old.clone(), State::Superseded, hand, changes);
+            if in_force {
+                self.beside(round, &old, changes);
+            }
+        }
+        narrowed
+    }
+
+    /// What another Consent permits of what has ended: it does not go on by itself, and comes back as it came.
+    fn beside(&mut self, round: &Round<'_>, ended: &Order, changes: &mut Changes) {
+        let hand = Hand { by: "centre", at_ms: round.now_ms };
+        let others = self.consents(round).filter(|o| o.state == State::InForce && o.resource != ended.resource);
+        for other in others.cloned().collect::<Vec<_>>() {
+            let Some((share, was)) = Share::of(&other).zip(Share::of(ended)) else { continue };
+            if !share.permitted || !share.meets(&was) {
+                continue;
+            }
+            let denied = self.denies(round.destination, round.patient, &share);
+            match round.apply {
+                Apply::Automatic if !denied => changes.again.push(other),
+                _ => self.put(other, State::Proposed, hand, changes),
+            }
+        }
+    }
+
+    /// Nothing of a Consent counts any more.
+    fn end(&mut self, round: &Round<'_>, heard: &Heard, changes: &mut Changes) {
+        let hand = Hand { by: "centre", at_ms: round.now_ms };
+        // Also what a person recorded here with a reference to it.
+        changes.over.push((heard.resource.clone(), heard.version.clone()));
+        let live: Vec<Order> = self.of(round, &heard.resource).filter(|o| o.state.is_live()).cloned().collect();
+        for order in live {
+            let in_force = order.state == State::InForce;
+            self.put(order.clone(), State::Withdrawn, hand, changes);
+            if in_force {
+                self.beside(round, &order, changes);
+            }
+        }
+    }
+
+    fn bring(&mut self, order: Order, hand: Hand<'_>, changes: &mut Changes) {
+        changes.obeyed.push((Order { at_ms: hand.at_ms, by: hand.by.into(), ..order.clone() }, true));
+        self.put(order, State::InForce, hand, changes);
+    }
+
+    /// A person lets it count.
+    pub(super) fn accept_consent(&mut self, order: Order, hand: Hand<'_>) -> Result<Changes, Deny> {
+        let mut changes = Changes::default();
+        let Some(new) = Share::of(&order) else { return Err(Deny::NotWaiting) };
+        if new.permitted && self.denies(&order.destination, &order.patient, &new) {
+            return Err(Deny::Wrong(TargetError::Unclear("another Consent of the centre refuses it")));
+        }
+        let same = |o: &&Order| {
+            o.destination == order.destination && o.patient == order.patient && o.resource == order.resource
+        };
+        let older = self.orders.values().filter(same).filter(|o| o.id != order.id && o.state.is_live());
+        for old in older.cloned().collect::<Vec<_>>() {
+            self.put(old, State::Superseded, hand, &mut changes);
+        }
+        self.bring(order, hand, &mut changes);
+        Ok(changes)
+    }
+
+    fn denies(&self, destination: &str, patient: &PatientId, share: &Share<'_>) -> bool {
+        let theirs = |o: &&Order| o.destination == destination && o.patient == *patient && o.state == State::InForce;
+        let denials = self.orders.values().filter(theirs).filter_map(Share::of).filter(|s| !s.permitted);
+        denials.into_iter().any(|denial| denial.meets(share))
+    }
+
+    fn consents(&self, round: &Round<'_>) -> impl Iterator<Item = &Order> {
+        let (destination, patient) = (round.destination.to_owned(), round.patient.clone());
+        let theirs = move |o: &&Order| o.destination == destination && o.patient == patient;
+        self.orders.values().filter(theirs).filter(|o| matches!(o.aim, Some(Aim::Share { .. })))
+    }
+}

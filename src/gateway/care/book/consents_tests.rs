@@ -1,0 +1,260 @@
+//! Consents of a centre through their life: what is recorded, and when.
+
+use super::consents::Codes;
+use super::*;
+use crate::fhir::inbound::Provision;
+
+const CATEGORY: &str = "http://terminology.hl7.org/CodeSystem/observation-category|";
+
+struct Desk {
+    book: Book,
+    apply: Apply,
+    now_ms: i64,
+    trusted: bool,
+}
+
+fn patient() -> PatientId {
+    PatientId::new("Patient/p")
+}
+
+fn said(permitted: bool, of: &[&str]) -> Provision {
+    let of = of.iter().map(|c| if c.contains('|') { (*c).to_owned() } else { format!("{CATEGORY}{c}") }).collect();
+    Provision { permitted, of, except: vec![], unclear: false, from_ms: None, until_ms: None }
+}
+
+fn heard(id: &str, said: Result<Provision, &'static str>) -> Heard {
+    Heard {
+        resource: format!("Consent/{id}"),
+        version: Some("1".into()),
+        updated_ms: Some(1),
+        patient: Some(patient()),
+        active: true,
+        said: said.map(|said| vec![Said::Consent(said)]),
+    }
+}
+
+fn permit(id: &str, of: &[&str]) -> Heard {
+    heard(id, Ok(said(true, of)))
+}
+
+fn deny(id: &str, of: &[&str]) -> Heard {
+    heard(id, Ok(said(false, of)))
+}
+
+fn over(id: &str) -> Heard {
+    Heard { active: false, said: Ok(vec![]), ..permit(id, &[]) }
+}
+
+/// "+general", "-all", "over 17": in the order in which it is recorded.
+fn told(changes: &Changes) -> Vec<String> {
+    let over = changes.over.iter().map(|(resource, _)| format!("over {}", resource.rsplit('/').next().unwrap()));
+    let one = |(order, on): (&Order, bool)| {
+        let Some(Aim::Share { permitted, categories, .. }) = &order.aim else { panic!("{order:?}") };
+        let sign = match (permitted, on) {
+            (true, true) => "+",
+            (true, false) => "end ",
+            (false, true) => "-",
+            (false, false) => "allow ",
+        };
+        format!("{sign}{} by {}", categories.join(","), order.by)
+    };
+    let obeyed = changes.obeyed.iter().map(|(order, on)| (order, *on));
+    over.chain(obeyed.chain(changes.again.iter().map(|order| (order, true))).map(one)).collect()
+}
+
+impl Desk {
+    fn new(apply: Apply) -> Self {
+        Self { book: Book::default(), apply, now_ms: 1_000, trusted: true }
+    }
+
+    fn hear(&mut self, heard: &[Heard]) -> Vec<String> {
+        self.now_ms += 1_000;
+        let whose = patient();
+        let round = Round { destination: "centre", patient: &whose, apply: self.apply, now_ms: self.now_ms };
+        let codes = Codes {
+            own: [("urn:x|heart".to_owned(), "vital-signs".to_owned())].into(),
+            sensitive: ["diabetes".to_owned()].into(),
+            trusted: self.trusted,
+        };
+        told(&self.book.hear_consents(&round, &codes, heard))
+    }
+
+    fn states(&self) -> Vec<(String, &'static str)> {
+        let mut states: Vec<_> = self.book.orders.values().map(|o| (o.words(), o.state.word())).collect();
+        states.sort();
+        states
+    }
+
+    fn accept(&mut self) -> Result<Vec<String>, Deny> {
+        let id = self.book.orders.values().find(|o| o.state == State::Proposed).unwrap().id.clone();
+        let rules = Rules::parse(&[], &[]).unwrap();
+        self.book.accept(&rules, &id, Hand { by: "Ada", at_ms: 9_000 }).map(|changes| told(&changes))
+    }
+}
+
+const NONE: [&str; 0] = [];
+
+#[test]
+fn what_is_permitted_waits_for_a_person_and_what_ends_does_not() {
+    let mut desk = Desk::new(Apply::SignOff);
+    assert_eq!(desk.hear(&[permit("17", &[])]), NONE);
+    assert_eq!(desk.hear(&[permit("17", &[])]), NONE, "said again, it is the same");
+    assert_eq!(desk.states(), [("consent to general".into(), "waits")]);
+    assert_eq!(desk.accept().unwrap(), ["+general by Ada"]);
+    assert_eq!(desk.hear(&[permit("17", &[])]), NONE);
+    assert_eq!(desk.hear(&[over("17")]), ["over 17"]);
+    assert_eq!(desk.states(), [("consent to general".into(), "withdrawn")]);
+    // Said again, it waits again.
+    assert_eq!(desk.hear(&[permit("17", &[])]), NONE);
+    assert_eq!(desk.states(), [("consent to general".into(), "waits")]);
+    assert_eq!(desk.hear(&[Heard { patient: Some(PatientId::new("Patient/q")), ..permit("17", &[]) }]), ["over 17"]);
+    // By the policy, at once.
+    assert_eq!(Desk::new(Apply::Automatic).hear(&[permit("17", &["activity"])]), ["+activity by policy"]);
+}
+
+#[test]
+fn what_is_not_understood_changes_nothing() {
+    let mut desk = Desk::new(Apply::Automatic);
+    desk.hear(&[permit("17", &["vital-signs"])]);
+    for unclear in [
+        heard("17", Err("a reason")),
+        permit("17", &["urn:nobody|knows"]),
+        permit("17", &["vital-signs", "imaging"]),
+        Heard { patient: None, ..permit("17", &["activity"]) },
+    ] {
+        assert_eq!(desk.hear(&[unclear]), NONE);
+        assert!(desk.states().contains(&("consent to vital-signs".into(), "in force")));
+    }
+    assert!(desk.states().iter().any(|(_, state)| *state == "refused"));
+    // Codes of the configuration, and ours of a sensitive category, which nothing general covers.
+    assert_eq!(
+        desk.hear(&[permit("18", &["urn:x|heart", "urn:wardline:consent|diabetes"])]),
+        ["+diabetes,vital-signs by policy"]
+    );
+}
+
+#[test]
+fn a_narrower_word_counts_at_once_and_a_wider_one_waits() {
+    let mut desk = Desk::new(Apply::SignOff);
+    desk.hear(&[permit("17", &["vital-signs", "activity"])]);
+    desk.accept().unwrap();
+    assert_eq!(
+        desk.hear(&[permit("17", &["activity"])]),
+        ["end activity,vital-signs by centre", "+activity by centre"]
+    );
+    // Wider: the old one stays until a person accepts.
+    assert_eq!(desk.hear(&[permit("17", &["activity", "laboratory"])]), NONE);
+    assert!(desk.states().contains(&("consent to activity".into(), "in force")));
+    assert_eq!(desk.accept().unwrap(), ["+activity,laboratory by Ada"]);
+    assert!(desk.states().contains(&("consent to activity".into(), "superseded")));
+    // Something else: the old ends, the new one waits.
+    assert_eq!(desk.hear(&[permit("17", &["activity", "procedure"])]), ["end activity,laboratory by centre"]);
+    assert!(desk.states().contains(&("consent to activity, procedure".into(), "waits")));
+    // For a time: shorter at once, and over when it is over.
+    desk.accept().unwrap();
+    let timed = Provision { until_ms: Some(50_000), ..said(true, &["activity", "procedure"]) };
+    assert_eq!(desk.hear(&[heard("17", Ok(timed.clone()))]).len(), 2);
+    desk.now_ms = 60_000;
+    assert_eq!(desk.hear(&[heard("17", Ok(timed))]), ["over 17"]);
+}
+
+#[test]
+fn a_refusal_counts_at_once_and_before_every_permission() {
+    let mut desk = Desk::new(Apply::SignOff);
+    desk.hear(&[permit("17", &[])]);
+    desk.accept().unwrap();
+    // What it leaves of a permission goes on.
+    let left = ["-laboratory by centre", "end general by centre", "+activity,procedure,vital-signs by centre"];
+    assert_eq!(desk.hear(&[permit("17", &[]), deny("18", &["laboratory"])]), left);
+    assert_eq!(desk.hear(&[permit("17", &[]), deny("18", &["laboratory"])]), NONE);
+    // What nobody can map is everything.
+    assert_eq!(desk.hear(&[deny("19", &["urn:nobody|knows"])]), ["-all by centre"]);
+    assert!(desk.states().contains(&("consent to activity, procedure, vital-signs".into(), "superseded")));
+    // While it is refused, no permission waits, and none is accepted.
+    desk.hear(&[permit("20", &["activity"])]);
+    assert!(desk.states().contains(&("consent to activity".into(), "superseded")));
+    // The refusals end: what was permitted is proposed, and does not come back by itself.
+    assert_eq!(desk.hear(&[over("18"), over("19"), permit("17", &[])]), ["over 18", "over 19"]);
+    assert!(desk.states().contains(&("consent to general".into(), "waits")));
+    // The same Consent turns around.
+    assert_eq!(desk.accept().unwrap(), ["+general by Ada"]);
+    assert_eq!(desk.hear(&[deny("17", &["activity"])]), ["end general by centre", "-activity by centre"]);
+}
+
+#[test]
+fn who_refuses_a_part_permits_the_rest_and_nothing_that_has_no_category() {
+    let mut desk = Desk::new(Apply::Automatic);
+    let except = |codes: &[&str]| Provision { except: said(true, codes).of, ..said(true, &[]) };
+    assert_eq!(desk.hear(&[heard("17", Ok(except(&["laboratory"])))]), ["+activity,procedure,vital-signs by policy"]);
+    assert_eq!(desk.hear(&[heard("18", Ok(except(&["urn:nobody|knows"])))]), ["-all by centre"]);
+}
+
+#[test]
+fn a_refusal_and_a_permission_come_to_the_same_in_whatever_order_they_are_heard() {
+    for order in [["17", "18"], ["18", "17"]] {
+        let mut desk = Desk::new(Apply::Automatic);
+        for id in order {
+            desk.hear(&[if id == "17" { permit(id, &[]) } else { deny(id, &["laboratory"]) }]);
+        }
+        desk.hear(&[permit("17", &[]), deny("18", &["laboratory"])]);
+        let states = desk.states();
+        let in_force: Vec<_> =
+            states.iter().filter(|(_, state)| *state == "in force").map(|(words, _)| &**words).collect();
+        assert_eq!(in_force, ["consent to activity, procedure, vital-signs", "no consent to laboratory"], "{order:?}");
+        // The refusal ends: what is wider is permitted as ever.
+        assert_eq!(desk.hear(&[permit("17", &[]), over("18")]), ["over 18", "+general by policy"]);
+    }
+}
+
+#[test]
+fn a_refusal_for_a_time_is_over_only_by_a_clock_that_is_right() {
+    let mut desk = Desk::new(Apply::Automatic);
+    desk.hear(&[permit("17", &[])]);
+    let timed = heard("18", Ok(Provision { until_ms: Some(50_000), ..said(false, &["activity"]) }));
+    assert_eq!(desk.hear(std::slice::from_ref(&timed)), ["-activity by centre"]);
+    (desk.now_ms, desk.trusted) = (60_000, false);
+    assert_eq!(desk.hear(std::slice::from_ref(&timed)), NONE);
+    desk.trusted = true;
+    assert_eq!(desk.hear(&[timed])[0], "over 18");
+}
+
+#[test]
+fn more_permissions_than_anybody_has_are_not_all_kept() {
+    let mut desk = Desk::new(Apply::SignOff);
+    let many: Vec<Heard> = (0..500).map(|n| permit(&n.to_string(), &[])).collect();
+    desk.hear(&many);
+    assert!(desk.states().len() <= 64, "{}", desk.states().len());
+    assert_eq!(desk.hear(&[many[499].clone(), deny("500", &[])]), ["-all by centre"]);
+}
+
+#[test]
+fn what_two_consents_permit_ends_with_one_and_comes_back_as_it_came() {
+    for (apply, again) in [(Apply::Automatic, Some("+laboratory,vital-signs by policy")), (Apply::SignOff, None)] {
+        let mut desk = Desk::new(apply);
+        for one in [permit("17", &["vital-signs", "laboratory"]), permit("18", &["laboratory", "activity"])] {
+            desk.hear(&[one]);
+            if apply == Apply::SignOff {
+                desk.accept().unwrap();
+            }
+        }
+        let mut expected = vec!["over 18"];
+        expected.extend(again);
+        assert_eq!(desk.hear(&[over("18")]), expected);
+        let state = if again.is_some() { "in force" } else { "waits" };
+        assert!(desk.states().contains(&("consent to laboratory, vital-signs".into(), state)));
+    }
+}
+
+#[test]
+fn a_person_may_decline_and_take_it_back() {
+    let mut desk = Desk::new(Apply::SignOff);
+    desk.hear(&[permit("17", &["activity"])]);
+    let id = desk.book.orders.keys().next().unwrap().clone();
+    let hand = Hand { by: "Ada", at_ms: 9_000 };
+    assert_eq!(told(&desk.book.decline(&id, "no", hand).unwrap()), NONE);
+    assert_eq!(desk.hear(&[permit("17", &["activity"])]), NONE);
+    assert_eq!(desk.states(), [("consent to activity".into(), "declined")]);
+    let rules = Rules::parse(&[], &[]).unwrap();
+    desk.book.accept(&rules, &id, hand).unwrap();
+    assert_eq!(told(&desk.book.decline(&id, "no", hand).unwrap()), ["end activity by Ada"]);
+}
