@@ -40,6 +40,7 @@ fn bench(vault: &Vault, folder: &std::path::Path, readings: u64, group: u64, des
                 name: format!("centre-{n}").into(),
                 readings: true,
                 alerts: true,
+                evidence: true,
                 terms: wardline::consent::Terms::open(),
             })
             .collect();

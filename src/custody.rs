@@ -31,6 +31,8 @@ pub struct Creditor {
     pub readings: bool,
     /// Alert events.
     pub alerts: bool,
+    /// An alert brings the readings along that it rests on, each as what it is known by.
+    pub evidence: bool,
     /// Whose readings it may get.
     pub terms: Terms,
 }

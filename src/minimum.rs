@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::alarm::AlertEvent;
 use crate::reading::{DeviceId, Reading};
+use crate::vital::Status;
 
 /// In the place of a name that the destination does not get.
 pub const WITHHELD: &str = "withheld";
@@ -26,6 +27,8 @@ pub enum Field {
     Slot,
     /// Where on the body.
     Site,
+    /// What a person typed in beside a glucose: meal, food, medication, exercise, health.
+    Context,
     /// Name of this gateway.
     Gateway,
     /// Who corrected a reading, and in which words.
@@ -42,7 +45,8 @@ pub enum Field {
 
 impl Field {
     /// Those of a reading: a destination that says nothing gets all of them.
-    pub const ALL: [Self; 6] = [Self::Device, Self::DeviceTime, Self::Slot, Self::Site, Self::Gateway, Self::Corrector];
+    pub const ALL: [Self; 7] =
+        [Self::Device, Self::DeviceTime, Self::Slot, Self::Site, Self::Context, Self::Gateway, Self::Corrector];
 
     /// Those of a person, by which a receiver matches: a destination gets the ones that it names, and never by default.
     pub const OF_A_PERSON: [Self; 4] = [Self::PatientIdentifier, Self::PatientName, Self::BirthDate, Self::Sex];
@@ -54,6 +58,7 @@ impl Field {
             Self::DeviceTime => "device-time",
             Self::Slot => "slot",
             Self::Site => "site",
+            Self::Context => "context",
             Self::Gateway => "gateway",
             Self::Corrector => "corrector",
             Self::PatientIdentifier => "patient-identifier",
@@ -107,6 +112,8 @@ impl Fields {
             cut.profile = WITHHELD.into();
         }
         if !self.has(Field::DeviceTime) {
+            // That it was doubted stays.
+            cut.quality = reading.labels().into_owned();
             cut.taken.device = None;
         }
         if !self.has(Field::DeviceTime) || !self.has(Field::Device) {
@@ -117,6 +124,10 @@ impl Fields {
         }
         if !self.has(Field::Site) {
             cut.site = None;
+        }
+        if !self.has(Field::Context) {
+            cut.quality.retain(|label| label.status().is_none_or(Status::is_bit));
+            cut.parts.retain(|part| !part.role.is_context());
         }
         if let Some(amendment) = cut.amendment.as_mut().filter(|_| !self.has(Field::Corrector)) {
             let amendment = Arc::make_mut(amendment);

@@ -176,3 +176,47 @@ fn a_profile_whose_example_fails() {
     assert_eq!(code, Some(2));
     assert!(line.contains("WL-P004") && line.contains("speed"), "{line}");
 }
+
+/// healow takes tokens that are signed with RS384: of the key in use, and of the one that shall take its place.
+#[test]
+fn a_key_that_the_named_receiver_does_not_take_is_found_before_it_is_tried() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("wardline.toml");
+    let smart = |words: &[&str]| {
+        let wardline =
+            Command::new(env!("CARGO_BIN_EXE_wardline")).args(["key", "smart"]).args(words).output().unwrap();
+        assert!(wardline.status.success(), "{wardline:?}");
+        String::from_utf8(wardline.stdout).unwrap()
+    };
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (ec, rsa) = (at("ec.pem"), at("rsa.pem"));
+    smart(&["new", &ec]);
+    smart(&["new", &rsa, "--alg", "rs384"]);
+    let found = |profile: &str, key: &str| -> Vec<String> {
+        let destination = format!(
+            "[[destination]]\nkind = \"fhir\"\nname = \"centre\"\nconsent = \"recorded\"\nurl = \"https://fhir.example\"\n{profile}\n\
+             [destination.auth]\nkind = \"smart\"\nclient_id = \"box\"\nkey_file = \"{key}\"\nscopes = [\"system/Observation.cu\"]\n"
+        );
+        std::fs::write(&file, format!("{SMALL}{destination}")).unwrap();
+        let output = check(&file, false);
+        let lines = lines(&output);
+        let is_good = lines[0].ends_with("nothing is wrong");
+        assert_eq!(output.status.code(), Some(if is_good { 0 } else { 2 }), "{output:?}");
+        lines.into_iter().filter(|_| !is_good).collect()
+    };
+    let healow = "profile = \"healow\"";
+    let wrong = found(healow, &ec);
+    assert_eq!(wrong.len(), 1, "{wrong:?}");
+    for word in ["WL-C013", "destination centre, auth.key_file", "RS384", "ES384", "ec.pem", "--alg rs384"] {
+        assert!(wrong[0].contains(word), "{word}: {wrong:?}");
+    }
+    for (profile, key) in [(healow, &rsa), ("idempotency = \"update\"", &ec), ("profile = \"azure\"", &ec)] {
+        assert_eq!(found(profile, key), [""; 0], "{profile}");
+    }
+    // The new key is of the old one's kind, unless somebody wants another.
+    assert!(smart(&["rotate", &rsa]).matches("RS384").count() == 2 && found(healow, &rsa).is_empty());
+    std::fs::remove_file(at("rsa.pem.new")).unwrap();
+    smart(&["rotate", &rsa, "--alg", "es384"]);
+    let wrong = found(healow, &rsa);
+    assert!(wrong.len() == 1 && wrong[0].contains("the new key beside it"), "{wrong:?}");
+}

@@ -65,8 +65,13 @@ fn sink(url: &str, idempotency: Idempotency) -> FhirSink {
 
 fn journal(folder: &Path) -> Journal {
     let settings = JournalSettings { reserve_mib: 1, ..JournalSettings::default() };
-    let creditor =
-        Creditor { name: "centre".into(), readings: true, alerts: false, terms: wardline::consent::Terms::open() };
+    let creditor = Creditor {
+        name: "centre".into(),
+        readings: true,
+        alerts: false,
+        evidence: false,
+        terms: wardline::consent::Terms::open(),
+    };
     Journal::open(folder, &settings, &[creditor], Clock::system()).unwrap().0
 }
 

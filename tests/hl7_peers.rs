@@ -5,6 +5,9 @@
 
 mod support;
 
+#[path = "hl7/backlog.rs"]
+mod backlog;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -363,6 +366,46 @@ async fn match_fields_are_read_back_as_they_were_given() {
             "sex": "F",
         });
         assert_eq!(message["person"], expected, "{kind:?}");
+    }
+    assert_eq!(gateway.stop(), Some(0), "{}", gateway.log());
+}
+
+/// Receivers that do not take UTF-8: one that wants 8859/1 reads the octets, one of seven bits the escapes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_are_read_back_in_the_receivers_own_character_set() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(broker) = Broker::start(&Door::Open, "") else { return };
+    let kinds = [Kind::Latin, Kind::Hl7];
+    let started: Option<Vec<Peer>> = kinds.iter().map(|kind| Peer::start(*kind, folder.path())).collect();
+    let Some(peers) = started else { return };
+    let (names, sets) = (["latin", "seven"], ["8859/1", "ascii"]);
+    let to = |n: usize| {
+        let more = format!("fields = [\"device\", \"patient-name\"]\ncharset = \"{}\"\nbatch = 10", sets[n]);
+        destination(names[n], "mllp", "127.0.0.1", peers[n].port, &more)
+    };
+    let device = "[[device]]\nid = \"mqtt:uhr-größe\"\npatient = \"Patient/p1\"\n";
+    let mut gateway = Gateway::new(&settings(&broker, &(to(0) + &to(1) + device)));
+    gateway.start();
+    let link = Device::connect(broker.device_port);
+    let payload = |n: u32| format!("{{\"id\":{n},\"time\":\"{}T10:00:0{n}Z\",\"spo2\":97}}", support::day());
+    // Two wait until the name is there: a backlog.
+    link.publish("vitals/uhr-größe", [payload(1), payload(2)]).await;
+    until("readings that wait", || waiting(&gateway) == 4).await;
+    for name in names {
+        let words = ["patient", "identify", "Patient/p1", "--to", name, "--by", "Ada"];
+        let (_, err, code) = gateway.cli_told(&words, "family = \"Ørsted & Sønner\"\ngiven = \"Zoë\"\n");
+        assert_eq!(code, Some(0), "{err}");
+    }
+    until("delivery", || peers.iter().all(|p| p.got().len() == 2)).await;
+    for (peer, kind) in peers.iter().zip(kinds) {
+        for message in peer.got() {
+            assert_eq!(
+                message["person"]["name"],
+                serde_json::json!(["Ørsted & Sønner", "Zoë", "", "", "", "", "L"]),
+                "{kind:?}"
+            );
+            assert_eq!(message["rows"][0]["device"], "mqtt:uhr-größe", "{kind:?}");
+        }
     }
     assert_eq!(gateway.stop(), Some(0), "{}", gateway.log());
 }

@@ -4,6 +4,9 @@
 
 mod support;
 
+#[path = "hl7/batches.rs"]
+mod batches;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -198,6 +201,7 @@ async fn alerts_have_a_connection_of_their_own_and_go_only_where_they_are_wanted
     assert!(!with(&url, "").takes_alerts());
     let sink = with(&url, "alerts = true");
     assert!(sink.takes_alerts() && sink.takes_readings());
+    assert!(!sink.brings_evidence(), "a value under no order is no reading");
     sink.deliver(&heart_rates(0..1), &[]).await;
     let mut event = alert("0123456789abcdef0123456789abcdef", "raised", &[]);
     event.alert.text = "Größe | 五\n".repeat(400);

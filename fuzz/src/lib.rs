@@ -203,9 +203,12 @@ fn acknowledged(bytes: &[u8]) {
     assert_eq!(whole.is_ok(), frames_of(octets, piece).is_ok());
     for message in whole.iter().flatten().chain([&octets.to_vec()]) {
         assert!(message.len() <= limits::HL7_ANSWER_BYTES_MAX || message.len() == octets.len());
-        let Some(ack) = hl7_ack::read(message) else { continue };
-        assert!(ack.control_id.chars().count() <= 40 && ack.by.len() <= 81 && ack.detail.len() <= 40);
-        assert!(ack.by.chars().chain(ack.detail.chars()).all(|c| c.is_ascii() && !c.is_control()));
+        let answer = hl7_ack::read_all(message).unwrap_or_default();
+        assert!(answer.batch.iter().all(|batch| batch.chars().count() <= 40));
+        for ack in hl7_ack::read(message).iter().chain(&answer.acks) {
+            assert!(ack.control_id.chars().count() <= 40 && ack.by.len() <= 81 && ack.detail.len() <= 40);
+            assert!(ack.by.chars().chain(ack.detail.chars()).all(|c| c.is_ascii() && !c.is_control()));
+        }
     }
 }
 

@@ -6,10 +6,11 @@ use std::process::ExitCode;
 
 use super::remote::CONFIG;
 use crate::alert::ruleset::Rules;
-use crate::config::{Config, ConfigError, DestinationSettings, Finding};
+use crate::config::{AuthSettings, Config, ConfigError, DestinationSettings, FhirSettings, Finding, preset};
 use crate::fault::Explain;
 use crate::mapping::{Mapping, MappingError};
 use crate::profile::{Catalogue, ProfileError};
+use crate::sink::smart::file::Keys;
 
 /// Arguments of `wardline check`.
 #[derive(clap::Args)]
@@ -78,7 +79,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(2) })
 }
 
-/// What the configuration names: profiles, rules, tables of codes.
+/// What the configuration names: profiles, rules, tables of codes, keys.
 fn check_named(config: &Config) -> Vec<Problem> {
     let mut problems = config.gateway.profiles.as_deref().map(check_profiles).unwrap_or_default();
     if let Err(errors) = Rules::load(&config.alerts.rules, &config.patients) {
@@ -89,7 +90,31 @@ fn check_named(config: &Config) -> Vec<Problem> {
         _ => None,
     });
     problems.extend(files.filter_map(|f| Some((f, Mapping::load(f).err()?))).map(|(f, e)| of_mapping(f, &e)));
+    problems.extend(config.destinations.iter().flat_map(|d| match d {
+        DestinationSettings::Fhir(fhir) => check_signature(fhir),
+        _ => Vec::new(),
+    }));
     problems
+}
+
+/// Keys that sign otherwise than the named receiver takes: the one in use, and the new one beside it.
+fn check_signature(fhir: &FhirSettings) -> Vec<Problem> {
+    let wanted = fhir.profile.as_deref().and_then(|name| Some((name, preset::signs(name)?)));
+    let (Some((name, wanted)), Some(AuthSettings::Smart(smart))) = (wanted, &fhir.auth) else { return Vec::new() };
+    let key = format!("destination {}, auth.key_file", fhir.name);
+    let keys = match Keys::read(&smart.key_file) {
+        Ok(keys) => keys,
+        Err(e) => return vec![Problem::new(&smart.key_file, &key, &e.to_string(), &e)],
+    };
+    let new = keys.new.as_ref().map(|new| (&new.key, "the new key beside it"));
+    let others = [(&keys.current, "the key")].into_iter().chain(new).filter(|(key, _)| key.alg().name() != wanted);
+    let told = others.map(|(other, which)| {
+        let reason =
+            format!("`{name}` takes tokens that are signed with {wanted}; {which} signs with {}", other.alg().name());
+        let remedy = "Make an RSA key with `wardline key smart new --alg rs384`, and register its public half.";
+        Problem::of(&smart.key_file, Finding { code: "WL-C013", key: key.clone(), reason, remedy })
+    });
+    told.collect()
 }
 
 fn of_mapping(file: &Path, error: &MappingError) -> Problem {

@@ -51,9 +51,9 @@ enum Smart {
     Rotate {
         /// The file of the key in use.
         file: PathBuf,
-        /// How the new one signs.
-        #[arg(long, value_enum, default_value = "es384")]
-        alg: Signs,
+        /// How the new one signs; as the one in use, if it is not given.
+        #[arg(long, value_enum)]
+        alg: Option<Signs>,
     },
     /// Print the public halves (a JWK set): this is what the centre registers.
     Jwks {
@@ -111,8 +111,8 @@ fn smart(command: &Smart) -> anyhow::Result<()> {
         }
         Smart::Rotate { file, alg } => {
             // Only beside one that works.
-            read(file)?;
-            file::make(&file::beside(file), (*alg).into()).map_err(|e| anyhow::anyhow!(sentence(&e)))?;
+            let used = read(file)?.current.alg();
+            file::make(&file::beside(file), alg.map_or(used, Into::into)).map_err(|e| anyhow::anyhow!(sentence(&e)))?;
             print!("{}", read(file)?.public());
         }
         Smart::Jwks { file, out: None } => print!("{}", read(file)?.public()),

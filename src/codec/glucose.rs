@@ -146,7 +146,7 @@ pub(super) fn measurement(bytes: &[u8]) -> Result<Record, Reject> {
         if flags & 0x10 != 0 && sequence(r.peek()).is_some() && sequence(r.peek()) == sequence(bytes) {
             let flags = r.u8("flags of the context")?;
             r.u16("sequence number of the context")?;
-            said(flags, r, record)?;
+            typed(flags, r, record)?;
             record.put("context", true);
         }
         Ok(())
@@ -181,12 +181,12 @@ pub(super) fn context(bytes: &[u8]) -> Result<Record, Reject> {
     read(bytes, |r, record| {
         let flags = r.u8("flags")?;
         record.put("sequence", r.u16("sequence number")?);
-        said(flags, r, record)
+        typed(flags, r, record)
     })
 }
 
 /// The fields of a context.
-fn said(flags: u8, r: &mut Reader<'_>, record: &mut Record) -> Result<(), Reject> {
+fn typed(flags: u8, r: &mut Reader<'_>, record: &mut Record) -> Result<(), Reject> {
     if flags & 0x80 != 0 {
         let extended = r.u8("extended flags")?;
         record.reserved(extended != 0);
@@ -442,6 +442,28 @@ mod tests {
     fn context_reads_every_field() {
         let expected = r#"{"sequence":4,"carbohydrate":"breakfast","carbohydrate_kg":0.05,"meal":"postprandial","tester":"self","health":"no_issues","exercise_duration_s":3600,"exercise_intensity_pct":50,"medication":"rapid_acting_insulin","medication_l":0.00012,"hba1c_pct":6.5}"#;
         assert_eq!(json("2A34", "ff0400000105e00251100e320 10cb041f0"), expected);
+    }
+
+    #[test]
+    fn a_context_behind_its_measurement_is_read_with_it() {
+        let context = "ff0700 00 01 05e0 02 51 100e 32 01 0cb0 41f0".replace(' ', "");
+        let both = sample("1b", &format!("c4ff78b0110000{context}"));
+        let words: Vec<&str> = both.quality.iter().filter_map(|q| q.status()).map(|s| s.id).collect();
+        assert_eq!(words, ["breakfast", "after-meal", "tested-by-self", "no-health-issues", "rapid-acting-insulin"]);
+        let text = lines(std::slice::from_ref(&both)).remove(0);
+        let expected =
+            "glucose-capillary-whole-blood 120 Carbohydrate=50 Medication=0.12 Exercise=50 Exercised=3600 mg/dL";
+        assert_eq!(text, expected, "an HbA1c is not of it");
+        let units: Vec<&str> = both.parts.iter().map(|p| p.unit.ucum()).collect();
+        assert_eq!(units, ["mg/dL", "g", "mL", "%", "s"]);
+        // Without its context it is the same measurement.
+        let alone = sample("1b", "c4ff78b0110000");
+        assert_eq!((alone.parts.len(), alone.quality.len(), alone.sequence), (1, 0, both.sequence));
+        // Nonsense is left out; of another record it is no part of this one.
+        let nonsense = sample("1b", "c4ff78b0110000 0a0700 02 ffff ff".replace(' ', "").as_str());
+        assert_eq!((nonsense.parts.len(), nonsense.quality.len()), (1, 1));
+        let other = format!("1b0700e807060f080000c4ff78b0110000{}", "020800 01".replace(' ', ""));
+        assert_eq!(rejected("2A18", &other), "WL-D002");
     }
 
     #[test]

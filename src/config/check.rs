@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use super::{
     AuthSettings, BluetoothSettings, BundleKind, Config, DestinationSettings, DeviceForm, DeviceSettings, FhirSettings,
-    Finding, Hl7Settings, LogSettings, MqttSettings, NatsSettings, References, SmartSettings, SourceSettings, preset,
+    Finding, HL7_BATCH_MAX, Hl7Settings, LogSettings, MqttSettings, NatsSettings, References, SmartSettings,
+    SourceSettings, preset,
 };
 use crate::minimum::{Field, Fields};
 use crate::{limits, tls};
@@ -486,6 +487,7 @@ fn check_hl7(f: &mut Findings, hl7: &Hl7Settings) {
     f.url(&key("url"), &hl7.url, ["mllps", "mllp"]);
     f.range(&key("timeout_s"), hl7.timeout_s, 1, 300);
     f.range(&key("readings_per_message"), hl7.readings_per_message, 1, limits::HL7_READINGS_PER_MESSAGE_MAX);
+    f.range(&key("batch"), hl7.batch, 1, HL7_BATCH_MAX);
     f.both(key, &hl7.client_certificate_file, &hl7.client_key_file);
     if hl7.url.starts_with("mllp:") && hl7.tls().any() {
         f.add("WL-C013", key("url"), "certificates are given, but `mllp` does not use them", "Write `mllps`.");

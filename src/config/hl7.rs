@@ -39,6 +39,24 @@ pub enum ResultStatus {
     F,
 }
 
+/// Messages in one batch at most: with an acknowledgement for each, the answer stays within what is read of one.
+pub const HL7_BATCH_MAX: usize = 200;
+
+/// The character set of messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum CharacterSet {
+    /// `UNICODE UTF-8`.
+    #[default]
+    #[serde(rename = "utf-8")]
+    Utf8,
+    /// ISO 8859-1, which western Europe's older systems have.
+    #[serde(rename = "8859/1")]
+    Latin1,
+    /// Seven bits.
+    #[serde(rename = "ascii")]
+    Ascii,
+}
+
 /// A receiver of HL7 v2.6 messages.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -94,6 +112,12 @@ pub struct Hl7Settings {
     /// Readings of one patient in a message at most.
     #[serde(default = "one")]
     pub readings_per_message: usize,
+    /// Messages in one batch (BHS, BTS) at most, where more than one reading waits; 1: no batches.
+    #[serde(default = "one")]
+    pub batch: usize,
+    /// MSH-18, and the octets of messages.
+    #[serde(default)]
+    pub charset: CharacterSet,
     /// Alerts go there as well (PCD-04).
     #[serde(default)]
     pub alerts: bool,

@@ -17,7 +17,7 @@ mod destination;
 mod fingerprint;
 mod hl7;
 mod load;
-mod preset;
+pub mod preset;
 mod relay;
 mod source;
 #[cfg(test)]
@@ -32,7 +32,7 @@ pub use destination::{
     WebhookSettings,
 };
 pub use fingerprint::fingerprint;
-pub use hl7::{FirstCode, FirstUnit, Hl7Settings, ResultStatus};
+pub use hl7::{CharacterSet, FirstCode, FirstUnit, HL7_BATCH_MAX, Hl7Settings, ResultStatus};
 pub use load::{ConfigError, Finding};
 pub use relay::{RelayConfig, RelaySettings};
 pub use source::{BluetoothSettings, MqttSettings, MqttVersion, SourceSettings};

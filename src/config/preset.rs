@@ -50,6 +50,11 @@ fn defaults(name: &str) -> Option<Vec<(&'static str, Value)>> {
     })
 }
 
+/// How a token must be signed for a destination of this name, as JOSE calls it. It follows from the key, so no default sets it.
+pub fn signs(name: &str) -> Option<&'static str> {
+    (name == "healow").then_some("RS384")
+}
+
 /// Puts the defaults of each named FHIR destination into its table. `None`: no destination bears a name.
 pub(super) fn apply(file: &mut Table) -> Option<()> {
     let is_fhir = |table: &Table| table.get("kind").and_then(Value::as_str) == Some("fhir");

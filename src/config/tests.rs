@@ -195,6 +195,8 @@ fn an_hl7_receiver_is_named_whole_and_spoken_to_over_tls() {
         (format!("{url}eui64 = \"0123\""), "WL-C013", "eui64"),
         (format!("{url}processing_id = \"X\""), "WL-C013", "processing_id"),
         (format!("{url}readings_per_message = 0"), "WL-C010", "readings_per_message"),
+        (format!("{url}batch = 0"), "WL-C010", "batch"),
+        (format!("{url}batch = 201"), "WL-C010", "batch"),
         (format!("{url}sending_facility = \"a\\rb\""), "WL-C010", "sending_facility"),
         (format!("{url}client_certificate_file = \"x.pem\""), "WL-C013", "client_key_file"),
         ("url = \"mllp://[::1]:2575\"\nca_file = \"x.pem\"".to_owned(), "WL-C013", "url"),
@@ -203,6 +205,8 @@ fn an_hl7_receiver_is_named_whole_and_spoken_to_over_tls() {
         assert_eq!(found.len(), 1, "{text}: {found:?}");
         assert_eq!((found[0].0, &*found[0].1), (code, &*format!("destination lab, {key}")), "{text}");
     }
+    assert_eq!(with(&format!("{url}batch = 200\ncharset = \"8859/1\"")), []);
+    assert!(with(&format!("{url}charset = \"latin1\""))[0].2.contains("8859/1"), "it says which there are");
     // Nobody guesses whose number it is.
     let unnamed = findings(&format!("{GOOD}[[destination]]\nkind = \"hl7\"\nname = \"lab\"\n{url}"));
     assert!(unnamed[0].2.contains("assigning_authority"), "{unnamed:?}");

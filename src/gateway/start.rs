@@ -390,7 +390,8 @@ fn tell(config: &Config, options: &Options, all: bool) -> Act {
 }
 
 pub(super) fn creditor(name: &Arc<str>, sink: &Sink, terms: Terms) -> Creditor {
-    Creditor { name: name.clone(), readings: sink.takes_readings(), alerts: sink.takes_alerts(), terms }
+    let (readings, alerts, evidence) = (sink.takes_readings(), sink.takes_alerts(), sink.brings_evidence());
+    Creditor { name: name.clone(), readings, alerts, evidence, terms }
 }
 
 pub(super) fn failed(part: &str, why: &dyn std::fmt::Display) -> Failed {

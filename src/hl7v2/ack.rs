@@ -61,6 +61,45 @@ pub fn read(octets: &[u8]) -> Option<Ack> {
     Some(Ack { verdict, control_id, by, detail })
 }
 
+/// What came in one frame: an acknowledgement, or a batch of them (2.10.3.3).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// Acknowledgements, in their order.
+    pub acks: Vec<Ack>,
+    /// The batch that this batch answers (BHS-12).
+    pub batch: Option<String>,
+    /// It holds as many as its trailer says, and nothing else.
+    pub is_whole: bool,
+}
+
+/// Reads a frame with one acknowledgement or many. `None`: there is neither one, nor a batch that could have had some.
+pub fn read_all(octets: &[u8]) -> Option<Answer> {
+    let text = String::from_utf8_lossy(octets);
+    let mut answer = Answer::default();
+    let (mut messages, mut said): (Vec<String>, _) = (Vec::new(), None);
+    for row in text.split(['\r', '\n']).map(str::trim).filter(|row| !row.is_empty()) {
+        // Of a header, the fourth character separates the fields.
+        let field = |number: usize, separator| row.split(separator).nth(number).unwrap_or_default().trim();
+        match row.get(..3) {
+            Some("MSH") => messages.push(row.to_owned()),
+            Some("BHS") => {
+                let separator = row.chars().nth(3)?;
+                answer.batch = Some(field(11, separator).chars().take(KEPT_MAX).collect());
+            }
+            Some("BTS") => said = field(1, row.chars().nth(3).unwrap_or('|')).parse().ok(),
+            Some("FHS" | "FTS") => {}
+            _ => {
+                let message = messages.last_mut()?;
+                message.push('\r');
+                message.push_str(row);
+            }
+        }
+    }
+    answer.acks = messages.iter().filter_map(|message| read(message.as_bytes())).collect();
+    answer.is_whole = answer.acks.len() == messages.len() && said == Some(messages.len());
+    (!answer.acks.is_empty() || answer.batch.is_some()).then_some(answer)
+}
+
 /// The first three-digit code of an error (table 0357).
 fn digits(field: &str) -> String {
     let codes = field.split(['^', '&', '~']);
@@ -132,10 +171,52 @@ mod tests {
         assert_eq!(placed.detail, ": 102 at OBX.2.5.1");
     }
 
+    #[test]
+    fn a_frame_holds_one_acknowledgement_or_a_batch_of_them() {
+        let head = |n: usize| format!("MSH|^~\\&|LAB|CITY|||2026||ACK^R01^ACK|{n}|P|2.6\r");
+        let one = format!("{}MSA|AA|A\r", head(1));
+        let only = read_all(one.as_bytes()).unwrap();
+        assert_eq!((only.acks, only.batch, only.is_whole), (vec![read(one.as_bytes()).unwrap()], None, false));
+        let header = "BHS|^~\\&|LAB|CITY|||2026||||77|OURS\r";
+        let batch = format!("{header}{one}{}MSA|AE|B\rERR||PID^1^3|204\r{}MSA|AR|C\rBTS|3\r", head(2), head(3));
+        for text in [batch.clone(), format!("FHS|^~\\&\r{batch}FTS|1\r"), batch.replace('\r', "\r\n")] {
+            let all = read_all(text.as_bytes()).unwrap();
+            let said: Vec<_> = all.acks.iter().map(|a| (a.verdict, &*a.control_id, &*a.detail)).collect();
+            let expected =
+                [(Verdict::Accepted, "A", ""), (Verdict::Error, "B", ": 204 at PID.1.3"), (Verdict::Refused, "C", "")];
+            assert_eq!((said, all.batch.as_deref(), all.is_whole), (expected.to_vec(), Some("OURS"), true));
+        }
+        // Cut short, with another number, with something else in it: it is not whole.
+        for text in [batch.replace("BTS|3", ""), batch.replace("BTS|3", "BTS|4"), batch.replace("MSA|AR|C", "PID|1")] {
+            assert!(!read_all(text.as_bytes()).unwrap().is_whole, "{text}");
+        }
+        // Without a frame of its own around them.
+        assert_eq!(read_all(format!("{one}{}MSA|AA|B\r", head(2)).as_bytes()).unwrap().acks.len(), 2);
+        let none = read_all(format!("{header}BTS|0\r").as_bytes()).unwrap();
+        assert_eq!((none.acks.len(), none.batch.as_deref(), none.is_whole), (0, Some("OURS"), true));
+        for text in ["", "BHS", "MSA|AA|1\r", "BTS|0\r", "PID|1\rMSH|^~\\&\r", "MSH|^~\\&|x\rPID|1\r"] {
+            assert_eq!(read_all(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    /// Who answers in another set than ours: codes, ids and places are the same in all of them, and words are not kept.
+    #[test]
+    fn an_acknowledgement_is_read_whatever_its_character_set() {
+        for name in [&b"Z\xFCrich"[..], b"Z\xC3\xBCrich", b"\xFF\xFE\x80", b"\xC3"] {
+            let head = b"MSH|^~\\&|";
+            let rest = b"|CITY|||2026||ACK|1|P|2.6||||||8859/1\rMSA|AE|ABC|";
+            let octets = [&head[..], name, rest, name, b"\rERR||PID^1^5|207^", name, b"|E\r"].concat();
+            let said = read(&octets).unwrap();
+            assert_eq!((said.verdict, &*said.control_id, &*said.detail), (Verdict::Error, "ABC", ": 207 at PID.1.5"));
+            assert!(said.by.ends_with("@CITY") && said.by.is_ascii(), "{}", said.by);
+        }
+    }
+
     proptest! {
         #[test]
         fn any_octets_are_read_without_harm(octets: Vec<u8>) {
-            let _ = read(&octets);
+            let _ = (read(&octets), read_all(&octets));
+            let _ = read_all(&[&b"BHS|^~\\&|\rMSH|^~\\&|\rMSA|AA|"[..], &octets].concat());
             let _ = read(&[&b"MSH|^~\\&|\rMSA|AA|"[..], &octets].concat());
         }
     }

@@ -6,7 +6,7 @@
 use ring::digest::{Context, SHA256};
 
 use super::write::{Segment, components, composite, date_time, text};
-use super::{Message, Unmappable};
+use super::{Charset, Message, Unmappable};
 use crate::alarm::{AlertEvent, Happened};
 use crate::demographics::Demographics;
 use crate::reading::{DeviceId, PatientId, Reading};
@@ -53,6 +53,8 @@ pub struct Sender {
     pub units: Order,
     /// OBX-11 of a value that nobody has verified: `R` or `F`.
     pub status: &'static str,
+    /// MSH-18.
+    pub characters: Charset,
 }
 
 impl Sender {
@@ -108,13 +110,13 @@ impl Sender {
                 .end(&mut out);
             out
         };
-        let mut out = header("");
+        let mut out = header(self.characters.name(true));
         if !out.is_ascii() || !pid.is_ascii() || !body.is_ascii() {
-            out = header("UNICODE UTF-8");
+            out = header(self.characters.name(false));
         }
         out.push_str(&pid);
         out.push_str(body);
-        Message { control_id, text: out }
+        Message { control_id, text: self.characters.fit(out) }
     }
 
     fn patient(&self, Subject { patient, person }: Subject<'_>) -> String {
@@ -198,6 +200,14 @@ pub fn alert_control_id(event: &AlertEvent) -> String {
             Happened::TakenBack => "taken-back",
         },
     );
+    base32(context.finish().as_ref())
+}
+
+/// An id of several texts, for one purpose.
+pub(super) fn hashed<'a>(purpose: &[u8], texts: impl Iterator<Item = &'a str>) -> String {
+    let mut context = Context::new(&SHA256);
+    context.update(purpose);
+    texts.for_each(|text| field(&mut context, text));
     base32(context.finish().as_ref())
 }
 

@@ -6,10 +6,11 @@ const BEGIN: u8 = 0x0B;
 const END: [u8; 2] = [0x1C, 0x0D];
 
 /// A message in its frame.
-pub fn wrap(message: &str) -> Vec<u8> {
+pub fn wrap(message: impl AsRef<[u8]>) -> Vec<u8> {
+    let message = message.as_ref();
     let mut out = Vec::with_capacity(message.len() + 3);
     out.push(BEGIN);
-    out.extend_from_slice(message.as_bytes());
+    out.extend_from_slice(message);
     out.extend_from_slice(&END);
     out
 }
@@ -100,14 +101,14 @@ mod tests {
     fn what_has_no_end_or_no_beginning_is_given_up() {
         assert_eq!(all(&[&b"\x0b"[..], &[b'x'; 200]].concat(), 7, 100), Err(Overlong));
         assert_eq!(all(&[b'x'; 200], 7, 100), Err(Overlong));
-        assert_eq!(all(&wrap(&"x".repeat(101)), 500, 100), Err(Overlong));
-        assert_eq!(all(&wrap(&"x".repeat(100)), 500, 100).unwrap().len(), 1);
+        assert_eq!(all(&wrap("x".repeat(101)), 500, 100), Err(Overlong));
+        assert_eq!(all(&wrap("x".repeat(100)), 500, 100).unwrap().len(), 1);
     }
 
     proptest! {
         #[test]
         fn what_is_wrapped_comes_out_however_it_is_cut(texts in proptest::collection::vec("[ -~\r]{0,40}", 0..5), piece in 1usize..50) {
-            let octets: Vec<u8> = texts.iter().flat_map(|t| wrap(t)).collect();
+            let octets: Vec<u8> = texts.iter().flat_map(wrap).collect();
             let expected: Vec<Vec<u8>> = texts.iter().map(|t| t.clone().into_bytes()).collect();
             prop_assert_eq!(all(&octets, piece, 100), Ok(expected));
         }

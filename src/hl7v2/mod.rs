@@ -6,6 +6,8 @@
 
 mod ack;
 mod alert;
+mod batch;
+mod charset;
 mod codes;
 mod envelope;
 mod frame;
@@ -13,8 +15,10 @@ mod labels;
 mod oru;
 mod write;
 
-pub use ack::{Ack, Verdict, read as read_ack};
+pub use ack::{Ack, Answer, Verdict, read as read_ack, read_all as read_answer};
 pub use alert::{Facets, write as write_alert};
+pub use batch::write as write_batch;
+pub use charset::Charset;
 pub use envelope::{Order, Sender, alert_control_id, control_id};
 pub use frame::{Deframer, Overlong, wrap};
 pub use oru::write as write_readings;
@@ -22,7 +26,7 @@ pub use oru::write as write_readings;
 /// A message ready to be framed, and the id that its acknowledgement must name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// MSH-10.
+    /// MSH-10; of a batch, BHS-11.
     pub control_id: String,
     /// Its segments, each ended by a carriage return.
     pub text: String,

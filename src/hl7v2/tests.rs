@@ -18,7 +18,7 @@ use crate::reading::{Absence, DeviceId, Part, PatientId, Quality, Reading, TimeM
 use crate::unit::Unit;
 use crate::vital::{Role, Site, Status, VITALS, Vital};
 
-fn sender() -> Sender {
+pub(super) fn sender() -> Sender {
     Sender {
         gateway: "box-1".into(),
         eui64: Sender::local_eui64("box-1"),
@@ -35,6 +35,7 @@ fn sender() -> Sender {
         codes: Order::Mdc,
         units: Order::Mdc,
         status: "R",
+        characters: Charset::Utf8,
     }
 }
 
@@ -104,32 +105,46 @@ fn field(message: &str, segment: &str, n: usize, field: usize) -> String {
 
 /// The value behind the escapes. (That parser's own way back loses its place behind a character beyond ASCII.)
 fn plain(raw: &str) -> String {
-    let mut out = String::new();
-    for (n, part) in raw.split('\\').enumerate() {
-        out.push_str(match (n % 2, part) {
-            (0, text) => text,
-            (_, "F") => "|",
-            (_, "S") => "^",
-            (_, "T") => "&",
-            (_, "R") => "~",
-            (_, "E") => "\\",
-            (_, other) => panic!("{other}: {raw}"),
-        });
-    }
-    out
+    let text = |(n, part): (usize, &str)| match (n % 2, part) {
+        (0, text) => text.to_owned(),
+        (_, "F") => "|".into(),
+        (_, "S") => "^".into(),
+        (_, "T") => "&".into(),
+        (_, "R") => "~".into(),
+        (_, "E") => "\\".into(),
+        (_, digits) => {
+            let digits = digits.strip_prefix('X').unwrap_or_else(|| panic!("{digits}: {raw}")).as_bytes();
+            let octet = |two: &[u8]| u8::from_str_radix(std::str::from_utf8(two).unwrap(), 16).unwrap();
+            let octets: Vec<u8> = digits.chunks(2).map(octet).collect();
+            // As docs/hl7.md has it: two digits are a character below U+0100, more are UTF-8.
+            match octets[..] {
+                [one] => char::from(one).to_string(),
+                _ => String::from_utf8(octets).unwrap(),
+            }
+        }
+    };
+    raw.split('\\').enumerate().map(text).collect()
 }
 
 /// A message with each segment on its line, held against its file. `WARDLINE_GOLDEN=write` writes the files anew.
 #[track_caller]
 fn golden(name: &str, message: &str) {
+    golden_octets(name, message.as_bytes());
+}
+
+#[track_caller]
+fn golden_octets(name: &str, message: &[u8]) {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/hl7");
-    let (file, text) = (folder.join(format!("{name}.hl7")), message.replace('\r', "\n"));
+    let text: Vec<u8> = message.iter().map(|b| if *b == b'\r' { b'\n' } else { *b }).collect();
+    let file = folder.join(format!("{name}.hl7"));
     if std::env::var_os("WARDLINE_GOLDEN").is_some_and(|v| v == "write") {
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(&file, &text).unwrap();
     }
-    let kept = std::fs::read_to_string(&file).unwrap_or_default();
-    assert_eq!(text, kept, "{}: WARDLINE_GOLDEN=write writes it anew", file.display());
+    let kept = std::fs::read(&file).unwrap_or_default();
+    let shown = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+    assert_eq!(shown(&text), shown(&kept), "{}: WARDLINE_GOLDEN=write writes it anew", file.display());
+    assert_eq!(text, kept, "{}: another character set", file.display());
 }
 
 fn no_codes(vital: &str) -> bool {
@@ -347,6 +362,30 @@ fn a_receiver_that_matches_by_more_than_the_pseudonym_gets_what_it_asks_for() {
 }
 
 #[test]
+fn a_receiver_gets_its_own_character_set_and_says_so() {
+    let mut r = reading("spo2");
+    r.device = DeviceId("mqtt:uhr-größe".into());
+    let of = |characters: Charset, r: &Reading| {
+        write_readings(&[r], &Sender { characters, ..sender() }, Some(&person()), NOW_MS).unwrap()
+    };
+    for (name, set, said) in [("case-8859-1", Charset::Latin1, "8859/1"), ("case-ascii", Charset::Ascii, "ASCII")] {
+        let message = of(set, &r);
+        let octets = set.octets(&message.text);
+        golden_octets(name, &octets);
+        assert_eq!(field(&message.text, "MSH", 1, 18), said);
+        assert_eq!(set == Charset::Ascii, octets.is_ascii());
+        let name = field(&message.text, "PID", 1, 5);
+        let parts: Vec<String> = name.split('^').take(2).map(plain).collect();
+        assert_eq!(parts, ["O'Neill^Ørsted & ~Søn", "Zoë\\五"], "nothing of it is lost: {name}");
+        assert_eq!(message.control_id, of(Charset::Utf8, &r).control_id, "the same message");
+        // It is said where nothing needs it, too: a receiver that wants a set wants to know it.
+        let plain = write_readings(&[&reading("spo2")], &Sender { characters: set, ..sender() }, None, NOW_MS).unwrap();
+        assert_eq!((field(&plain.text, "MSH", 1, 18), plain.text.is_ascii()), (said.into(), true));
+    }
+    assert!(Charset::Latin1.octets(&of(Charset::Latin1, &r).text).windows(5).any(|w| w == b"gr\xF6\xDFe"));
+}
+
+#[test]
 fn values_stay_as_the_device_gave_them() {
     for (vital, value, unit, expected, code) in [
         ("body-temperature", "36.0", "Cel", "36.0", "268192^MDC_DIM_DEGC^MDC^Cel^Cel^UCUM"),
@@ -359,6 +398,35 @@ fn values_stay_as_the_device_gave_them() {
     ] {
         let text = text(&of(vital, value, unit));
         assert_eq!((field(&text, "OBX", 2, 5), field(&text, "OBX", 2, 6)), (expected.into(), code.into()), "{vital}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// A name in PID-5 and a text of up to 4,000 characters, in each set: read back whole from the octets.
+    #[test]
+    fn whatever_people_write_is_read_back_from_every_character_set(
+        family in "\\PC{1,50}", given in "[A-Za-zÀ-ÿ|^&~\\\\]{1,30}", words in "(\\PC|[À-ÿ|^&~\\\\\n]){0,4000}",
+    ) {
+        let person = Demographics { family: Some(family.clone()), given: Some(given.clone()), ..Demographics::default() };
+        let mut event = alert(&[]);
+        event.alert.text.clone_from(&words);
+        for characters in [Charset::Utf8, Charset::Latin1, Charset::Ascii] {
+            let to = Sender { characters, ..sender() };
+            let message = write_alert(&event, &[], (&to, &facets()), Some(&person), NOW_MS);
+            let octets = characters.octets(&message.text).into_owned();
+            let text = match characters {
+                Charset::Utf8 => String::from_utf8(octets).unwrap(),
+                _ => octets.iter().map(|b| char::from(*b)).collect(),
+            };
+            prop_assert_eq!(text.matches('\r').count(), 10, "a segment is a segment");
+            let name = field(&text, "PID", 1, 5);
+            let read: Vec<String> = name.split('^').take(2).map(plain).collect();
+            prop_assert_eq!(&read, &[family.clone(), given.clone()]);
+            let said = field(&text, "OBX", 1, 5);
+            prop_assert_eq!(said.split('^').nth(4).map(plain).unwrap_or_default(), words.clone());
+        }
     }
 }
 

@@ -27,10 +27,10 @@ impl Segment {
         self
     }
 
-    /// Appends the segment with its end. Of `MSH`, the first field is the separator itself.
+    /// Appends the segment with its end. Of `MSH` and `BHS`, the first field is the separator itself.
     pub fn end(self, out: &mut String) {
         out.push_str(self.name);
-        let skipped = usize::from(self.name == "MSH");
+        let skipped = usize::from(matches!(self.name, "MSH" | "BHS"));
         let used = self.fields.iter().rposition(|f| !f.is_empty()).map_or(0, |last| last + 1);
         for field in self.fields.iter().take(used).skip(skipped) {
             out.push('|');

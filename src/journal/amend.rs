@@ -77,7 +77,8 @@ impl Writer<'_> {
                         gate.is_some_and(|gate| gate.permitted_since(patient, withdrawal.vital.id, since_ms))
                     });
                     let mut has = give_up(self.conn, &mut self.shelf, desk, (*row, *row < before && could_go), tally)?;
-                    if could_go && has != Has::It && came_with_alert(self.conn, desk.id, events, *row < before)? {
+                    let with_alert = desk.evidence && could_go && has != Has::It;
+                    if with_alert && came_with_alert(self.conn, desk.id, events, *row < before)? {
                         has = Has::It;
                     }
                     owe(self.conn, &mut self.shelf, desk, has, to, tally)?;

@@ -145,7 +145,7 @@ mod tests {
 
     fn creditor(name: &str, person: &[Field]) -> Creditor {
         let terms = Terms { person: person.into(), ..Terms::open() };
-        Creditor { name: name.into(), readings: true, alerts: true, terms }
+        Creditor { name: name.into(), readings: true, alerts: true, evidence: true, terms }
     }
 
     fn vault(folder: &Path) -> Vault {

@@ -287,7 +287,10 @@ impl Journal {
         wal::begin_anew(&opened.conn)?;
         let (start, tally) = recover::begin(&opened.conn, creditors, clock.now())?;
         let recovered = recover::past(&opened.conn, random())?;
-        let alerts_to = creditors.iter().zip(&tally.accounts).filter(|(c, _)| c.alerts).map(|(_, a)| a.id).collect();
+        let rows = |to: fn(&Creditor) -> bool| -> Vec<i64> {
+            creditors.iter().zip(&tally.accounts).filter(|(c, _)| to(c)).map(|(_, a)| a.id).collect()
+        };
+        let (alerts_to, evidence_to) = (rows(|c| c.alerts), rows(|c| c.evidence));
         let (tell, changed) = watch::channel(0);
         let tidied = user_codes::tidy(&opened.conn, vault.key().is_some())?;
         if demographics::keep_only_asked(&opened.conn, creditors)? || tidied {
@@ -300,6 +303,7 @@ impl Journal {
             tally,
             start,
             alerts_to,
+            evidence_to,
             clock,
             settings: settings.clone(),
             space,

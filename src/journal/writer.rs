@@ -52,6 +52,8 @@ pub(super) struct Desk {
     pub(super) name: Arc<str>,
     pub(super) readings: Outbox,
     pub(super) alerts: Queue,
+    /// An alert brings the readings along that it rests on.
+    pub(super) evidence: bool,
     /// Alert events that lack a consent.
     pub(super) withheld: BTreeSet<i64>,
 }
@@ -62,6 +64,8 @@ pub(super) struct Setup {
     pub(super) start: u32,
     /// Rows of the destinations that want alerts.
     pub(super) alerts_to: Vec<i64>,
+    /// Rows of those to which an alert brings the readings along that it rests on.
+    pub(super) evidence_to: Vec<i64>,
     pub(super) clock: Clock,
     pub(super) settings: JournalSettings,
     pub(super) space: super::space::Space,
@@ -114,7 +118,8 @@ impl<'c> Writer<'c> {
         for (account, name) in setup.tally.accounts.iter().zip(&setup.names) {
             // Where the alerts stand is looked up anew: a wrong number would hide what is owed.
             let (readings, alerts) = (shelf.open(account.id, newest)?, Queue::new(0, 0));
-            desks.push(Desk { id: account.id, name: name.clone(), readings, alerts, withheld: BTreeSet::new() });
+            let (evidence, withheld) = (setup.evidence_to.contains(&account.id), BTreeSet::new());
+            desks.push(Desk { id: account.id, name: name.clone(), readings, alerts, evidence, withheld });
         }
         Ok(Self {
             begin: conn.prepare("BEGIN IMMEDIATE")?,

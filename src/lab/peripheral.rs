@@ -95,10 +95,20 @@ pub fn measured(tool: Tool, number: u32, hours: u32, mishap: Mishap) -> Result<V
     for hour in 0..hours {
         let time: DateTime = SESSION.saturating_add(jiff::Span::new().hours(i64::from(hour)));
         for sent in device.measure(&patient.at(HOUR * hour), time, mishap)? {
-            values.push((sent.path.channel().to_owned(), sent.bytes.to_vec(), sent.says.len()));
+            let (uuid, mut octets) = (sent.path.channel().to_owned(), sent.bytes.to_vec());
+            let context = (tool == Tool::Glucometer && hour % 3 == 1).then(|| context(&mut octets)).flatten();
+            values.push((uuid, octets, sent.says.len()));
+            values.extend(context);
         }
     }
     Ok(values)
+}
+
+/// What the person typed in beside a glucose, announced in it: after a meal, tested by themselves.
+fn context(measurement: &mut [u8]) -> Option<(String, Vec<u8>, usize)> {
+    let [flags, low, high, ..] = measurement else { return None };
+    *flags |= 0x10;
+    Some(("2A34".into(), vec![0x06, *low, *high, 2, 0x51], 0))
 }
 
 impl Peripheral {
@@ -142,7 +152,12 @@ mod tests {
     #[test]
     fn every_kind_has_values_and_whatever_is_read_has_an_answer() {
         for p in table(3).unwrap() {
-            assert!(p.values.len() >= 3 && p.values.iter().all(|v| v.readings > 0 && !v.hex.is_empty()), "{}", p.kind);
+            assert!(
+                p.values.len() >= 3
+                    && p.values.iter().all(|v| (v.readings > 0 || v.uuid == "2A34") && !v.hex.is_empty()),
+                "{}",
+                p.kind
+            );
             for (_, uuid, how) in &p.gatt {
                 assert!(!how.starts_with("read") || p.reads.contains_key(uuid), "{} {uuid}", p.kind);
             }

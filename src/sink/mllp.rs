@@ -1,4 +1,5 @@
-//! A receiver of HL7 v2.6 messages over MLLP: one connection for readings and one for alerts, one message outstanding on each.
+//! A receiver of HL7 v2.6 messages over MLLP: one connection for readings and one for alerts, one message, or
+//! one batch of a backlog, outstanding on each.
 //!
 //! Promises: an item is delivered by the acknowledgement that names its own message; what is ambiguous is sent again under
 //! the same control id; a refusal that may be the receiver's own is tried again while it refuses everything.
@@ -19,16 +20,18 @@ use super::why::Trouble;
 use super::{Destination, SinkError};
 use crate::alarm::AlertEvent;
 use crate::clock::Clock;
-use crate::config::{FirstCode, FirstUnit, GatewayId, Hl7Settings, ResultStatus};
+use crate::config::{CharacterSet, FirstCode, FirstUnit, GatewayId, HL7_BATCH_MAX, Hl7Settings, ResultStatus};
 use crate::custody::{Item, Outcome, Payload, Receipt};
 use crate::demographics::Demographics;
-use crate::hl7v2::{self, Ack, Facets, Message, Order, Sender, Unmappable, Verdict, wrap};
+use crate::hl7v2::{self, Ack, Charset, Facets, Message, Order, Sender, Unmappable, Verdict, wrap};
 use crate::limits;
 use crate::minimum::{Field, Fields};
 use crate::reading::{PatientId, Reading};
 
+mod batch;
 mod line;
 
+use batch::Batches;
 use line::{Address, Connection};
 
 /// A receiver of HL7 v2.6 messages.
@@ -44,7 +47,10 @@ pub struct MllpSink {
     gate: Arc<dyn Gate>,
     alerts_too: bool,
     per_message: usize,
+    batches: Batches,
     keep: bool,
+    /// Control ids by which a late acknowledgement is known.
+    remembered: usize,
     clock: Clock,
     readings: Mutex<Line>,
     alerts: Mutex<Line>,
@@ -57,6 +63,15 @@ pub struct MllpSink {
 /// Match fields of a patient as they are given at this moment, cut to what this destination asks for.
 pub type Who = Arc<dyn Fn(&PatientId) -> Option<Arc<Demographics>> + Send + Sync>;
 
+/// Readings of one message, in their order.
+type Readings<'a> = Vec<(&'a Item, &'a Arc<Reading>)>;
+
+/// It had the time, and said nothing.
+const SILENCE: &str = "it takes too long";
+
+/// An answer to a batch is read this far.
+const ANSWERS_BYTES_MAX: usize = 4 * limits::HL7_ANSWER_BYTES_MAX;
+
 /// A connection, while it is good, and what was sent over it lately.
 #[derive(Default)]
 struct Line {
@@ -64,12 +79,22 @@ struct Line {
     sent: VecDeque<String>,
 }
 
+impl Line {
+    /// Keeps these and the last ones before them, `most` in all.
+    fn remember<'a>(&mut self, ids: impl Iterator<Item = &'a str>, most: usize) {
+        ids.for_each(|id| self.sent.push_front(id.to_owned()));
+        self.sent.truncate(most);
+    }
+}
+
 impl MllpSink {
     /// From settings; sends nothing.
     pub fn new(settings: &Hl7Settings, gateway: &GatewayId, clock: &Clock) -> Result<Self, SinkError> {
+        // A batch is answered by as many acknowledgements.
+        let answers = if settings.batch > 1 { ANSWERS_BYTES_MAX } else { limits::HL7_ANSWER_BYTES_MAX };
         let [event, source, phase, state, inactivation, priority, kind] = settings.alert_facets.clone();
         Ok(Self {
-            address: Address::new(&settings.url, settings.tls())?,
+            address: Address::new(&settings.url, settings.tls(), answers)?,
             timeout: Duration::from_secs(settings.timeout_s.max(1)),
             sender: sender(settings, gateway),
             facets: Facets { event, source, phase, state, inactivation, priority, kind },
@@ -78,7 +103,10 @@ impl MllpSink {
             gate: Arc::new(gate::Open),
             alerts_too: settings.alerts,
             per_message: settings.readings_per_message.clamp(1, limits::HL7_READINGS_PER_MESSAGE_MAX),
+            batches: Batches::new(settings.batch.clamp(1, HL7_BATCH_MAX), &settings.name),
             keep: settings.keep_connection,
+            // Those of two batches: a receiver may answer for a batch, and then for each message in it.
+            remembered: limits::HL7_SENT_REMEMBERED + 2 * settings.batch.clamp(1, HL7_BATCH_MAX) - 2,
             clock: clock.clone(),
             readings: Mutex::default(),
             alerts: Mutex::default(),
@@ -159,12 +187,13 @@ impl MllpSink {
     /// Sends one message and says what its acknowledgement means.
     async fn send(&self, line: &Mutex<Line>, item: &Item, message: &Message) -> Outcome {
         match self.exchange(line, message).await {
-            Ok(ack) => self.judge(item, ack),
+            Ok(ack) => self.judge(item, ack, false),
             Err(trouble) => trouble.destination(None),
         }
     }
 
-    fn judge(&self, item: &Item, ack: Ack) -> Outcome {
+    /// `others_pass`: it took others at the same time.
+    fn judge(&self, item: &Item, ack: Ack, others_pass: bool) -> Outcome {
         match ack.verdict {
             Verdict::Accepted => {
                 self.refusals.store(0, Ordering::Relaxed);
@@ -177,7 +206,7 @@ impl MllpSink {
             Verdict::Refused => {
                 let trouble = Trouble::Hl7Refused(ack.detail);
                 // One that refuses whatever comes is down; one that takes the others refuses this one.
-                let all = self.refusals.fetch_add(1, Ordering::Relaxed) + 1 >= limits::HL7_REFUSALS_MAX;
+                let all = !others_pass && self.refusals.fetch_add(1, Ordering::Relaxed) + 1 >= limits::HL7_REFUSALS_MAX;
                 match () {
                     () if all => trouble.destination(None),
                     () if item.attempts >= limits::ITEM_ATTEMPTS_MAX => trouble.reject(),
@@ -190,13 +219,8 @@ impl MllpSink {
     /// The acknowledgement of this message. On any trouble the connection is given up: what comes late on it is nobody's.
     async fn exchange(&self, line: &Mutex<Line>, message: &Message) -> Result<Ack, Trouble> {
         let mut line = line.lock().await;
-        line.sent.truncate(limits::HL7_SENT_REMEMBERED - 1);
-        line.sent.push_front(message.control_id.clone());
-        // Taken out: when this is dropped half way, the connection goes with it.
-        let kept = line.connection.take();
-        if let Some(mut connection) = kept.filter(|_| self.keeps())
-            && connection.is_usable()
-        {
+        line.remember(std::iter::once(&*message.control_id), self.remembered);
+        if let Some(mut connection) = self.kept(&mut line) {
             let answer = self.talk(&mut connection, message, &line.sent).await;
             if answer.is_ok() || connection.heard {
                 return answer.inspect(|_| line.connection = Some(connection));
@@ -211,22 +235,34 @@ impl MllpSink {
         Ok(ack)
     }
 
+    /// The connection that was kept, if it is good. Taken out: when this is dropped half way, it goes with it.
+    fn kept(&self, line: &mut Line) -> Option<Connection> {
+        let mut kept = line.connection.take().filter(|_| self.keeps())?;
+        kept.is_usable().then_some(kept)
+    }
+
     fn keeps(&self) -> bool {
         self.keep && self.stale.load(Ordering::Relaxed) < limits::HL7_STALE_MAX
     }
 
     async fn talk(&self, on: &mut Connection, message: &Message, sent: &VecDeque<String>) -> Result<Ack, Trouble> {
-        timeout(self.timeout, talk(on, message, sent)).await.unwrap_or_else(|_| {
+        let octets = wrap(self.sender.characters.octets(&message.text));
+        timeout(self.timeout, talk(on, &octets, message, sent)).await.unwrap_or_else(|_| {
             // Silence is an answer of its own: the message is under way, or lost in thought.
             on.heard = true;
-            Err(Trouble::NoAnswer("it takes too long"))
+            Err(Trouble::NoAnswer(SILENCE))
         })
     }
 }
 
-async fn talk(connection: &mut Connection, message: &Message, sent: &VecDeque<String>) -> Result<Ack, Trouble> {
-    connection.write(&wrap(&message.text)).await?;
-    for strays in 0..limits::HL7_STRAYS_MAX {
+async fn talk(
+    connection: &mut Connection,
+    octets: &[u8],
+    message: &Message,
+    sent: &VecDeque<String>,
+) -> Result<Ack, Trouble> {
+    connection.write(octets).await?;
+    for strays in 0..limits::HL7_STRAYS_MAX.saturating_add(sent.len()) {
         let answer = connection.read().await?;
         let ack = hl7v2::read_ack(&answer).ok_or(Trouble::Hl7Unclear("it is no acknowledgement"))?;
         if ack.control_id == message.control_id {
@@ -252,6 +288,14 @@ impl Destination for MllpSink {
                 outcomes.push(away);
                 continue;
             }
+            let waiting = rest.iter().take_while(|item| reading_of(item).is_some()).count();
+            if let Some(many) = rest.get(..waiting).filter(|many| many.len() > 1 && self.batches.most() > 1) {
+                let told = self.batched(many).await;
+                if !told.is_empty() {
+                    outcomes.extend(told);
+                    continue;
+                }
+            }
             let group = group(rest, self.per_message);
             if !group.is_empty() {
                 outcomes.extend(self.together(&group).await);
@@ -267,7 +311,7 @@ impl Destination for MllpSink {
     }
 
     fn batch_max(&self) -> usize {
-        limits::HL7_MESSAGES_PER_BATCH.saturating_mul(self.per_message)
+        limits::HL7_MESSAGES_PER_BATCH.max(self.batches.most()).saturating_mul(self.per_message)
     }
 
     fn linger(&self) -> Duration {
@@ -284,8 +328,8 @@ impl Destination for MllpSink {
 }
 
 /// The first readings that may travel together: of one patient, in their order.
-fn group(items: &[Item], most: usize) -> Vec<(&Item, &Arc<Reading>)> {
-    let mut found: Vec<(&Item, &Arc<Reading>)> = Vec::new();
+fn group(items: &[Item], most: usize) -> Readings<'_> {
+    let mut found: Readings<'_> = Vec::new();
     for item in items.iter().take(most) {
         let Payload::Reading(reading) = &item.what else { break };
         if found.first().is_some_and(|(_, first)| first.patient != reading.patient) {
@@ -328,5 +372,10 @@ fn sender(settings: &Hl7Settings, gateway: &GatewayId) -> Sender {
         codes: if settings.first_code == FirstCode::Mdc { Order::Mdc } else { Order::Other },
         units: if settings.first_unit == FirstUnit::Mdc { Order::Mdc } else { Order::Other },
         status: if settings.result_status == ResultStatus::R { "R" } else { "F" },
+        characters: match settings.charset {
+            CharacterSet::Utf8 => Charset::Utf8,
+            CharacterSet::Latin1 => Charset::Latin1,
+            CharacterSet::Ascii => Charset::Ascii,
+        },
     }
 }

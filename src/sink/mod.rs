@@ -127,6 +127,11 @@ impl Sink {
         }
     }
 
+    /// Whether an alert brings the readings along that it rests on. In a message of HL7 v2 stands a value, under no order.
+    pub fn brings_evidence(&self) -> bool {
+        matches!(self, Self::Fhir(_) | Self::Nats(_))
+    }
+
     /// Whether an item of this kind goes there.
     pub fn accepts(&self, what: &Payload) -> bool {
         match what {

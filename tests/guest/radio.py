@@ -276,7 +276,9 @@ class Peripheral:
                 return await self.send(link, RACP, bytes([6, 0, request[0], 2]))
         records = [(u, v) for u, v in self.values if int.from_bytes(v[at:at + 2], 'little') >= first]
         if request[0] == 4:
-            return await self.send(link, RACP, bytes([5, 0]) + len(records).to_bytes(2, 'little'))
+            # A context is no record of its own.
+            counted = sum(uuid != '2A34' for uuid, _ in records)
+            return await self.send(link, RACP, bytes([5, 0]) + counted.to_bytes(2, 'little'))
         for told, (uuid, value) in enumerate(records, 1):
             await self.send(link, uuid, value)
             if told == self.hangs_up_after:

@@ -4,6 +4,8 @@ import { createRequire } from 'node:module'
 const [tools, port] = process.argv.slice(2)
 const { Server } = createRequire(`${tools}/hl7-node/`)('node-hl7-server')
 
+// Messages in the frame that is being handled.
+let together = 0
 const inbound = new Server({ bindAddress: '127.0.0.1' }).createInbound({ port: Number(port) }, async (req, res) => {
   const text = req.getMessage().toString()
   const segments = text.split('\r').map(s => s.split('|'))
@@ -19,7 +21,8 @@ const inbound = new Server({ bindAddress: '127.0.0.1' }).createInbound({ port: N
     }
   }
   const message = req.getMessage()
-  console.log(JSON.stringify({ id: message.get('MSH.10').toString(), patient: message.get('PID.3.1').toString(), rows }))
+  console.log(JSON.stringify({ id: message.get('MSH.10').toString(), patient: message.get('PID.3.1').toString(), rows, ...(together > 1 && { batch: together }) }))
   await res.sendResponse('AA')
 })
+inbound.on('data.raw', text => { together = text.split('\r').filter(s => s.startsWith('MSH')).length })
 inbound.on('listen', () => console.log('ready'))

@@ -1,4 +1,4 @@
-"""Receivers of HL7 v2 that others wrote, for the tests: `peer.py hl7|hl7tls|hl7apy PORT FOLDER`, or `peer.py validate FILE...`.
+"""Receivers of HL7 v2 that others wrote, for the tests: `peer.py hl7|hl7tls|hl7latin|hl7apy PORT FOLDER`, or `peer.py validate FILE...`.
 
 Prints `ready` once it listens, then each message as a line of JSON: what its own parser makes of it. FOLDER holds
 server.pem, server.key and ca.pem for `hl7tls`, which asks for a client's certificate.
@@ -52,13 +52,27 @@ def person(message):
     return {"identifiers": identifiers, "name": parts(field(5)), "born": field(7), "sex": field(8)}
 
 
-async def serve(port, context):
+def answering(batch):
+    """A batch with an acknowledgement of each message, that names the batch it answers."""
+    acks = hl7.Batch(sequence=[message.create_ack() for message in batch], factory=hl7.Factory)
+    acks.header, acks.trailer = acks.create_header(), acks.create_trailer()
+    acks.header.assign_field(str(batch.header(11)), 12)
+    acks.trailer.assign_field(str(len(batch)), 1)
+    return acks
+
+
+async def serve(port, context, encoding):
     async def converse(reader, writer):
         try:
             while not writer.is_closing():
-                message = await reader.readmessage()
-                tell(seen(str(message)))
-                writer.writemessage(message.create_ack())
+                message = hl7.parse_hl7((await reader.readblock()).decode(reader.encoding))
+                if isinstance(message, hl7.Batch):
+                    for one in message:
+                        tell(seen(str(one)) | {"batch": len(message)})
+                    writer.writemessage(answering(message))
+                else:
+                    tell(seen(str(message)))
+                    writer.writemessage(message.create_ack())
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
@@ -66,7 +80,7 @@ async def serve(port, context):
             writer.close()
 
     start = hl7.mllp.start_hl7_server
-    async with await start(converse, port=port, host="127.0.0.1", encoding="utf-8", ssl=context) as server:
+    async with await start(converse, port=port, host="127.0.0.1", encoding=encoding, ssl=context) as server:
         print("ready", flush=True)
         await server.serve_forever()
 
@@ -102,8 +116,11 @@ def main():
     kind, rest = sys.argv[1], sys.argv[2:]
     if kind == "validate":
         for name in rest:
-            with open(name, encoding="utf-8") as f:
-                tell({"file": name, "fault": fault(f.read().replace("\n", "\r"))})
+            with open(name, "rb") as f:
+                octets = f.read()
+            # MSH-18.
+            encoding = "iso-8859-1" if b"|8859/1|" in octets.split(b"\n")[0] else "utf-8"
+            tell({"file": name, "fault": fault(octets.decode(encoding).replace("\n", "\r"))})
     elif kind == "hl7apy":
         server = MLLPServer("127.0.0.1", int(rest[0]), {"ORU^R01^ORU_R01": (Strict,), "ERR": (Refuse,)})
         print("ready", flush=True)
@@ -115,7 +132,7 @@ def main():
             context.load_cert_chain(f"{rest[1]}/server.pem", f"{rest[1]}/server.key")
             context.load_verify_locations(f"{rest[1]}/ca.pem")
             context.verify_mode = ssl.CERT_REQUIRED
-        asyncio.run(serve(int(rest[0]), context))
+        asyncio.run(serve(int(rest[0]), context, "iso-8859-1" if kind == "hl7latin" else "utf-8"))
 
 
 main()

@@ -107,7 +107,14 @@ pub fn group(readings: impl IntoIterator<Item = Reading>) -> Arc<Group> {
 }
 
 pub fn creditors(names: &[&str]) -> Vec<Creditor> {
-    names.iter().map(|n| Creditor { name: (*n).into(), readings: true, alerts: true, terms: Terms::open() }).collect()
+    let creditor = |name: &&str| Creditor {
+        name: (*name).into(),
+        readings: true,
+        alerts: true,
+        evidence: true,
+        terms: Terms::open(),
+    };
+    names.iter().map(creditor).collect()
 }
 
 pub fn settings() -> JournalSettings {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 use wardline::fhir::{Clocks, Devices, Scope, UsCore, Write, single};
-use wardline::reading::{Quality, Reading};
+use wardline::reading::{Part, Quality, Reading};
 use wardline::vital::{Role, Site, Status, VITALS, Vital};
 
 use crate::support::readings::reading;
@@ -83,6 +83,18 @@ pub fn labelled(id: &str, quality: Quality) -> Reading {
 pub fn said(id: &str, words: &[&str]) -> Reading {
     let status = |word: &&str| Quality::Status(Status::parse(word).unwrap());
     Reading { quality: words.iter().map(status).collect(), ..plain(id) }
+}
+
+/// A glucose, with what a person typed in beside it.
+fn eaten() -> Vec<Part> {
+    let typed = [
+        part(Role::Value, "162", "mg/dL"),
+        part(Role::Carbohydrate, "45", "g"),
+        part(Role::Medication, "0.04", "mL"),
+        part(Role::Exercise, "60", "%"),
+        part(Role::Exercised, "1800", "s"),
+    ];
+    serde_json::from_value(Json::Array(typed.into())).unwrap()
 }
 
 /// The mean of a minute of a stream.
@@ -217,6 +229,9 @@ pub fn all() -> Vec<(String, Reading, Scope)> {
     add("spo2.poor-signal", said("spo2", &["poor-signal", "low-perfusion"]), &any);
     let finger = Reading { site: Site::parse("finger"), ..said("glucose-capillary-plasma", &["meter-battery-low"]) };
     add("glucose-capillary-plasma.battery-low", finger, &any);
+    let meal =
+        Reading { parts: eaten(), ..said("glucose-capillary-plasma", &["lunch", "after-meal", "tested-by-self"]) };
+    add("glucose-capillary-plasma.after-meal", meal, &any);
     add("blood-pressure.withdrawn", amended("blood-pressure", "withdrawal"), &any);
     add("blood-pressure.replacement", amended("blood-pressure", "replacement"), &any);
     add("blood-pressure.guide", plain("blood-pressure"), &guided());

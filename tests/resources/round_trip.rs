@@ -16,8 +16,8 @@ use wardline::intake::Intake;
 use wardline::profile::{Catalogue, Decoder, frames, octets};
 use wardline::reading::{DeviceId, Frame, Part, Path, PatientId, Quality, Reading, TimeMethod, Value};
 use wardline::unit::Unit;
-use wardline::vital::status::{STATUSES, Status};
-use wardline::vital::{Role, SITES, VITALS, Vital};
+use wardline::vital::status::{CARBOHYDRATE, EXERCISE, MEDICATION, STATUSES, Status};
+use wardline::vital::{Mdc, Role, SITES, VITALS, Vital};
 
 use super::forms;
 
@@ -39,6 +39,7 @@ struct Component {
     code: Concept,
     value_quantity: Option<Quantity>,
     value_boolean: Option<bool>,
+    value_codeable_concept: Option<Concept>,
     data_absent_reason: Option<Concept>,
 }
 
@@ -88,7 +89,23 @@ impl Concept {
         if let Some(name) = self.of("http://terminology.hl7.org/CodeSystem/observation-statistics") {
             return serde_json::from_value(name.into()).unwrap();
         }
+        if self.coding.is_empty() {
+            assert_eq!(self.text.as_deref(), Some("Duration of exercise"));
+            return Role::Exercised;
+        }
         let mdc = self.of("urn:iso:std:iso:11073:10101").map(|code| code.parse::<u32>().unwrap());
+        // An amount has the code of what it is of.
+        let of = |field: Mdc| {
+            let kinds = STATUSES.iter().filter(|row| row.of == field && !row.code.contains('.'));
+            mdc == Some(field.0) || kinds.map(|row| row.code.parse().ok()).any(|code| code == mdc)
+        };
+        for (field, role) in
+            [(CARBOHYDRATE, Role::Carbohydrate), (MEDICATION, Role::Medication), (EXERCISE, Role::Exercise)]
+        {
+            if of(field) {
+                return role;
+            }
+        }
         let loinc = self.of("http://loinc.org");
         let fits = |c: &&wardline::vital::Component| c.mdc.map(|m| m.0) == mdc && c.loinc.first().map(|l| l.0) == loinc;
         vital.components.iter().find(fits).unwrap().role
@@ -104,17 +121,22 @@ fn parsed(resource: &Resource) -> Vec<(Role, Option<(Decimal, Unit)>)> {
     if resource.value_quantity.is_some() || resource.data_absent_reason.is_some() {
         out.push((Role::Value, number(&resource.value_quantity)));
     }
-    for c in resource.component.iter().filter(|c| c.value_boolean.is_none()) {
+    let numbers = resource.component.iter().filter(|c| c.value_boolean.is_none() && c.value_codeable_concept.is_none());
+    for c in numbers {
         assert!(c.value_quantity.is_some() != c.data_absent_reason.is_some());
         out.push((c.code.role(vital), number(&c.value_quantity)));
     }
     out
 }
 
-/// Codes of the status bits that it has.
+/// Codes of the status bits that it has, and of the values of coded fields.
 fn bits(resource: &Resource) -> Vec<&str> {
-    let set = resource.component.iter().filter(|c| c.value_boolean == Some(true));
-    set.map(|c| c.code.of("http://terminology.hl7.org/CodeSystem/ASN1ToHL7").unwrap()).collect()
+    let said = resource.component.iter().filter_map(|c| match (&c.value_codeable_concept, c.value_boolean) {
+        (Some(value), _) => value.of("urn:iso:std:iso:11073:10101"),
+        (None, Some(true)) => c.code.of("http://terminology.hl7.org/CodeSystem/ASN1ToHL7"),
+        (None, _) => None,
+    });
+    said.collect()
 }
 
 /// Whether `back` is what was measured: the same decimals in the same unit, or in the one that the vital must have.

@@ -19,6 +19,8 @@ pub enum Kind {
     Hl7,
     /// The same over TLS, asking for a client's certificate.
     Hl7Tls,
+    /// The first in ISO 8859-1.
+    Latin,
     /// `hl7apy`, which validates strictly and answers AE to what is wrong.
     Strict,
     /// `node-hl7-server`.
@@ -80,6 +82,7 @@ impl Peer {
                 let mut command = Command::new(python());
                 command.arg(script("peer.py")).arg(match kind {
                     Kind::Hl7Tls => "hl7tls",
+                    Kind::Latin => "hl7latin",
                     Kind::Strict => "hl7apy",
                     _ => "hl7",
                 });

@@ -93,16 +93,37 @@ impl Receiver {
     }
 }
 
+/// The messages in a frame: itself, or those of the batch that it is.
+pub fn messages_in(frame: &str) -> Vec<String> {
+    let rows = frame.split_inclusive('\r').filter(|row| !row.starts_with("BHS") && !row.starts_with("BTS"));
+    rows.fold(Vec::new(), |mut messages, row| {
+        match messages.last_mut() {
+            Some(last) if !row.starts_with("MSH") => String::push_str(last, row),
+            _ => messages.push(row.to_owned()),
+        }
+        messages
+    })
+}
+
+/// An answering batch to `batch` that says it holds `said` of these acknowledgements.
+pub fn answering_batch(batch: &str, acks: &[(&str, &str)], said: usize) -> Vec<u8> {
+    let one = |(code, id): &(&str, &str)| {
+        format!("MSH|^~\\&|LAB|CITY|box||20261122101112||ACK^R01^ACK|1|P|2.6\rMSA|{code}|{id}\r")
+    };
+    let acks: String = acks.iter().map(one).collect();
+    wrap(format!("BHS|^~\\&|LAB|CITY|box||20261122101112||||9|{batch}\r{acks}BTS|{said}\r"))
+}
+
 /// A field of the first segment of this name, as it stands.
 pub fn field(message: &str, segment: &str, number: usize) -> String {
     let row = message.split('\r').find(|row| row.starts_with(segment)).unwrap_or_default();
-    let at = if segment == "MSH" { number - 1 } else { number };
+    let at = if matches!(segment, "MSH" | "BHS") { number - 1 } else { number };
     row.split('|').nth(at).unwrap_or_default().to_owned()
 }
 
 /// An acknowledgement as a receiver writes it.
 pub fn acknowledgement(code: &str, id: &str, rest: &str) -> Vec<u8> {
-    wrap(&format!("MSH|^~\\&|LAB|CITY|box||20261122101112||ACK^R01^ACK|1|P|2.6\rMSA|{code}|{id}\r{rest}"))
+    wrap(format!("MSH|^~\\&|LAB|CITY|box||20261122101112||ACK^R01^ACK|1|P|2.6\rMSA|{code}|{id}\r{rest}"))
 }
 
 async fn converse<S: AsyncRead + AsyncWrite + Unpin>(

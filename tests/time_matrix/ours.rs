@@ -72,7 +72,8 @@ async fn set_later(readings: Vec<Reading>) -> HashMap<ReadingKey, Taken> {
     let folder = tempfile::tempdir().unwrap();
     let clock = wardline::clock::Clock::manual(Bench::new(Came::Live, Ours::Unset).stamp(NOW));
     let settings = JournalSettings { reserve_mib: 1, unencrypted: true, ..JournalSettings::default() };
-    let creditors = [Creditor { name: "centre".into(), readings: true, alerts: true, terms: Terms::open() }];
+    let creditors =
+        [Creditor { name: "centre".into(), readings: true, alerts: true, evidence: true, terms: Terms::open() }];
     let (journal, _) = Journal::open(folder.path(), &settings, &creditors, clock.clone()).unwrap();
     let arrival = |(n, reading): (usize, Reading)| Arrival {
         frame: Frame {

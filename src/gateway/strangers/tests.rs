@@ -40,7 +40,7 @@ impl Night {
         let folder = tempfile::tempdir().unwrap();
         let endpoint = Endpoint::start(Settings { keep: true, ..Settings::default() }).unwrap();
         let clock = Clock::manual(Clock::system().now());
-        let creditors = [Creditor { name: "centre".into(), readings: true, alerts: true, terms }];
+        let creditors = [Creditor { name: "centre".into(), readings: true, alerts: true, evidence: true, terms }];
         let (journal, _) =
             Journal::open(folder.path(), &JournalSettings::default(), &creditors, clock.clone()).unwrap();
         let text = format!("name='centre'\nurl='{}'\nidempotency='update'\ntimeout_s=20", endpoint.url());

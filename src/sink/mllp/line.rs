@@ -27,6 +27,8 @@ pub(super) struct Address {
     host: String,
     port: u16,
     tls: Option<(TlsConnector, ServerName<'static>)>,
+    /// Octets of an answer.
+    answer_max: usize,
 }
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -42,7 +44,7 @@ pub(super) struct Connection {
 
 impl Address {
     /// `mllps://host:port`, or `mllp`.
-    pub fn new(url: &str, files: Files) -> Result<Self, HttpError> {
+    pub fn new(url: &str, files: Files, answer_max: usize) -> Result<Self, HttpError> {
         let wrong = || HttpError::Mllp(url.into());
         let parsed = Url::parse(url).map_err(|_| wrong())?;
         let host = parsed.host_str().map(|h| h.trim_matches(['[', ']']).to_owned()).filter(|h| !h.is_empty());
@@ -55,7 +57,7 @@ impl Address {
             "mllp" => None,
             _ => return Err(wrong()),
         };
-        Ok(Self { host, port: parsed.port().unwrap_or(PORT), tls })
+        Ok(Self { host, port: parsed.port().unwrap_or(PORT), tls, answer_max })
     }
 
     /// Connects, TLS included, within the shorter of `patience` and our own.
@@ -63,7 +65,7 @@ impl Address {
         let limit = limits::CONNECT_MAX.min(patience);
         let stream = timeout(limit, self.open()).await;
         let stream = stream.unwrap_or(Err(Trouble::Unreachable("connecting takes too long")))?;
-        Ok(Connection { stream, answers: Deframer::new(limits::HL7_ANSWER_BYTES_MAX), heard: false })
+        Ok(Connection { stream, answers: Deframer::new(self.answer_max), heard: false })
     }
 
     async fn open(&self) -> Result<Box<dyn Stream>, Trouble> {

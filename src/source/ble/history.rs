@@ -181,8 +181,10 @@ impl History {
         if let Some(record) = self.open.iter_mut().find(|r| r.ticket == ticket) {
             record.kept = true;
         }
-        // The newest one stays until a later one proves that numbers go up, or the transfer is complete.
-        while self.open.front().is_some_and(|r| r.kept) && (self.open.len() > 1 || self.complete) {
+        // The newest one stays until a later number proves that they go up, or the transfer is complete.
+        let proved = |open: &VecDeque<Record>| open.iter().skip(1).any(|r| r.at.is_some());
+        let may_go = |open: &VecDeque<Record>| open.front().is_some_and(|r| r.kept && (r.at.is_none() || proved(open)));
+        while may_go(&self.open) || self.complete && self.open.front().is_some_and(|r| r.kept) {
             if let Some(at) = self.open.pop_front().and_then(|r| r.at) {
                 let before = self.proved.or(self.base);
                 if !self.numbers.follows(before.map(|c| c.sequence), at.sequence) {
@@ -361,6 +363,20 @@ mod tests {
         assert_eq!(h.cursor(), Some(at(2, 0)));
         assert_eq!(h.response(&[6, 0, 1, 1]), Answered::All);
         assert_eq!((h.cursor(), h.is_settled()), (Some(at(3, 0)), true));
+    }
+
+    /// What belongs to the newest record comes behind it, and proves nothing.
+    #[test]
+    fn a_context_is_no_later_record() {
+        let mut h = uncounted(None, None);
+        h.record(1, "2A18", &record(23, 0));
+        h.record(2, "2A34", &[2, 23, 0, 1]);
+        h.kept(1);
+        h.kept(2);
+        assert_eq!(h.cursor(), None, "22 may come, and all before it");
+        h.record(3, "2A18", &record(24, 0));
+        h.kept(3);
+        assert_eq!(h.cursor(), Some(at(23, 0)));
     }
 
     #[test]

@@ -56,13 +56,17 @@ struct Call {
     sending: VecDeque<(&'static str, Vec<u8>)>,
     /// Handed on, not committed.
     pending: VecDeque<(u64, Vec<u8>)>,
+    /// A record announced its context, which did not come yet.
+    waits: Option<u16>,
     over: bool,
 }
 
 impl World {
     fn measure(&mut self) {
         let [low, high] = u16::try_from(self.records.len() + 1).unwrap().to_le_bytes();
-        self.records.push(vec![0, low, high, 0xea, 7, 11, 22, 10, 0, low]);
+        // Every third one announces its context.
+        let flags = if low % 3 == 1 { 0x10 } else { 0 };
+        self.records.push(vec![flags, low, high, 0xea, 7, 11, 22, 10, 0, low]);
     }
 
     fn call(&mut self) -> Call {
@@ -70,7 +74,7 @@ impl World {
         let mut session = session.judged(self.judged).doubting(self.doubted);
         let offers = offers(&[("1808", "2A18"), ("1808", "2A34"), ("1808", "2A51"), ("1808", "2A52")]);
         let acts = session.begin(&offers, true, now());
-        let mut call = Call { session, sending: VecDeque::new(), pending: VecDeque::new(), over: false };
+        let mut call = Call { session, sending: VecDeque::new(), pending: VecDeque::new(), waits: None, over: false };
         call.follow(acts, self);
         call
     }
@@ -122,20 +126,35 @@ impl Call {
         }
         let code = if records.is_empty() { 6 } else { 1 };
         world.sent += records.len();
-        self.sending = records.into_iter().map(|r| ("2A18", r)).collect();
+        let context = |r: &Vec<u8>| (r[0] != 0).then(|| ("2A34", vec![2, r[1], r[2], 1]));
+        self.sending = records
+            .into_iter()
+            .flat_map(|r| [context(&r), Some(("2A18", r))].into_iter().flatten().rev().collect::<Vec<_>>())
+            .collect();
         self.sending.push_back(("2A52", vec![6, 0, 1, code]));
     }
 
     fn send(&mut self, world: &mut World) {
         let Some((uuid, bytes)) = self.sending.pop_front() else { return };
+        let number = u16::from_le_bytes([bytes[1], bytes[2]]);
+        let (waited, announces) = (self.waits.take(), uuid == "2A18" && bytes[0] != 0);
+        self.waits = announces.then_some(number);
         let acts = self.session.value(uuid, Bytes::from(bytes), now());
         let handed = acts.iter().filter(|act| matches!(act, Act::Hand { .. })).count();
-        assert_eq!(handed, usize::from(uuid == "2A18"), "each record that comes is handed on once");
+        // With its context, or when the next value shows that none comes.
+        let together = uuid == "2A34" && waited == Some(number);
+        let expected = usize::from(waited.is_some()) + usize::from(uuid != "2A52" && !announces && !together);
+        assert_eq!(handed, expected, "each record that comes is handed on once");
         self.follow(acts, world);
     }
 
     /// The next record is lost on its way, if none of its number was lost before. Of the very first one nobody could know.
     fn lose(&mut self, world: &mut World) {
+        if self.sending.front().is_some_and(|(uuid, _)| *uuid == "2A34") {
+            // Of a context nobody is told that it is missing.
+            self.sending.pop_front();
+            return;
+        }
         let number = |(uuid, r): &(&str, Vec<u8>)| (*uuid == "2A18").then(|| u16::from_le_bytes([r[1], r[2]]));
         let next = self.sending.front().and_then(number).filter(|n| *n > 1);
         if next.is_some_and(|n| world.lost.insert(n)) {
@@ -155,9 +174,9 @@ impl Call {
 
     fn commit(&mut self, world: &mut World) {
         let Some((ticket, bytes)) = self.pending.pop_front() else { return };
-        // The features that are read at the beginning are no record.
-        if bytes.len() > 2 {
-            world.journal.insert(bytes);
+        // The features that are read at the beginning are no record; nor is a context whose record was lost.
+        if bytes.len() > 4 {
+            world.journal.insert(bytes[..10].to_vec());
         }
         let acts = self.session.kept(ticket);
         self.follow(acts, world);

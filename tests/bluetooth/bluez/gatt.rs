@@ -167,7 +167,9 @@ async fn report(server: ObjectServer, p: Arc<Peripheral>, request: Vec<u8>) {
     let records: Vec<_> = p.values.lock().unwrap().iter().filter(|(u, b)| number(u, b) >= from).cloned().collect();
     let manners = p.manners();
     if request.first() == Some(&4) {
-        let [low, high] = (u16::try_from(records.len()).unwrap() + manners.withholds).to_le_bytes();
+        // A context is no record of its own.
+        let counted = records.iter().filter(|(uuid, _)| uuid != "2A34").count();
+        let [low, high] = (u16::try_from(counted).unwrap() + manners.withholds).to_le_bytes();
         push(&server, &p, "2A52", &[5, 0, low, high]).await;
         return;
     }
