@@ -63,7 +63,7 @@ pub fn others() -> Vec<(&'static str, Json)> {
         audit_event(&Audit { did, person, patients, failed, at_ms: AT_MS, seal }, &scope)
     };
     let metric = |reading: &wardline::reading::Reading, facts: &Facts| {
-        let scope = match &*reading.vital.id == "body-weight" {
+        let scope = match reading.vital.id == "body-weight" {
             true => wardline::fhir::Scope { mapping: forms::mapped().mapping, ..forms::placed() },
             false => forms::placed(),
         };
