@@ -5,7 +5,7 @@
 use super::{Category, Component, Loinc, Mdc, Role, VitalRow};
 
 /// Of the rows below and of the units: raised with every change that a destination can see, and stamped on what is sent.
-pub const BASE_VERSION: &str = "base-2";
+pub const BASE_VERSION: &str = "base-3";
 
 const fn one(lo: i64, hi: i64) -> Component {
     Component { plausible: Some(((lo, 0), (hi, 0))), ..ANY }
@@ -85,7 +85,7 @@ const fn activity(
     VitalRow { category: Category::Activity, decimals: 0, ..simple(id, name, loinc, Some(mdc), units, None, FREE) }
 }
 
-/// No US Core claim: its profile of clinical results asks for a category of a list that is not at hand.
+/// Where LOINC has a code, the claim of US Core's clinical results: `procedure` is among the categories that it asks for.
 const fn spirometry(
     id: &'static str,
     name: &'static str,
@@ -97,6 +97,7 @@ const fn spirometry(
     VitalRow {
         category: Category::Procedure,
         decimals: 2,
+        us_core: if loinc.is_empty() { None } else { Some("us-core-observation-clinical-result") },
         ..simple(id, name, loinc, Some(mdc), units, None, components)
     }
 }
