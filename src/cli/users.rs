@@ -53,7 +53,10 @@ pub(super) fn user(args: &User) -> anyhow::Result<ExitCode> {
     } else {
         let what = Giving { slot, code: code(args.code_file.as_deref())?, by };
         let raw = args.remote.ask(async |client| client.post(&path, &what).await)?;
-        (raw, "The scale is asked with it at its next connection; `wardline devices user ID` says what it answered.")
+        (
+            raw,
+            "The scale is asked with it, now or at its next connection; `wardline devices user ID` says what it answered.",
+        )
     };
     if args.remote.json {
         println!("{raw}");

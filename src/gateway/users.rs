@@ -237,26 +237,29 @@ mod tests {
             users.give(slot(n), code(), "Ada".into()).await.unwrap();
         }
         let seen = watch::Sender::new(view(&[(1, 1_000, Said::Refused), (2, 1_000, Said::Refused)]));
-        let follower = tokio::spawn(users.clone().follow(seen.subscribe()));
+        let follow = users.clone().follow(seen.subscribe());
         // It is in the journal by then.
         let said = |slot: u8| users.kept(&self::slot(0).device, slot).unwrap().said;
-        while said(1).is_none() {
-            tokio::task::yield_now().await;
-        }
-        assert_eq!(said(1), Some((Verdict::Refused, 9_000)));
-        assert_eq!(
-            said(2),
-            None,
-            "the one that was refused was given before, in the same millisecond of a clock that stands"
-        );
-        seen.send_replace(view(&[(1, 1_000, Said::Refused), (2, 1_001, Said::Accepted)]));
-        while said(2).is_none() {
-            tokio::task::yield_now().await;
-        }
-        assert_eq!(said(2), Some((Verdict::Accepted, 9_000)));
-        assert_eq!(*users.watch().borrow().clone(), journal.reader().user_codes().unwrap());
-        drop(seen);
-        follower.await.unwrap();
+        let look = async {
+            while said(1).is_none() {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(said(1), Some((Verdict::Refused, 9_000)));
+            assert_eq!(
+                said(2),
+                None,
+                "the one that was refused was given before, in the same millisecond of a clock that stands"
+            );
+            seen.send_replace(view(&[(1, 1_000, Said::Refused), (2, 1_001, Said::Accepted)]));
+            while said(2).is_none() {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(said(2), Some((Verdict::Accepted, 9_000)));
+            assert_eq!(*users.watch().borrow().clone(), journal.reader().user_codes().unwrap());
+            // The source ends, and it with it.
+            drop(seen);
+        };
+        tokio::join!(follow, look);
         users.forget(slot(1), "Ada".into()).await.unwrap();
         assert_eq!(users.forget(slot(1), "Ada".into()).await.unwrap_err().code(), "WL-O004");
         journal.close().await;

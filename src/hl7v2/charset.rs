@@ -1,6 +1,6 @@
 //! Character sets that a receiver may want: the name in MSH-18, the octets, and what becomes of the rest.
 //!
-//! Promises: what the set has is in it; what it lacks is a hexadecimal escape (2.7.6), a character each, that can be read
+//! Promises: what the set has is in it; what it lacks is a hexadecimal escape (2.7), a character each, that can be read
 //! back. Must never: put `?` or nothing in the place of a character, or let one end a field, a segment or a frame.
 
 use std::borrow::Cow;

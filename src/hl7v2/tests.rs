@@ -208,6 +208,14 @@ fn every_case_has_its_message() {
     };
     golden("case-irregular-pulse", &status("blood-pressure", &["irregular-pulse", "improper-position"]));
     golden("case-oximeter-status", &status("spo2", &["poor-signal"]));
+    let mut eaten = reading("glucose-capillary-plasma");
+    let words = ["lunch", "after-meal", "tested-by-self", "rapid-acting-insulin"];
+    eaten.quality.extend(words.map(|word| Quality::Status(Status::parse(word).unwrap())));
+    let typed = [(Role::Carbohydrate, "45", "g"), (Role::Medication, "0.04", "mL"), (Role::Exercise, "60", "%")];
+    let typed = typed.into_iter().chain([(Role::Exercised, "1800", "s")]);
+    let number = |n: &str| Value::Number(n.parse().unwrap());
+    eaten.parts.extend(typed.map(|(role, n, u)| Part { role, value: number(n), unit: Unit::parse(u).unwrap() }));
+    golden("case-glucose-context", &text(&eaten));
     golden("absent-not-performed", &text(&absent(Absence::NotPerformed)));
     golden("absent-error", &text(&absent(Absence::Error)));
     golden("absent-positive-infinity", &text(&absent(Absence::PositiveInfinity)));

@@ -132,10 +132,6 @@ async fn users_are_read_with_their_own_codes_and_a_wrong_one_is_tried_once() {
     rig.until("what is lacking", |rig| faults(rig, &scale).contains("WL-S074")).await;
     assert_eq!(standing(&rig, &scale), ["1 no-code", "2 no-code", "3 no-code"]);
     assert_eq!((rig.gateway.cli(&["devices", "user", &id(&scale)]).2, asked(&scale, 1)), (Some(1), 0));
-    // It would be connected for a minute: it sleeps meanwhile.
-    scale.awake.store(false, Ordering::SeqCst);
-    rig.bluez.as_ref().unwrap().hang_up(&scale).await;
-
     let capture = rig.gateway.path("capture.jsonl");
     let mut recording = Command::new(env!("CARGO_BIN_EXE_wardline"))
         .args(["devices", "record", &id(&scale), "--for", "10m"])
@@ -150,9 +146,9 @@ async fn users_are_read_with_their_own_codes_and_a_wrong_one_is_tried_once() {
         let (out, err, code) = give(&rig, &scale, slot, code);
         assert_eq!(code, Some(0), "{out}{err}");
     }
-    assert_eq!(standing(&rig, &scale), ["1 not-tried", "2 not-tried", "3 not-tried"]);
-    scale.awake.store(true, Ordering::SeqCst);
+    // In the connection that stands.
     rig.until("both others' weights", |rig| (of(rig, "Patient/p1"), of(rig, "Patient/p3")) == (3, 3)).await;
+    assert_eq!(scale.links.load(Ordering::SeqCst), 1);
     rig.until("a refusal", |rig| standing(rig, &scale) == ["1 accepted", "2 refused", "3 accepted"]).await;
     rig.until("an alert", |rig| rig.alerts("WL-S075") == 1).await;
     // Nor in later connections, nor after a restart.
@@ -168,7 +164,7 @@ async fn users_are_read_with_their_own_codes_and_a_wrong_one_is_tried_once() {
         .await;
     assert_eq!(asked(&scale, 2), 1);
 
-    // What is given while it runs is in force at the next connection.
+    // What is given while it runs is in force at once, or at the next connection.
     assert_eq!(give(&rig, &scale, "2", "9007").2, Some(0));
     rig.until("the third one's weights", |rig| of(rig, "Patient/p2") == 3).await;
     rig.until("all well", |rig| faults(rig, &scale) == "[]" && rig.alerts("WL-S075") == 0).await;

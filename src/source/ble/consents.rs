@@ -4,7 +4,7 @@
 //! Promises: one request at a time, each user once in a connection; every wait ends; a user of whom nothing clear is heard keeps
 //! no other one waiting. Must never: take the late answer about one user for a refusal of another one's code.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::users::{Said, User};
@@ -42,8 +42,10 @@ enum State {
 /// The consents of one connection.
 pub(super) struct Consents {
     users: VecDeque<User>,
-    control: Option<String>,
+    control: Option<Offer>,
     state: State,
+    /// When something of a user was heard last, once a consent was given.
+    heard: Option<Stamp>,
     /// An answer did not come in time: it may come as that to the next request.
     owed: bool,
 }
@@ -57,13 +59,24 @@ impl Default for Consents {
 impl Consents {
     /// Of these users, in this order.
     pub(super) fn of(users: Vec<User>) -> Self {
-        Self { users: users.into(), control: None, state: State::Idle, owed: false }
+        Self { users: users.into(), control: None, state: State::Idle, heard: None, owed: false }
     }
 
     /// They are asked for at this control point. Answers how many there are.
     pub(super) fn plan(&mut self, control: &Offer) -> usize {
-        self.control = Some(control.uuid.clone());
+        self.control = Some(control.clone());
         self.users.len()
+    }
+
+    /// Codes were given or taken away: these are kept, and these users are new. Answers where they are asked for.
+    pub(super) fn change(&mut self, kept: &BTreeMap<u8, i64>, new: Vec<User>, now: Stamp) -> Option<Offer> {
+        let control = self.control.clone()?;
+        self.users.retain(|user| kept.get(&user.slot) == Some(&user.given_ms));
+        if let (State::Idle, Some(heard), false) = (self.state, self.heard, new.is_empty()) {
+            self.state = State::Settling { since: now, heard };
+        }
+        self.users.extend(new);
+        Some(control)
     }
 
     /// The plan asks for them, and the device has their control point.
@@ -73,7 +86,7 @@ impl Consents {
 
     /// What comes from this characteristic is an answer.
     pub(super) fn is_control(&self, uuid: &str) -> bool {
-        self.control.as_deref() == Some(uuid)
+        self.control.as_ref().is_some_and(|control| control.uuid == uuid)
     }
 
     /// The request for the next user. Whatever becomes of it, it was made.
@@ -96,6 +109,7 @@ impl Consents {
         self.state = State::Idle;
         let said = match code {
             SUCCESS => {
+                self.heard = Some(now);
                 if !self.users.is_empty() {
                     self.state = State::Settling { since: now, heard: now };
                 }
@@ -113,6 +127,7 @@ impl Consents {
         if let State::Settling { heard, .. } = &mut self.state {
             *heard = now;
         }
+        self.heard = self.heard.map(|_| now);
     }
 
     /// Nothing else may be asked now.

@@ -469,7 +469,8 @@ impl Keeper {
     fn connect(&mut self, address: &str, bus: &Bus, gone: &CancellationToken) {
         self.next_link = self.next_link.wrapping_add(1);
         let (number, now) = (self.next_link, self.now());
-        let users = self.users_of(address, now);
+        let mut codes = self.setup.codes.clone();
+        let users = self.users_of(address, &codes.borrow_and_update(), now);
         let Some(peer) = self.peers.all.get_mut(address) else { return };
         peer.connecting(number);
         peer.began = Some(now);
@@ -478,6 +479,7 @@ impl Keeper {
         self.lines.insert(number, Line { told, lost: lost.clone(), give_way: give_way.clone() });
         let device = peer.health.id.clone();
         let remembered = self.memory.of(&device);
+        let seen = super::users::given(&device, &codes.borrow());
         let mut crowded = self.crowded.subscribe();
         crowded.mark_changed();
         let whose = (number, device.clone());
@@ -493,6 +495,8 @@ impl Keeper {
             judged: remembered.judged,
             doubted: remembered.doubted,
             users,
+            seen,
+            codes,
             clocks: None,
             clock_before: remembered.clock.clone(),
             curious: peer.health.told.is_none_or(|told| now.since(told) >= NAMEPLATE_AGAIN),

@@ -3,7 +3,7 @@
 //! Promises: values are taken off D-Bus at once and wait in a bounded queue of this connection alone; every wait ends; the
 //! device is let go whatever happens. Must never: let a device that floods, or hangs, hold up another one.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use super::fault::DeviceFault;
 use super::history::Cursor;
 use super::session::{Act, FIRMWARE, Fact, NoAnswer, Offer, Operation, Session};
 use super::tap::Ear;
-use super::users::User;
+use super::users::{self, User};
 use super::wire::Wire;
 use crate::clock::{Clock, Stamp};
 use crate::fault::Explain;
@@ -29,6 +29,7 @@ use crate::nameplate;
 use crate::profile::schema::PairingMethod;
 use crate::profile::{Catalogue, Plan, reject, told};
 use crate::reading::{ClockPair, Clocks, DeviceId, Frame, Path};
+use crate::user_code::Codes;
 
 /// What a connection tells the source.
 #[derive(Debug)]
@@ -63,6 +64,9 @@ pub(super) struct Link {
     pub(super) doubted: Option<u16>,
     /// Its users whose codes may be tried.
     pub(super) users: Vec<User>,
+    /// All codes, as they change; and those of its users that were seen.
+    pub(super) codes: watch::Receiver<Arc<Codes>>,
+    pub(super) seen: BTreeMap<u8, i64>,
     /// Its clock, once it was asked for.
     pub(super) clocks: Option<Arc<Clocks>>,
     /// What its clock said in an earlier connection.
@@ -239,6 +243,10 @@ impl Link {
                         permit.send(frame);
                     }
                     Vec::new()
+                }
+                Ok(()) = self.codes.changed() => {
+                    let new = users::changed(&self.device, &self.codes.borrow_and_update(), &mut self.seen);
+                    session.codes(&self.seen, new, clock.now())
                 }
                 Ok(()) = self.crowded.changed() => {
                     session.crowd(*self.crowded.borrow_and_update());

@@ -3,7 +3,7 @@
 //! Promises: one operation at a time; every value of a subscription is handed out once, under a ticket; the cursor of a
 //! history follows the commit. Must never: wait, read a clock, or write what the plan does not say.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -159,7 +159,8 @@ impl Session {
             offers.iter().find(|o| o.uuid == uuid && service.is_none_or(|s| *s == o.service)).cloned()
         };
         let (mut wanted, mut missing) = (0, None);
-        for step in &self.plan.steps {
+        let plan = self.plan.clone();
+        for step in &plan.steps {
             let task = match step {
                 Step::Bond {} | Step::AwaitDisconnect {} => None,
                 Step::Read { characteristic } => find(characteristic, None).map(|o| (o, Task::Read)),
@@ -179,13 +180,7 @@ impl Session {
                 Step::UserConsent { characteristic } => {
                     let control = find(characteristic, None);
                     let users = control.as_ref().map_or(0, |control| self.consents.plan(control));
-                    // Without a code nothing is asked, and nothing is subscribed to.
-                    if let Some(control) = control.filter(|_| users > 0) {
-                        if !self.tasks.contains(&(control.clone(), Task::Subscribe)) {
-                            self.tasks.push_back((control.clone(), Task::Subscribe));
-                        }
-                        self.tasks.extend(vec![(control, Task::Consent); users]);
-                    }
+                    control.into_iter().for_each(|control| self.ask_users(&control, users));
                     None
                 }
                 Step::WriteClock { characteristic, service, form, prefix } => {
@@ -221,6 +216,27 @@ impl Session {
             Some(uuid) if wanted == 0 => Err(DeviceFault::Missing(uuid)),
             _ => Ok(()),
         }
+    }
+
+    /// Without a code nothing is asked, and nothing is subscribed to.
+    fn ask_users(&mut self, control: &Offer, users: usize) {
+        let subscription = (control.clone(), Task::Subscribe);
+        let subscribes = self.subscribed.contains(&control.uuid)
+            || self.tasks.contains(&subscription)
+            || self.current.as_ref() == Some(&subscription);
+        self.tasks.extend(Some(subscription).filter(|_| users > 0 && !subscribes));
+        self.tasks.extend(vec![(control.clone(), Task::Consent); users]);
+    }
+
+    /// Codes were given or taken away meanwhile: these are kept, and these users are new.
+    pub fn codes(&mut self, kept: &BTreeMap<u8, i64>, new: Vec<User>, now: Stamp) -> Acts {
+        let users = new.len();
+        if !self.over
+            && let Some(control) = self.consents.change(kept, new, now)
+        {
+            self.ask_users(&control, users);
+        }
+        self.next(now)
     }
 
     /// The answer to what was asked last.

@@ -10,7 +10,7 @@ use super::keeper::Keeper;
 use crate::clock::Stamp;
 use crate::fault::Explain;
 use crate::reading::DeviceId;
-use crate::user_code::{Given, UserCode};
+use crate::user_code::{Codes, Given, UserCode};
 
 /// A code of which a scale says nothing clear, this often in a row, is tried once in so long: nobody knows what it counts.
 const UNCLEAR: (u32, Duration) = (5, Duration::from_secs(3_600));
@@ -133,10 +133,23 @@ impl Users {
     }
 }
 
+/// When each code of a device was given.
+pub(super) fn given(device: &DeviceId, codes: &Codes) -> BTreeMap<u8, i64> {
+    codes.get(device).into_iter().flatten().map(|(slot, given)| (*slot, given.at_ms)).collect()
+}
+
+/// Users whose codes were given since they were seen, and what is seen now. None of these was ever tried.
+pub(super) fn changed(device: &DeviceId, codes: &Codes, seen: &mut BTreeMap<u8, i64>) -> Vec<User> {
+    let all = codes.get(device).into_iter().flatten();
+    let new = all.filter(|(slot, given)| seen.get(slot) != Some(&given.at_ms));
+    let new = new.map(|(slot, given)| User { slot: *slot, given_ms: given.at_ms, code: given.code }).collect();
+    *seen = given(device, codes);
+    new
+}
+
 impl Keeper {
     /// Users of the device with this address whose codes may be tried.
-    pub(super) fn users_of(&self, address: &str, now: Stamp) -> Vec<User> {
-        let codes = self.setup.codes.borrow();
+    pub(super) fn users_of(&self, address: &str, codes: &Codes, now: Stamp) -> Vec<User> {
         let Some(peer) = self.peers.all.get(address) else { return Vec::new() };
         codes.get(&peer.health.id).map(|codes| peer.health.users.to_ask(codes, now)).unwrap_or_default()
     }
@@ -145,8 +158,7 @@ impl Keeper {
     pub(super) fn learn_codes(&mut self) {
         let codes = self.setup.codes.borrow_and_update().clone();
         for peer in self.peers.all.values_mut() {
-            let given = codes.get(&peer.health.id).into_iter().flatten().map(|(slot, given)| (*slot, given.at_ms));
-            let given: BTreeMap<u8, i64> = given.collect();
+            let given = given(&peer.health.id, &codes);
             if given.iter().any(|(slot, at_ms)| peer.health.users.known.get(slot) != Some(at_ms)) {
                 peer.relieved();
             }

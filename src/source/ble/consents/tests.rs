@@ -239,6 +239,30 @@ fn a_crowd_lets_no_user_out_and_an_end_in_between_is_amiss() {
 }
 
 #[test]
+fn a_code_that_is_given_meanwhile_is_tried_and_one_that_is_taken_away_is_not() {
+    let mut scale = Scale::of(Vec::new());
+    let acts = scale.session.codes(&[(1, 101)].into(), vec![user(1, "1234")], at(10_000));
+    scale.follow(acts, at(10_000));
+    let begin = ["subscribe 2A9D", "write FFF1", "subscribe 2A9F", "0201d204"];
+    assert_eq!(scale.asked(), begin);
+    scale.answers(1, 10_100);
+    scale.weighs(11_000);
+    // What the first one's consent opened is waited for, also now; the third's is taken away before it was tried.
+    let acts =
+        scale.session.codes(&[(1, 101), (2, 102), (3, 103)].into(), vec![user(2, "0007"), user(3, "0008")], at(12_000));
+    scale.follow(acts, at(12_000));
+    let acts = scale.session.codes(&[(1, 101), (2, 102)].into(), Vec::new(), at(13_000));
+    scale.follow(acts, at(13_000));
+    scale.passes(13_999);
+    assert_eq!(scale.asked(), begin);
+    scale.passes(14_000);
+    scale.answers(1, 14_100);
+    assert_eq!(scale.asked(), [&begin[..], &["02020700"]].concat());
+    scale.passes(30_000);
+    assert_eq!((scale.asked().len(), scale.session.is_content()), (5, true));
+}
+
+#[test]
 fn the_profiles_of_scales_ask_for_consents_last_of_what_they_subscribe_to() {
     let catalogue = Catalogue::built_in();
     for (name, services) in [(Some("BF105"), vec!["181C"]), (None, vec!["181B", "181D"])] {
