@@ -11,6 +11,7 @@ use super::envelope::{Kind, Sender, Subject, alert_control_id};
 use super::oru::own_code;
 use super::write::{Segment, components, composite, date_time, text};
 use crate::alarm::{AlertEvent, Condition, Happened, Priority};
+use crate::clock::Stamp;
 use crate::demographics::Demographics;
 use crate::reading::Reading;
 use crate::vital::Role;
@@ -54,7 +55,7 @@ pub fn write(
         .set(2, order.as_str())
         .set(3, order)
         .set(4, composite(&facets.event))
-        .set(7, date_time(alert.raised.wall_ms, true))
+        .set(7, moment(alert.raised))
         .end(&mut body);
     let priority = match alert.priority {
         Priority::High => "PH",
@@ -67,7 +68,7 @@ pub fn write(
         Condition::Technical => "ST",
     };
     let device = alert.device.as_ref().map(|d| sender.device(d)).unwrap_or_else(|| sender.entity(&sender.gateway));
-    let mut rows = Rows { number: 0, time: date_time(event.at.wall_ms, true), device, out: &mut body };
+    let mut rows = Rows { number: 0, time: moment(event.at), device, out: &mut body };
     // The rule by its name, and what a care manager reads.
     let words =
         if alert.taken_back.is_some() { format!("Entered in error: {}", alert.text) } else { alert.text.clone() };
@@ -92,6 +93,11 @@ pub fn write(
     }
     let subject = alert.patient.as_ref().map(|patient| Subject { patient, person });
     sender.message(&KIND, alert_control_id(event), now_ms, subject, &body)
+}
+
+/// Empty where our clock was not set then: no time is better than a wrong one.
+fn moment(at: Stamp) -> String {
+    if at.trusted { date_time(at.wall_ms, true) } else { String::new() }
 }
 
 struct Rows<'a> {

@@ -251,6 +251,11 @@ fn every_event_of_an_alert_has_its_message() {
     let shown =
         |event: &AlertEvent| write_alert(event, &[Arc::new(evidence.clone())], (&sender(), &facets()), None, NOW_MS);
     golden("alert-raised", &shown(&event).text);
+    // By a clock that nobody had set.
+    let mut unset = event.clone();
+    (unset.alert.raised.trusted, unset.at.trusted) = (false, false);
+    let text = shown(&unset).text;
+    assert_eq!((field(&text, "OBR", 1, 7), field(&text, "OBX", 1, 14)), (String::new(), String::new()));
     event.happened = Happened::Acknowledged;
     event.alert.acknowledged = Some(Acknowledged { by: "N. Nurse".into(), at: Stamp::at_ms(NOW_MS) });
     golden("alert-acknowledged", &shown(&event).text);

@@ -65,6 +65,23 @@ pub(super) struct Hand<'a> {
     pub(super) at_ms: i64,
 }
 
+/// What the centre says, before anything is decided about it.
+fn proposed(round: &Round<'_>, heard: &Heard, id: String, aim: Aim) -> Order {
+    Order {
+        id,
+        destination: round.destination.into(),
+        resource: heard.resource.clone(),
+        version: heard.version.clone(),
+        patient: round.patient.clone(),
+        aim: Some(aim),
+        updated_ms: heard.updated_ms,
+        seen_ms: round.now_ms,
+        state: State::Proposed,
+        by: "centre".into(),
+        at_ms: round.now_ms,
+    }
+}
+
 impl Book {
     /// What a destination shows of a patient's orders.
     pub(super) fn hear(&mut self, round: &Round<'_>, rules: &Rules, heard: &[Heard]) -> Changes {
@@ -210,19 +227,7 @@ impl Book {
             Some(State::Refused { .. }) => {}
             Some(_) => return,
         }
-        let order = Order {
-            id,
-            destination: round.destination.into(),
-            resource: heard.resource.clone(),
-            version: heard.version.clone(),
-            patient: round.patient.clone(),
-            aim: Some(aim),
-            updated_ms: heard.updated_ms,
-            seen_ms: round.now_ms,
-            state: State::Proposed,
-            by: "centre".into(),
-            at_ms: round.now_ms,
-        };
+        let order = proposed(round, heard, id, aim);
         let newer = |o: &Order| !same(o) && o.updated_ms > order.updated_ms;
         let hand = Hand { by: "centre", at_ms: round.now_ms };
         if rivals.iter().any(newer) {

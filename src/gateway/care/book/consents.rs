@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Book, Changes, Deny, Hand, Round, id};
+use super::{Book, Changes, Deny, Hand, Round, id, proposed};
 use crate::alert::target::TargetError;
 use crate::careplan::{Aim, Order, State};
 use crate::config::Apply;
@@ -222,19 +222,7 @@ impl Book {
 
     fn take(&mut self, round: &Round<'_>, heard: &Heard, aim: Aim, changes: &mut Changes) {
         let centre = Hand { by: "centre", at_ms: round.now_ms };
-        let order = Order {
-            id: id(round, &heard.resource, &format!("{aim:?}")),
-            destination: round.destination.into(),
-            resource: heard.resource.clone(),
-            version: heard.version.clone(),
-            patient: round.patient.clone(),
-            aim: Some(aim),
-            updated_ms: heard.updated_ms,
-            seen_ms: round.now_ms,
-            state: State::Proposed,
-            by: "centre".into(),
-            at_ms: round.now_ms,
-        };
+        let order = proposed(round, heard, id(round, &heard.resource, &format!("{aim:?}")), aim);
         let Some(new) = Share::of(&order) else { return };
         let before = self.orders.get(&order.id).map(|o| o.state.clone());
         let narrowed = self.outdate(round, &order, &new, changes);
