@@ -114,6 +114,8 @@ impl Clock {
     pub fn now(&self) -> Stamp {
         match &*self.0 {
             Kind::System { started, uptime_us, boot, doubted } => {
+                // Before the time is read: a clock that is set in between must not make the old time a trusted one.
+                let believed = !doubted.load(Ordering::Acquire);
                 let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
                 let wall_ms = i64::try_from(wall.as_millis()).unwrap_or(i64::MAX);
                 let elapsed = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -121,7 +123,7 @@ impl Clock {
                     wall_ms,
                     mono_us: uptime_us.saturating_add(elapsed),
                     boot: *boot,
-                    trusted: wall_ms >= WALL_FLOOR_MS && !doubted.load(Ordering::Relaxed),
+                    trusted: wall_ms >= WALL_FLOOR_MS && believed,
                 }
             }
             Kind::Manual(stamp) => *stamp.lock().unwrap_or_else(PoisonError::into_inner),
@@ -136,7 +138,7 @@ impl Clock {
     /// Doubts the machine's wall clock from now on, or ends that; a clock of a test has its own trust.
     pub fn doubt(&self, yes: bool) {
         if let Kind::System { doubted, .. } = &*self.0 {
-            doubted.store(yes, Ordering::Relaxed);
+            doubted.store(yes, Ordering::Release);
         }
     }
 

@@ -28,7 +28,7 @@ async fn what_comes_before_the_clock_was_set_pages_at_once_and_waits_for_its_tim
         "[journal]\nreserve_mib = 1\n[alerts]\nrules = [\"rules.toml\"]\n\
          [[source]]\nkind = \"mqtt\"\nname = \"home\"\nurl = \"mqtt://127.0.0.1:{}\"\n\
          [[destination]]\nkind = \"fhir\"\nname = \"centre\"\nurl = \"{}\"\nidempotency = \"update\"\n\
-         [[patient]]\nreference = \"Patient/p0\"\n[[device]]\nid = \"mqtt:watch-0\"\npatient = \"Patient/p0\"\n",
+         [[patient]]\nreference = \"Patient/p0\"\n[[patient]]\nreference = \"Patient/p1\"\n[[device]]\nid = \"mqtt:watch-0\"\npatient = \"Patient/p0\"\n",
         broker.port,
         centre.url()
     ));
@@ -38,6 +38,9 @@ async fn what_comes_before_the_clock_was_set_pages_at_once_and_waits_for_its_tim
     gateway.reword(|t| t.replace("clock = \"always\"", &format!("clock = \"synchronised\"\nclock_file = \"{at}\"")));
     gateway.start();
     assert!(gateway.cli(&["status"]).0.contains("The clock is not set"), "{}", gateway.log());
+    // Whose it is from now on, nobody could say later.
+    let (_, refused, code) = gateway.cli(&["assign", "mqtt:watch-0", "Patient/p1", "--by", "Ada"]);
+    assert!(code != Some(0) && refused.contains("say since when"), "{refused}");
     let device = Device::connect(broker.device_port);
     let before = Timestamp::now();
     device.publish("vitals/watch-0", ["{\"id\":1,\"heart_rate\":171}"]).await;

@@ -176,6 +176,11 @@ pub(super) fn sample(record: &mut Record, octet: u8) {
     record.put("location", record::name(octet >> 4, &LOCATIONS));
 }
 
+/// Whether a 2A34 can be read whole.
+pub fn is_context(bytes: &[u8]) -> bool {
+    context(bytes).is_ok()
+}
+
 /// 2A34. Pairs with the measurement of the same sequence number; behind it, in one value, it is read with it.
 pub(super) fn context(bytes: &[u8]) -> Result<Record, Reject> {
     read(bytes, |r, record| {

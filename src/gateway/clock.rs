@@ -20,6 +20,10 @@ use crate::limits;
 const ASK_EVERY: Duration = Duration::from_secs(5);
 /// How long the answer may take: it comes from a daemon that has to be started first.
 const ASK_MAX: Duration = Duration::from_secs(4);
+/// So often a bus that does not answer is asked again before it counts as one that knows nothing: a minute of starting.
+const PATIENT_TURNS: u32 = 12;
+/// A battery-backed clock that ours was taken from goes as ours does, seconds.
+const BATTERY_OFF_MAX_S: i64 = 60;
 /// Set anew by more than this, the times of receipts of before are wrong by as much.
 const STEP_MAX: Duration = Duration::from_secs(60);
 /// For so long it is told that the clock was set anew.
@@ -55,11 +59,12 @@ impl Machine {
 
     /// What its files say, at once. The clock is doubted, until it is asked, if they do not say that it was set.
     pub(super) fn judge(&self, clock: &Clock) {
-        clock.doubt(self.by_files() != Says::Set);
+        clock.doubt(self.by_files(clock) != Says::Set);
     }
 
-    fn by_files(&self) -> Says {
-        let battery = || self.trust == ClockTrust::Auto && (self.pc || was_set_at_boot(&self.batteries));
+    fn by_files(&self, clock: &Clock) -> Says {
+        let wall_s = clock.now().wall_ms / 1_000;
+        let battery = || self.trust == ClockTrust::Auto && has_the_time(&self.batteries, wall_s).unwrap_or(self.pc);
         match () {
             () if self.trust == ClockTrust::Always || self.file.exists() || battery() => Says::Set,
             // Its daemon runs, and has not written it yet.
@@ -70,49 +75,73 @@ impl Machine {
         }
     }
 
-    /// The same, with the daemon that knows what other time servers' clients do.
-    async fn says(&self) -> Says {
-        match self.by_files() {
+    /// The same, with the daemon that knows what other time servers' clients do. It may be slow to start: `patient`.
+    async fn says(&self, clock: &Clock, patient: bool) -> Says {
+        match self.by_files(clock) {
             Says::Set => Says::Set,
             by_files => match synchronised().await {
-                Some(true) => Says::Set,
-                Some(false) => Says::NotYet,
-                None => by_files,
+                Answer::Yes => Says::Set,
+                Answer::No => Says::NotYet,
+                Answer::Late if patient => Says::NotYet,
+                Answer::Late | Answer::NobodyKnows => by_files,
             },
         }
     }
 }
 
-/// Whether the kernel took the time of a battery-backed clock when it started.
-fn was_set_at_boot(batteries: &Path) -> bool {
-    let Ok(folder) = std::fs::read_dir(batteries) else { return false };
-    let took = |clock: PathBuf| std::fs::read_to_string(clock.join("hctosys")).is_ok_and(|said| said.trim() == "1");
-    folder.flatten().any(|clock| took(clock.path()))
+/// Whether the kernel took its time from a battery-backed clock, which goes as ours does. `None`: there is no such clock. One
+/// whose battery is empty begins with a date of its own, and a file sets ours elsewhere.
+fn has_the_time(batteries: &Path, wall_s: i64) -> Option<bool> {
+    let mut clocks = std::fs::read_dir(batteries).ok()?.flatten().map(|entry| entry.path()).peekable();
+    clocks.peek()?;
+    let says = |clock: &Path, what: &str| std::fs::read_to_string(clock.join(what)).unwrap_or_default();
+    let near = |said: String| said.trim().parse::<i64>().is_ok_and(|at| (at - wall_s).abs() <= BATTERY_OFF_MAX_S);
+    Some(clocks.any(|clock| says(&clock, "hctosys").trim() == "1" && near(says(&clock, "since_epoch"))))
 }
 
-/// `NTPSynchronized` of org.freedesktop.timedate1: the kernel's word. `None`: nobody answers.
-async fn synchronised() -> Option<bool> {
+/// What the bus says.
+enum Answer {
+    Yes,
+    No,
+    /// Not in time, or not as it should.
+    Late,
+    /// There is no bus, or nobody on it who could know.
+    NobodyKnows,
+}
+
+/// `NTPSynchronized` of org.freedesktop.timedate1: the kernel's word.
+async fn synchronised() -> Answer {
     const NAME: &str = "org.freedesktop.timedate1";
     let ask = async {
-        let bus = zbus::connection::Builder::system()?.build().await?;
+        let Ok(bus) = zbus::connection::Builder::system() else { return Answer::NobodyKnows };
+        let Ok(bus) = bus.build().await else { return Answer::NobodyKnows };
         let properties = Some("org.freedesktop.DBus.Properties");
         let what = (NAME, "NTPSynchronized");
-        let answer = bus.call_method(Some(NAME), "/org/freedesktop/timedate1", properties, "Get", &what).await?;
-        let value: OwnedValue = answer.body().deserialize()?;
-        bool::try_from(value).map_err(zbus::Error::from)
+        match bus.call_method(Some(NAME), "/org/freedesktop/timedate1", properties, "Get", &what).await {
+            Ok(answer) => match answer.body().deserialize::<OwnedValue>().map(bool::try_from) {
+                Ok(Ok(true)) => Answer::Yes,
+                Ok(Ok(false)) => Answer::No,
+                _ => Answer::Late,
+            },
+            Err(zbus::Error::MethodError(name, ..)) if name.ends_with(".ServiceUnknown") => Answer::NobodyKnows,
+            Err(_) => Answer::Late,
+        }
     };
-    tokio::time::timeout(ASK_MAX, ask).await.ok()?.ok()
+    tokio::time::timeout(ASK_MAX, ask).await.unwrap_or(Answer::Late)
 }
 
 /// Asks until the clock was set; says so if that lasts, and whenever it is set anew.
 pub(super) async fn watch(machine: Machine, clock: Clock, told: mpsc::Sender<Technical>, stop: CancellationToken) {
     let watched = Watch { started: clock.now(), unset: false, line: None, stepped: None };
     let asks = async {
+        let mut turns = 0_u32;
         while !clock.now().trusted {
             // Before the time of this build there is nothing to ask about.
-            if clock.now().wall_ms >= WALL_FLOOR_MS && machine.says().await != Says::NotYet {
+            if clock.now().wall_ms >= WALL_FLOOR_MS && machine.says(&clock, turns < PATIENT_TURNS).await != Says::NotYet
+            {
                 clock.doubt(false);
             } else {
+                turns = turns.saturating_add(1);
                 tokio::time::sleep(ASK_EVERY).await;
             }
         }
@@ -209,7 +238,8 @@ mod tests {
     fn a_clock_that_nobody_set_is_doubted_where_the_machine_can_tell() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path();
-        let says = |trust| machine(folder, trust).by_files();
+        let clock = Clock::system();
+        let says = |trust| machine(folder, trust).by_files(&clock);
         let all = || [ClockTrust::Auto, ClockTrust::Synchronised, ClockTrust::Always].map(says);
         // Neither a battery, nor a daemon that would tell.
         assert_eq!(all(), [Says::Nothing, Says::NotYet, Says::Set]);
@@ -218,14 +248,20 @@ mod tests {
         assert_eq!(all(), [Says::Nothing, Says::NotYet, Says::Set]);
         std::fs::create_dir_all(folder.join("timesync")).unwrap();
         assert_eq!(all(), [Says::NotYet, Says::NotYet, Says::Set]);
+        // The kernel read one that had begun anew, and a file set ours elsewhere.
         put(&folder.join("rtc/rtc1/hctosys"), "1\n");
+        put(&folder.join("rtc/rtc1/since_epoch"), "1501804800\n");
+        assert_eq!(all(), [Says::NotYet, Says::NotYet, Says::Set]);
+        put(&folder.join("rtc/rtc1/since_epoch"), &format!("{}\n", clock.now().wall_ms / 1_000));
         assert_eq!(all(), [Says::Set, Says::NotYet, Says::Set]);
         std::fs::remove_dir_all(folder.join("rtc")).unwrap();
         put(&folder.join("timesync/synchronized"), "");
         assert_eq!(all(), [Says::Set; 3]);
         std::fs::remove_dir_all(folder.join("timesync")).unwrap();
         let pc = Machine { pc: true, ..machine(folder, ClockTrust::Auto) };
-        assert_eq!(pc.by_files(), Says::Set);
+        assert_eq!(pc.by_files(&clock), Says::Set);
+        put(&folder.join("rtc/rtc0/since_epoch"), "0\n");
+        assert_eq!(pc.by_files(&clock), Says::Nothing, "its battery is empty");
     }
 
     #[tokio::test]

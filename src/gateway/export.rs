@@ -201,6 +201,10 @@ fn cells(reading: &Reading, fate: Fate, part: &Part) -> [Cell; COLUMNS.len()] {
 
 /// The code of the number: its component's own, else the vital's.
 fn loinc(reading: &Reading, part: &Part) -> Option<&'static str> {
+    // What was typed in beside it is no measurement of this code.
+    if part.role.is_context() {
+        return None;
+    }
     let vital = reading.vital;
     let own = vital.components.iter().find(|c| c.role == part.role).and_then(|c| c.loinc.first());
     own.or(vital.loinc_for(reading.is_by_moles()).first()).map(|code| code.0)

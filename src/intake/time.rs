@@ -73,8 +73,10 @@ pub(super) fn resolve(draft: &Draft, frame: &Frame, prompt: bool, zone: &TimeZon
         let may_be_old = waited && (doubt || !received.trusted);
         return Resolved { taken, doubt, may_be_old, clocks: clocks.map(Arc::new) };
     }
-    // What is just now needs no word of the device; without a clock of ours there is nothing to hold against it either.
-    let unchecked = look.prompt && !received.trusted && !own_doubt;
+    // What is just now needs no word of the device; without a clock of ours there is nothing to hold against it either. A
+    // broadcast may go on telling what was measured before.
+    let broadcast = matches!(frame.path, Path::Advertisement { .. });
+    let unchecked = look.prompt && !received.trusted && !own_doubt && !broadcast;
     let doubt = (draft.device_time.is_some() && !unchecked) || waited;
     let (at_ms, uncertainty_ms, method) = if draft.stored {
         (None, u32::MAX, TimeMethod::Unresolved)

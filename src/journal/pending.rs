@@ -26,12 +26,12 @@ pub(super) struct Pending(Option<i64>);
 type Dated = (Option<i64>, u32, TimeMethod);
 
 impl Pending {
-    /// Those of this boot go on waiting. Of another boot nobody knows any more when they came: what their devices said stands.
+    /// Those of this boot go on waiting. Of another boot nobody knows any more when they came; what a device said can still be
+    /// later than now.
     pub(super) fn take_over(conn: &Connection, now: Stamp) -> rusqlite::Result<Self> {
         let step = conn.unchecked_transaction()?;
-        date(&step, &format!("{WAITING} AND received_boot <> ?1"), now.boot, |reading| match reading.taken.method {
-            TimeMethod::Pending => (None, reading.taken.uncertainty_ms, TimeMethod::Unresolved),
-            _ => as_said(&reading.taken),
+        date(&step, "taken_method = 'pending' AND received_boot <> ?1", now.boot, |reading| {
+            (None, reading.taken.uncertainty_ms, TimeMethod::Unresolved)
         })?;
         step.commit()?;
         let oldest = format!("SELECT min(id) FROM reading WHERE {WAITING}");
@@ -62,10 +62,18 @@ impl Writer<'_> {
         let digest = chain::digest(&[&booted_ms.to_string()]);
         let entry = Entry { what: "dated", destination: None, first: oldest, last, digest, detail: None };
         let dated = self.conn.unchecked_transaction().and_then(|step| {
-            let dated = date(&step, &format!("{WAITING} AND received_boot = ?1"), now.boot, |reading| {
+            let of_this_boot = date(&step, &format!("{WAITING} AND received_boot = ?1"), now.boot, |reading| {
                 let uptime_ms = i64::try_from(reading.taken.received.mono_us / 1_000).unwrap_or(i64::MAX);
                 by_receipt(reading, booted_ms.saturating_add(uptime_ms))
             })?;
+            let of_others = date(&step, &format!("{WAITING} AND received_boot <> ?1"), now.boot, |reading| {
+                let latest = now.wall_ms.saturating_add(ms(CLOCK_AHEAD_MAX));
+                match reading.taken.at_ms.is_some_and(|at| at <= latest) {
+                    true => as_said(&reading.taken),
+                    false => (None, u32::MAX, TimeMethod::Unresolved),
+                }
+            })?;
+            let dated = of_this_boot + of_others;
             self.chain.append(&mut head, now, &entry)?;
             step.commit().map(|()| dated)
         });
@@ -120,14 +128,21 @@ fn by_receipt(reading: &Reading, received_ms: i64) -> Dated {
     let (Some(at), TimeMethod::Unchecked) = (taken.at_ms, taken.method) else {
         return (Some(received_ms), taken.uncertainty_ms, TimeMethod::Received);
     };
-    let ms = |limit: Duration| i64::try_from(limit.as_millis()).unwrap_or(i64::MAX);
     let by_message = !reading.stored && reading.device.0.starts_with("mqtt:");
     let oldest = if by_message { ms(LATE_MAX) } else { ms(DEVICE_MEMORY_MAX) };
     let age = received_ms.saturating_sub(at);
     match (-ms(CLOCK_AHEAD_MAX)..=oldest).contains(&age) {
         true => as_said(taken),
         false if reading.stored => (None, u32::MAX, TimeMethod::Unresolved),
-        // Whoever kept it may have kept it for as long.
-        false => (Some(received_ms), u32::try_from(ms(LATE_MAX)).unwrap_or(u32::MAX), TimeMethod::Received),
+        // Whoever kept it may have kept it for as long; a date that could be true is not excluded.
+        false => {
+            let could = if (0..=ms(DEVICE_MEMORY_MAX)).contains(&age) { age } else { 0 };
+            let uncertainty_ms = u32::try_from(ms(LATE_MAX).max(could)).unwrap_or(u32::MAX);
+            (Some(received_ms), uncertainty_ms, TimeMethod::Received)
+        }
     }
+}
+
+fn ms(limit: Duration) -> i64 {
+    i64::try_from(limit.as_millis()).unwrap_or(i64::MAX)
 }

@@ -117,11 +117,10 @@ impl FhirSink {
         };
         if let Some(place) = new.filter(|_| !self.searches.seen.load(Ordering::Relaxed)) {
             self.count();
-            // Nothing waits long for it.
+            // Once, whatever it shows: an alert may be waiting behind it.
+            self.searches.seen.store(true, Ordering::Relaxed);
             let look = tokio::time::timeout(LOOK_MAX, self.look(&place)).await;
             if let Ok(Ok(answer)) = look {
-                // What it does not show is not asked for again.
-                self.searches.seen.store(true, Ordering::Relaxed);
                 if answer.status == 200 && answer.body.windows(SEARCH.len()).any(|part| part == SEARCH) {
                     tracing::warn!(
                         "the destination keeps a search for a Device as it stands: Devices are named by identifier from now on"

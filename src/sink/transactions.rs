@@ -13,6 +13,7 @@ use super::searched::may_be_the_search;
 use super::why::Trouble;
 use crate::custody::{Item, Outcome};
 use crate::fhir::{AlertResources, Scope};
+use crate::limits;
 
 /// What came of one attempt.
 enum Attempt {
@@ -30,19 +31,28 @@ impl FhirSink {
         let scope = resources.scope;
         let all = resources.evidence().map(Some).chain(iter::once(None));
         let offered = self.searches.offer(all.map(|reading| (scope.clone(), reading)));
-        let mut attempt = None;
+        let (mut attempt, mut doubtful) = (None, false);
         if !offered.is_empty() {
             let looking = Scope { searched: offered.clone(), ..scope.clone() };
             match self.transaction(item, &AlertResources { scope: &looking, ..*resources }).await {
                 Attempt::Refused => {}
-                Attempt::Unwell(trouble, _) if may_be_the_search(&trouble) => {}
+                Attempt::Unwell(trouble, _) if may_be_the_search(&trouble) => {
+                    doubtful = matches!(trouble, Trouble::ServerError(_));
+                }
                 done => attempt = Some(done),
             }
         }
         let looked = attempt.is_some();
         let attempt = match attempt {
             Some(attempt) => attempt,
-            None => self.transaction(item, resources).await,
+            None => match self.transaction(item, resources).await {
+                // It may be there all the same: a correction must know.
+                Attempt::Done(Outcome::Withheld) if doubtful => {
+                    let left_out = Trouble::Unclear("and its consent ended before it was sent again");
+                    Attempt::Done(left_out.item(limits::ITEM_RETRY.0))
+                }
+                attempt => attempt,
+            },
         };
         match attempt {
             Attempt::Done(outcome) => {

@@ -79,6 +79,11 @@ fn one_wrong(message: &str) -> &'static str {
     if message.contains("|61|") { "AE" } else { "AA" }
 }
 
+/// The third one is.
+fn last_wrong(message: &str) -> &'static str {
+    if message.contains("|62|") { "AE" } else { "AA" }
+}
+
 fn cases() -> Vec<Case> {
     let [d, wrong, later, lost] = ["delivered", "reject WL-H001", "item WL-H002", "destination WL-F002"];
     let refused = "destination WL-H002";
@@ -86,9 +91,9 @@ fn cases() -> Vec<Case> {
         (
             "a batch of acknowledgements",
             |b, ids| Reply::Raw(answering_batch(b, &[("AA", &ids[0]), ("AE", &ids[1]), ("AR", &ids[2])], 3)),
-            good,
+            one_wrong,
             [d, wrong, later],
-            0,
+            1,
         ),
         (
             "the same in two frames, in another order",
@@ -96,9 +101,9 @@ fn cases() -> Vec<Case> {
                 let first = answering_batch(b, &[("AA", &ids[2]), ("CE", &ids[1])], 2);
                 Reply::All(vec![Reply::Raw(first), Reply::AckFor("AA", ids[0].clone())])
             },
-            good,
+            one_wrong,
             [d, wrong, d],
-            0,
+            1,
         ),
         ("one for the batch", |b, _| Reply::AckFor("AA", b.into()), good, [d, d, d], 0),
         ("one on commit for the batch", |b, _| Reply::AckFor("CA", b.into()), good, [d, d, d], 0),
@@ -109,9 +114,16 @@ fn cases() -> Vec<Case> {
         (
             "one for each",
             |_, ids| Reply::All(ids.iter().zip(["AA", "AR", "AE"]).map(|(i, c)| Reply::AckFor(c, i.clone())).collect()),
-            good,
+            last_wrong,
             [d, later, wrong],
-            0,
+            1,
+        ),
+        (
+            "the last one wrong for the trailer behind it",
+            |_, ids| Reply::All(ids.iter().zip(["AA", "AA", "AE"]).map(|(i, c)| Reply::AckFor(c, i.clone())).collect()),
+            good,
+            [d, d, d],
+            1,
         ),
         (
             "one for each, others among them, each twice",
@@ -123,7 +135,7 @@ fn cases() -> Vec<Case> {
             [d, d, d],
             0,
         ),
-        ("refusals only", |b, ids| Reply::Raw(answering_batch(b, &[("AE", &ids[1])], 1)), good, [d, wrong, d], 2),
+        ("refusals only", |b, ids| Reply::Raw(answering_batch(b, &[("AE", &ids[1])], 1)), one_wrong, [d, wrong, d], 3),
         ("no refusal", |b, _| Reply::Raw(answering_batch(b, &[], 0)), good, [d, d, d], 0),
         ("refusals, cut short", |b, ids| Reply::Raw(answering_batch(b, &[("AE", &ids[1])], 2)), good, [d, d, d], 3),
         ("no refusal of another batch", |_, _| Reply::Raw(answering_batch("X", &[], 0)), good, [lost, lost, lost], 0),

@@ -111,13 +111,21 @@ async fn the_word_of_a_device_is_held_against_the_clock_once_it_is_right() {
 async fn of_another_boot_nobody_knows_when_it_came_and_a_person_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let (journal, _) = open_at(folder.path(), after_boot(10, false));
-    let told = told(2, after_boot(10, false), NOW_MS, false);
-    journal.commit(group([waiting(1, after_boot(10, false)), told])).await.unwrap();
+    let at = after_boot(10, false);
+    let said = [told(2, at, NOW_MS, false), told(3, at, NOW_MS + 86_400_000, false)];
+    journal.commit(group([waiting(1, at)].into_iter().chain(said))).await.unwrap();
     journal.close().await;
     drop(journal);
-    let (journal, _) = open_at(folder.path(), Stamp { boot: BOOT + 1, ..after_boot(60, true) });
-    let said = (2, Some(NOW_MS), TimeMethod::DeviceInstant);
+    // Another boot, and the clock is not right yet.
+    let next = |s: u64, right: bool| Stamp { boot: BOOT + 1, ..after_boot(s, right) };
+    let (journal, clock) = open_at(folder.path(), next(5, false));
+    assert_eq!(leased(&journal, Lane::Backlog).await, [(1, None, TimeMethod::Unresolved)]);
+    clock.set(next(60, true));
+    let mut changed = journal.changed();
+    journal.commit(group([])).await.unwrap();
+    changed.changed().await.unwrap();
+    // A word stands as it is, unless it is later than now.
     let mut backlog = leased(&journal, Lane::Backlog).await;
     backlog.sort_unstable_by_key(|(n, ..)| *n);
-    assert_eq!(backlog, [(1, None, TimeMethod::Unresolved), said]);
+    assert_eq!(backlog, [(2, Some(NOW_MS), TimeMethod::DeviceInstant), (3, None, TimeMethod::Unresolved)]);
 }

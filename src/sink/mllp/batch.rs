@@ -123,6 +123,8 @@ impl Answers {
         let fate = |id: &&str| match self.own.get(*id) {
             Some(ack) if ack.verdict == Verdict::Accepted => Fate::Told(ack.clone()),
             _ if refused || one => Fate::Alone,
+            // What is wrong may be the batch: of the last message, that a trailer stands behind it. The answer to itself decides.
+            Some(ack) if ack.verdict == Verdict::Error => Fate::Alone,
             Some(ack) => Fate::Told(ack.clone()),
             None if self.taken || self.whole.is_some() => of_batch(id),
             None if self.refusals || !understood => Fate::Alone,
@@ -147,7 +149,7 @@ impl MllpSink {
         let members = self.members(&admitted);
         let outcomes = match members.iter().filter(|m| m.message.is_some()).count() {
             // One message, or none, needs no batch.
-            0 | 1 => self.each(&members, &vec![Fate::Alone; members.len()], None).await,
+            0 | 1 => self.each(&members, &vec![Fate::Alone; members.len()], (false, None)).await,
             _ => self.in_one(&members).await,
         };
         // As far as there are outcomes of what may go; what may not go has its own.
@@ -192,7 +194,7 @@ impl MllpSink {
         let fate = |m: &Member<'_>| m.message.as_ref().and_then(|_| known.next()).unwrap_or(Fate::Alone);
         let fates: Vec<Fate> = members.iter().map(fate).collect();
         let unanswered = trouble.as_ref().filter(|_| fates.contains(&Fate::Unknown));
-        let outcomes = self.each(members, &fates, unanswered.map(|t| t.destination(None))).await;
+        let outcomes = self.each(members, &fates, (true, unanswered.map(|t| t.destination(None)))).await;
         self.learn(&answers, &ids, trouble.as_ref(), &outcomes);
         outcomes
     }
@@ -218,7 +220,13 @@ impl MllpSink {
     }
 
     /// An outcome for each reading; what goes alone is sent here, until the receiver is away.
-    async fn each(&self, members: &[Member<'_>], fates: &[Fate], unanswered: Option<Outcome>) -> Vec<Outcome> {
+    /// `batch`: they were sent in one before.
+    async fn each(
+        &self,
+        members: &[Member<'_>],
+        fates: &[Fate],
+        (batch, unanswered): (bool, Option<Outcome>),
+    ) -> Vec<Outcome> {
         let passes = |fate: &Fate| matches!(fate, Fate::Told(ack) if ack.verdict == Verdict::Accepted);
         let others_pass = fates.iter().any(passes);
         let mut last: Vec<Outcome> = unanswered.iter().cloned().collect();
@@ -237,6 +245,12 @@ impl MllpSink {
                         Some(away) => vec![away; count],
                         None => self.together(&member.readings).await,
                     };
+                    // It was in the batch, and may be there: a correction must know.
+                    if batch && member.message.is_some() {
+                        let left_out = "and its consent ended before it was sent alone";
+                        let maybe = || Trouble::Hl7Unclear(left_out).item(limits::ITEM_RETRY.0);
+                        last.iter_mut().filter(|o| **o == Outcome::Withheld).for_each(|o| *o = maybe());
+                    }
                     outcomes.extend(last.iter().cloned());
                 }
             }

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use crate::codec::glucose::{announces_context, sequence};
+use crate::codec::glucose::{announces_context, is_context, sequence};
 use crate::limits::CHARACTERISTIC_BYTES_MAX;
 
 const MEASUREMENT: &str = "2A18";
@@ -24,6 +24,8 @@ impl Together {
         let waiting = self.0.take();
         if let (CONTEXT, Some(measurement)) = (uuid, &waiting)
             && sequence(measurement).is_some_and(|n| sequence(&bytes) == Some(n))
+            // One that cannot be read must not take its measurement along.
+            && is_context(&bytes)
             && measurement.len() + bytes.len() <= CHARACTERISTIC_BYTES_MAX
         {
             return vec![(MEASUREMENT, [&measurement[..], &bytes].concat().into(), measurement.len())];
@@ -71,6 +73,14 @@ mod tests {
         let of_first = [(MEASUREMENT, second.to_vec(), 4), (CONTEXT, vec![2, 2, 0, 1], 4)];
         assert_eq!(take(CONTEXT, &[2, 2, 0, 1]), of_first);
         assert_eq!(take(CONTEXT, &[2, 2]), [(CONTEXT, vec![2, 2], 2)]);
+        // Cut short, or with an octet too many: the measurement stays whole.
+        for broken in [&[2, 2, 0][..], &[2, 2, 0, 1, 9]] {
+            assert_eq!(take(MEASUREMENT, &first), []);
+            assert_eq!(
+                take(CONTEXT, broken),
+                [(MEASUREMENT, first.to_vec(), 4), (CONTEXT, broken.to_vec(), broken.len())]
+            );
+        }
         assert_eq!(take(MEASUREMENT, &first), []);
         assert_eq!(together.flush().map(|(_, bytes, _)| bytes.to_vec()), Some(first.to_vec()));
         assert!(together.flush().is_none());

@@ -336,7 +336,12 @@ impl Keeper {
                     tracing::info!(device = %id, ahead_s = ahead, "the device's clock is wrong.");
                 }
                 let pair = ClockPair { device, box_ms: at.wall_ms, trusted: at.trusted };
-                self.memory.change(id, |kept| kept.clock = Some(pair));
+                // What was seen by a clock of ours that nobody had set does not take the place of a pair that tells something.
+                self.memory.change(id, |kept| {
+                    if pair.trusted || kept.clock.as_ref().is_none_or(|known| !known.trusted) {
+                        kept.clock = Some(pair);
+                    }
+                });
             }
             Fact::Judged(judged, gap) => {
                 self.memory.change(id, |kept| {

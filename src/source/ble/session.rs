@@ -461,7 +461,9 @@ impl Session {
             return self.count_less(now);
         }
         if self.is_fetching() {
-            return self.fail(DeviceFault::Timeout);
+            let mut acts: Acts = self.together.flush().map(|value| self.hand_on(value)).into_iter().collect();
+            acts.extend(self.fail(DeviceFault::Timeout));
+            return acts;
         }
         if self.consents.late(now) {
             return self.next(now);
@@ -496,7 +498,7 @@ impl Session {
 
     /// A value goes on; one that announces its context waits for it, as long as records are sent.
     fn hand(&mut self, uuid: &str, bytes: Bytes) -> Acts {
-        let values = match self.asking {
+        let values = match self.asking && !self.over {
             true => self.together.take(uuid, bytes),
             false => {
                 let own = bytes.len();
