@@ -113,10 +113,6 @@ impl Consents {
                 if !self.users.is_empty() {
                     self.state = State::Settling { since: now, heard: now };
                 }
-                // It may be about the one who was asked before.
-                if self.owed {
-                    return None;
-                }
                 Said::Accepted
             }
             NOT_AUTHORIZED if !self.owed => Said::Refused,
