@@ -76,79 +76,20 @@ impl Care {
 
     /// Records what changes, before it is in the book: if the box goes down in between, it is heard again, and is the same.
     pub(super) async fn record(&self, whose: Option<(&str, &PatientId)>, changes: &Changes) -> Result<(), Fault> {
-        let at_ms = self.surveys.clock.now().wall_ms;
-        if let Some((destination, patient)) = whose {
-            let desk = Desk { destination, patient, at_ms };
-            for (resource, version) in &changes.over {
-                self.over(&desk, resource, version.as_deref(), "centre").await?;
-            }
-        }
-        let ended = changes.obeyed.iter().map(|(order, on)| (order, *on));
-        for (order, on) in ended.chain(changes.again.iter().map(|order| (order, true))) {
-            let Some(Aim::Share { permitted, categories, from_ms, until_ms }) = &order.aim else { continue };
-            let desk = Desk { destination: &order.destination, patient: &order.patient, at_ms };
-            match (permitted, on) {
-                (true, false) => self.over(&desk, &order.resource, order.version.as_deref(), &order.by).await?,
-                (false, false) => {}
-                (_, true) => {
-                    let said = Said {
-                        given: *permitted,
-                        categories: categories.clone(),
-                        from_ms: *from_ms,
-                        until_ms: *until_ms,
-                        by: order.by.clone(),
-                        at_ms,
-                        reference: Some(order.reference()),
-                    };
-                    self.say(&desk, said).await?;
-                }
+        let shares = changes.obeyed.iter().map(|(order, _)| order).find(|o| matches!(o.aim, Some(Aim::Share { .. })));
+        let Some((destination, patient)) = whose.or(shares.map(|o| (&*o.destination, &o.patient))) else {
+            return Ok(());
+        };
+        let desk = Desk { destination, patient, at_ms: self.surveys.clock.now().wall_ms };
+        for deed in deeds(changes) {
+            if let Some(said) = word(&self.recorded(&desk), &deed, desk.at_ms)? {
+                self.say(&desk, said).await?;
             }
         }
         Ok(())
     }
 
-    /// Takes back what is in force by this Consent, and only that.
-    async fn over(&self, desk: &Desk<'_>, resource: &str, version: Option<&str>, by: &str) -> Result<(), Fault> {
-        let history = self.recorded(desk);
-        let named = history.0.iter().flat_map(|said| said.categories.iter().map(String::as_str));
-        let mut categories: Vec<&str> = named.chain(GENERALS).filter(|c| *c != ALL).collect();
-        categories.sort_unstable();
-        categories.dedup();
-        let theirs = |said: &Said| said.given && said.reference.as_deref().map(base) == Some(resource);
-        categories.retain(|c| history.last(c).is_some_and(theirs));
-        if categories.is_empty() {
-            return Ok(());
-        }
-        let reference = match version {
-            Some(version) => format!("{resource}/_history/{version}"),
-            None => resource.to_owned(),
-        };
-        let said = Said {
-            given: false,
-            categories: categories.into_iter().map(str::to_owned).collect(),
-            from_ms: None,
-            until_ms: None,
-            by: by.into(),
-            at_ms: desk.at_ms,
-            reference: Some(reference),
-        };
-        self.say(desk, said).await
-    }
-
     async fn say(&self, desk: &Desk<'_>, said: Said) -> Result<(), Fault> {
-        let history = self.recorded(desk);
-        let given = |c: &str| history.last(c).is_some_and(|said| said.given);
-        if !said.given {
-            let known = history.0.iter().flat_map(|s| s.categories.iter().map(String::as_str)).chain(GENERALS);
-            // `all` is every category that was ever named.
-            let covered =
-                |c: &str| said.categories.iter().any(|s| s == c || s == ALL || (s == GENERAL && GENERALS.contains(&c)));
-            if !known.into_iter().any(|c| covered(c) && given(c)) {
-                return Ok(());
-            }
-        } else if history.0.len() >= limits::CONSENT_WORDS_MAX {
-            return Err(Fault::Refused("too much was said of this patient and destination".into()));
-        }
         tracing::info!(
             destination = desk.destination,
             given = said.given,
@@ -165,6 +106,80 @@ impl Care {
         let history = consents.gate(desk.destination).and_then(|gate| gate.history(desk.patient));
         history.cloned().unwrap_or_default()
     }
+}
+
+/// One thing to be recorded.
+pub(super) enum Deed<'a> {
+    /// Nothing counts any more that refers to it.
+    Over { resource: &'a str, version: Option<&'a str>, by: &'a str },
+    /// It counts: what it permits, or refuses.
+    Counts(&'a Order),
+}
+
+/// What is recorded of what changed, in that order.
+pub(super) fn deeds(changes: &Changes) -> Vec<Deed<'_>> {
+    let gone = changes.over.iter();
+    let gone = gone.map(|(resource, version)| Deed::Over { resource, version: version.as_deref(), by: "centre" });
+    let obeyed = changes.obeyed.iter().filter_map(|(order, on)| match (&order.aim, on) {
+        (Some(Aim::Share { .. }), true) => Some(Deed::Counts(order)),
+        (Some(Aim::Share { permitted: true, .. }), false) => {
+            Some(Deed::Over { resource: &order.resource, version: order.version.as_deref(), by: &order.by })
+        }
+        _ => None,
+    });
+    gone.chain(obeyed).chain(changes.again.iter().map(Deed::Counts)).collect()
+}
+
+/// The word of the history that says so. None: it says so already.
+pub(super) fn word(history: &History, deed: &Deed<'_>, at_ms: i64) -> Result<Option<Said>, Fault> {
+    let given = |c: &str| history.last(c).is_some_and(|said| said.given);
+    let known = || history.0.iter().flat_map(|s| s.categories.iter().map(String::as_str)).chain(GENERALS);
+    match deed {
+        Deed::Over { resource, version, by } => {
+            let reference = version.map_or_else(|| (*resource).to_owned(), |v| format!("{resource}/_history/{v}"));
+            let categories = referring(history, resource, known());
+            let said = Said {
+                given: false,
+                categories,
+                from_ms: None,
+                until_ms: None,
+                by: (*by).to_owned(),
+                at_ms,
+                reference: Some(reference),
+            };
+            Ok(Some(said).filter(|said| !said.categories.is_empty()))
+        }
+        Deed::Counts(order) => {
+            let Some(Aim::Share { permitted, categories, from_ms, until_ms }) = &order.aim else { return Ok(None) };
+            if *permitted && history.0.len() >= limits::CONSENT_WORDS_MAX {
+                return Err(Fault::Refused("too much was said of this patient and destination".into()));
+            }
+            // `all` is every category that was ever named.
+            let covered =
+                |c: &str| categories.iter().any(|s| s == c || s == ALL || (s == GENERAL && GENERALS.contains(&c)));
+            if !permitted && !known().any(|c| covered(c) && given(c)) {
+                return Ok(None);
+            }
+            Ok(Some(Said {
+                given: *permitted,
+                categories: categories.clone(),
+                from_ms: *from_ms,
+                until_ms: *until_ms,
+                by: order.by.clone(),
+                at_ms,
+                reference: Some(order.reference()),
+            }))
+        }
+    }
+}
+
+/// Categories that are given by this Consent, and only by it.
+fn referring<'a>(history: &History, resource: &str, known: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let theirs = |said: &Said| said.given && said.reference.as_deref().map(base) == Some(resource);
+    let mut categories: Vec<&str> = known.filter(|c| *c != ALL && history.last(c).is_some_and(theirs)).collect();
+    categories.sort_unstable();
+    categories.dedup();
+    categories.into_iter().map(str::to_owned).collect()
 }
 
 /// Whether an order is a consent.

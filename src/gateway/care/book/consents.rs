@@ -171,6 +171,7 @@ impl Book {
                 self.take(round, one, aim, &mut changes);
             }
         }
+        self.settle(round, &mut changes);
         self.forget(round.patient, &mut changes);
         changes
     }
@@ -293,6 +294,24 @@ impl Book {
                 _ => self.put(other, State::Proposed, hand, changes),
             }
         }
+    }
+
+    /// Given is only what counts when all was heard: what came later in the same answer may have ended or refused it.
+    fn settle(&mut self, round: &Round<'_>, changes: &mut Changes) {
+        let hand = Hand { by: "centre", at_ms: round.now_ms };
+        let counts = |o: &Order| self.orders.get(&o.id).is_some_and(|now| now.state == State::InForce);
+        let refuses = |o: &Order| Share::of(o).is_some_and(|share| !share.permitted);
+        changes.obeyed.retain(|(order, on)| !on || refuses(order) || counts(order));
+        let mut again: BTreeMap<String, Order> =
+            std::mem::take(&mut changes.again).into_iter().filter(counts).map(|o| (o.id.clone(), o)).collect();
+        again.retain(|_, order| {
+            let refused = Share::of(order).is_none_or(|share| self.denies(round.destination, round.patient, &share));
+            if refused {
+                self.put(order.clone(), State::Proposed, hand, changes);
+            }
+            !refused
+        });
+        changes.again = again.into_values().collect();
     }
 
     /// Nothing of a Consent counts any more.

@@ -2,12 +2,16 @@
 
 use super::consents::Codes;
 use super::*;
+use crate::consent::{ALL, GENERAL, GENERALS, History};
 use crate::fhir::inbound::Provision;
+use crate::gateway::care::consents::{deeds, word};
 
 const CATEGORY: &str = "http://terminology.hl7.org/CodeSystem/observation-category|";
 
 struct Desk {
     book: Book,
+    /// What is recorded.
+    history: History,
     apply: Apply,
     now_ms: i64,
     trusted: bool,
@@ -64,7 +68,7 @@ fn told(changes: &Changes) -> Vec<String> {
 
 impl Desk {
     fn new(apply: Apply) -> Self {
-        Self { book: Book::default(), apply, now_ms: 1_000, trusted: true }
+        Self { book: Book::default(), history: History::default(), apply, now_ms: 1_000, trusted: true }
     }
 
     fn hear(&mut self, heard: &[Heard]) -> Vec<String> {
@@ -76,7 +80,37 @@ impl Desk {
             sensitive: ["diabetes".to_owned()].into(),
             trusted: self.trusted,
         };
-        told(&self.book.hear_consents(&round, &codes, heard))
+        let given = |c: &str| self.history.last(c).is_some_and(|said| said.given);
+        let lost = self.book.unsettle(&round, given);
+        let changes = self.book.hear_consents(&round, &codes, heard);
+        self.record(&lost);
+        self.record(&changes)
+    }
+
+    fn record(&mut self, changes: &Changes) -> Vec<String> {
+        for deed in deeds(changes) {
+            self.history.0.extend(word(&self.history, &deed, self.now_ms).unwrap());
+        }
+        told(changes)
+    }
+
+    /// Categories that may go, by what is recorded.
+    fn given(&self) -> Vec<&str> {
+        let all = GENERALS.into_iter().chain([GENERAL, "diabetes"]);
+        all.filter(|c| self.history.last(c).is_some_and(|said| said.given)).collect()
+    }
+
+    /// Categories that may go, by what the book has in force.
+    fn in_force(&self) -> Vec<&str> {
+        let shares = |wanted: bool, category: &str| {
+            self.book.orders.values().filter(|o| o.state == State::InForce).any(|o| {
+                let Some(Aim::Share { permitted, categories, .. }) = &o.aim else { return false };
+                let whole = |c: &String| c == ALL || (c == GENERAL && GENERALS.contains(&category));
+                *permitted == wanted && categories.iter().any(|c| c == category || whole(c))
+            })
+        };
+        let all = GENERALS.into_iter().chain([GENERAL, "diabetes"]);
+        all.filter(|c| shares(true, c) && !shares(false, c)).collect()
     }
 
     fn states(&self) -> Vec<(String, &'static str)> {
@@ -88,7 +122,8 @@ impl Desk {
     fn accept(&mut self) -> Result<Vec<String>, Deny> {
         let id = self.book.orders.values().find(|o| o.state == State::Proposed).unwrap().id.clone();
         let rules = Rules::parse(&[], &[]).unwrap();
-        self.book.accept(&rules, &id, Hand { by: "Ada", at_ms: 9_000 }).map(|changes| told(&changes))
+        let changes = self.book.accept(&rules, &id, Hand { by: "Ada", at_ms: 9_000 })?;
+        Ok(self.record(&changes))
     }
 }
 
@@ -257,4 +292,36 @@ fn a_person_may_decline_and_take_it_back() {
     let rules = Rules::parse(&[], &[]).unwrap();
     desk.book.accept(&rules, &id, hand).unwrap();
     assert_eq!(told(&desk.book.decline(&id, "no", hand).unwrap()), ["end activity by Ada"]);
+}
+
+#[test]
+fn what_ends_or_is_refused_is_not_given_again_in_the_same_round() {
+    let rest = ["vital-signs", "activity", "procedure"];
+    for (what, heard, left) in [
+        ("turned", vec![deny("17", &[]), permit("18", &[])], &[][..]),
+        ("ended and refused", vec![over("17"), permit("18", &[]), deny("19", &[])], &[]),
+        ("both ended", vec![over("17"), over("18")], &[]),
+        ("a part refused", vec![deny("17", &["laboratory"]), permit("18", &[])], &rest),
+    ] {
+        let mut desk = Desk::new(Apply::Automatic);
+        desk.hear(&[permit("17", &[]), permit("18", &[])]);
+        assert_eq!(desk.given(), desk.in_force());
+        assert_eq!(desk.given().len(), 5);
+        // The other way round as well: whose word was the last one must not matter.
+        let mut other = Desk::new(Apply::Automatic);
+        other.hear(&[permit("18", &[]), permit("17", &[])]);
+        for desk in [&mut desk, &mut other] {
+            let said = desk.hear(&heard);
+            assert_eq!((desk.given(), desk.in_force()), (left.to_vec(), left.to_vec()), "{what}: {said:?}");
+            desk.hear(&heard);
+            assert_eq!((desk.given(), desk.in_force()), (left.to_vec(), left.to_vec()), "{what}, again");
+        }
+    }
+    // The other one is shown by itself, later: nothing of the refused part meanwhile, the rest then.
+    let mut desk = Desk::new(Apply::Automatic);
+    desk.hear(&[permit("18", &[]), permit("17", &[])]);
+    desk.hear(&[deny("17", &["laboratory"])]);
+    assert!(!desk.given().contains(&"laboratory"), "{:?}", desk.history);
+    desk.hear(&[permit("18", &[])]);
+    assert_eq!((desk.given(), desk.in_force()), (rest.to_vec(), rest.to_vec()));
 }
