@@ -5,12 +5,13 @@
 
 use std::sync::Arc;
 
-use super::book::{Changes, Codes, Round};
+use super::book::{Book, Changes, Codes, Round};
 use super::{Care, CareError, Unasked};
 use crate::careplan::{Aim, Order};
 use crate::config::{Apply, CarePlanSettings};
 use crate::consent::{ALL, GENERAL, GENERALS, History, Said};
 use crate::control::Fault;
+use crate::fhir::inbound::Heard;
 use crate::journal::Act;
 use crate::limits;
 use crate::reading::PatientId;
@@ -44,12 +45,18 @@ impl Care {
         let (now_ms, trusted) = (now.wall_ms, now.trusted);
         let codes = Codes { own: settings.consent_codes.clone(), sensitive, trusted };
         let round = Round { destination: name, patient, apply, now_ms };
-        let history = self.recorded(&Desk { destination: name, patient, at_ms: now_ms });
+        let desk = Desk { destination: name, patient, at_ms: now_ms };
+        let history = self.recorded(&desk);
         let given = |c: &str| history.last(c).is_some_and(|said| said.given);
+        // Looked at each time: a person may speak while the centre is asked.
+        let hear = |book: &mut Book, heard: &[Heard]| {
+            let history = self.recorded(&desk);
+            Ok(book.hear_consents(&round, &codes, heard, |c| kept_back(&history, c)))
+        };
         // What cannot be recorded for one patient keeps no other from being asked about.
         let alone = |why| Unasked { why, lasts: false };
         self.share(&round, |book| Ok(book.unsettle(&round, given))).await.map_err(alone)?;
-        self.share(&round, |book| Ok(book.hear_consents(&round, &codes, &heard))).await.map_err(alone)?;
+        self.share(&round, |book| hear(book, &heard)).await.map_err(alone)?;
         let live = self.book.lock().await.live(name, patient);
         for resource in live.iter().filter(|r| r.starts_with("Consent/")) {
             if heard.iter().any(|h| h.resource == *resource) {
@@ -59,7 +66,7 @@ impl Care {
                 None => self.share(&round, |book| Ok(book.lose_consent(&round, resource))).await.map_err(alone)?,
                 Some(one) => {
                     let one = std::slice::from_ref(&one);
-                    self.share(&round, |book| Ok(book.hear_consents(&round, &codes, one))).await.map_err(alone)?;
+                    self.share(&round, |book| hear(book, one)).await.map_err(alone)?;
                 }
             }
         }
@@ -69,7 +76,7 @@ impl Care {
     async fn share(
         &self,
         round: &Round<'_>,
-        step: impl FnOnce(&mut super::Book) -> Result<Changes, Fault>,
+        step: impl FnOnce(&mut Book) -> Result<Changes, Fault>,
     ) -> Result<(), Fault> {
         self.change_for(Some((round.destination, round.patient)), step).await
     }
@@ -171,6 +178,11 @@ pub(super) fn word(history: &History, deed: &Deed<'_>, at_ms: i64) -> Result<Opt
             }))
         }
     }
+}
+
+/// A person took it back here, or this box did when records were damaged: only a person gives it again.
+pub(super) fn kept_back(history: &History, category: &str) -> bool {
+    history.last(category).is_some_and(|said| !said.given && !matches!(&*said.by, "centre" | "policy"))
 }
 
 /// Categories that are given by this Consent, and only by it.

@@ -116,6 +116,10 @@ impl<'a> Share<'a> {
         all(self) || all(other) || !self.categories.is_disjoint(&other.categories)
     }
 
+    fn holds(&self, wanted: &impl Fn(&str) -> bool) -> bool {
+        self.categories.iter().any(|category| wanted(category))
+    }
+
     /// Refuses all that the other one permits.
     fn overrules(&self, other: &Self) -> bool {
         !self.permitted && (self.categories.contains(ALL) || other.categories.is_subset(&self.categories))
@@ -123,12 +127,14 @@ impl<'a> Share<'a> {
 }
 
 impl Book {
-    /// What a destination shows of a patient's Consents: what ends first, then what refuses, then what permits.
+    /// What a destination shows of a patient's Consents: what ends first, then what refuses, then what permits. `kept_back`:
+    /// categories that a person took back here, which only a person gives again.
     pub(in crate::gateway::care) fn hear_consents(
         &mut self,
         round: &Round<'_>,
         codes: &Codes,
         heard: &[Heard],
+        kept_back: impl Fn(&str) -> bool,
     ) -> Changes {
         let mut changes = Changes::default();
         let mut taken: Vec<(&Heard, Aim)> = Vec::new();
@@ -168,10 +174,10 @@ impl Book {
                 denial => denial,
             };
             if permissions <= PERMISSIONS_MAX {
-                self.take(round, one, aim, &mut changes);
+                self.take(round, one, aim, &kept_back, &mut changes);
             }
         }
-        self.settle(round, &mut changes);
+        self.settle(round, &kept_back, &mut changes);
         self.forget(round.patient, &mut changes);
         changes
     }
@@ -221,7 +227,14 @@ impl Book {
         Aim::Share { permitted: true, categories, from_ms: *from_ms, until_ms: *until_ms }
     }
 
-    fn take(&mut self, round: &Round<'_>, heard: &Heard, aim: Aim, changes: &mut Changes) {
+    fn take(
+        &mut self,
+        round: &Round<'_>,
+        heard: &Heard,
+        aim: Aim,
+        kept_back: &impl Fn(&str) -> bool,
+        changes: &mut Changes,
+    ) {
         let centre = Hand { by: "centre", at_ms: round.now_ms };
         let order = proposed(round, heard, id(round, &heard.resource, &format!("{aim:?}")), aim);
         let Some(new) = Share::of(&order) else { return };
@@ -244,6 +257,8 @@ impl Book {
             Some(State::InForce | State::Declined { .. }) => {}
             Some(State::Superseded) if denied => {}
             _ if denied => self.put(order, State::Superseded, centre, changes),
+            Some(State::Proposed) if new.holds(kept_back) => {}
+            _ if new.holds(kept_back) => self.put(order, State::Proposed, centre, changes),
             // It permits nothing that was not permitted.
             _ if narrowed => self.bring(order, centre, changes),
             Some(State::Proposed) => {}
@@ -296,8 +311,9 @@ impl Book {
         }
     }
 
-    /// Given is only what counts when all was heard: what came later in the same answer may have ended or refused it.
-    fn settle(&mut self, round: &Round<'_>, changes: &mut Changes) {
+    /// Given is only what counts when all was heard: what came later in the same answer may have ended or refused it. What a
+    /// person took back is not given with the rest.
+    fn settle(&mut self, round: &Round<'_>, kept_back: &impl Fn(&str) -> bool, changes: &mut Changes) {
         let hand = Hand { by: "centre", at_ms: round.now_ms };
         let counts = |o: &Order| self.orders.get(&o.id).is_some_and(|now| now.state == State::InForce);
         let refuses = |o: &Order| Share::of(o).is_some_and(|share| !share.permitted);
@@ -305,11 +321,12 @@ impl Book {
         let mut again: BTreeMap<String, Order> =
             std::mem::take(&mut changes.again).into_iter().filter(counts).map(|o| (o.id.clone(), o)).collect();
         again.retain(|_, order| {
-            let refused = Share::of(order).is_none_or(|share| self.denies(round.destination, round.patient, &share));
-            if refused {
+            let denied = |share: &Share<'_>| self.denies(round.destination, round.patient, share);
+            let waits = Share::of(order).is_none_or(|share| share.holds(kept_back) || denied(&share));
+            if waits {
                 self.put(order.clone(), State::Proposed, hand, changes);
             }
-            !refused
+            !waits
         });
         changes.again = again.into_values().collect();
     }

@@ -2,9 +2,9 @@
 
 use super::consents::Codes;
 use super::*;
-use crate::consent::{ALL, GENERAL, GENERALS, History};
+use crate::consent::{ALL, GENERAL, GENERALS, History, Said as Word};
 use crate::fhir::inbound::Provision;
-use crate::gateway::care::consents::{deeds, word};
+use crate::gateway::care::consents::{deeds, kept_back, word};
 
 const CATEGORY: &str = "http://terminology.hl7.org/CodeSystem/observation-category|";
 
@@ -82,7 +82,7 @@ impl Desk {
         };
         let given = |c: &str| self.history.last(c).is_some_and(|said| said.given);
         let lost = self.book.unsettle(&round, given);
-        let changes = self.book.hear_consents(&round, &codes, heard);
+        let changes = self.book.hear_consents(&round, &codes, heard, |c| kept_back(&self.history, c));
         self.record(&lost);
         self.record(&changes)
     }
@@ -92,6 +92,19 @@ impl Desk {
             self.history.0.extend(word(&self.history, &deed, self.now_ms).unwrap());
         }
         told(changes)
+    }
+
+    /// A person's word at the box.
+    fn withdraw(&mut self, category: &str) {
+        self.history.0.push(Word {
+            given: false,
+            categories: vec![category.into()],
+            from_ms: None,
+            until_ms: None,
+            by: "Ada".into(),
+            at_ms: self.now_ms,
+            reference: None,
+        });
     }
 
     /// Categories that may go, by what is recorded.
@@ -324,4 +337,50 @@ fn what_ends_or_is_refused_is_not_given_again_in_the_same_round() {
     assert!(!desk.given().contains(&"laboratory"), "{:?}", desk.history);
     desk.hear(&[permit("18", &[])]);
     assert_eq!((desk.given(), desk.in_force()), (rest.to_vec(), rest.to_vec()));
+}
+
+#[test]
+fn what_a_person_took_back_here_waits_for_a_person() {
+    let waits =
+        |desk: &Desk, words: &str| assert!(desk.states().contains(&(words.into(), "waits")), "{:?}", desk.states());
+    for apply in [Apply::Automatic, Apply::SignOff] {
+        // A part: a narrower word of the centre does not bring it back with the rest.
+        let mut desk = Desk::new(apply);
+        desk.hear(&[permit("17", &[])]);
+        if apply == Apply::SignOff {
+            desk.accept().unwrap();
+        }
+        desk.withdraw("laboratory");
+        assert_eq!(desk.hear(&[permit("17", &[])]), NONE);
+        let timed = Provision { until_ms: Some(900_000), ..said(true, &[]) };
+        desk.hear(&[heard("17", Ok(timed.clone()))]);
+        assert!(!desk.given().contains(&"laboratory"), "{apply:?} {:?}", desk.history);
+        waits(&desk, &desk.states()[1].0.clone());
+        assert_eq!(desk.hear(&[heard("17", Ok(timed))]), NONE, "it waits without a new line each time");
+        desk.accept().unwrap();
+        assert!(desk.given().contains(&"laboratory"), "a person says so");
+        // What is left of it without that part goes on.
+        desk.withdraw("activity");
+        desk.hear(&[permit("17", &["vital-signs"])]);
+    }
+    // All of it, and the centre changes something.
+    let mut desk = Desk::new(Apply::Automatic);
+    desk.hear(&[permit("17", &["activity"])]);
+    desk.withdraw(ALL);
+    desk.hear(&[permit("17", &["activity"])]);
+    waits(&desk, "consent to activity");
+    desk.hear(&[permit("17", &["activity", "vital-signs"])]);
+    assert_eq!(desk.given(), NONE);
+    waits(&desk, "consent to activity, vital-signs");
+    // What has nothing of it comes into force.
+    desk.history = History::default();
+    desk.withdraw("laboratory");
+    desk.hear(&[permit("18", &["procedure"])]);
+    assert_eq!(desk.given(), ["procedure"]);
+    // What another one's end leaves is not given again with it.
+    let mut desk = Desk::new(Apply::Automatic);
+    desk.hear(&[permit("17", &[]), permit("18", &[]), permit("19", &["vital-signs"])]);
+    desk.withdraw("laboratory");
+    desk.hear(&[permit("17", &[]), permit("18", &[]), over("19")]);
+    assert!(!desk.given().contains(&"laboratory"), "{:?}", desk.history);
 }
