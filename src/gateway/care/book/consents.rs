@@ -272,17 +272,23 @@ impl Book {
     /// What the same resource said before. What goes beyond the new word ends at once. Whether the new word lies within one that was in force.
     fn outdate(&mut self, round: &Round<'_>, order: &Order, new: &Share<'_>, changes: &mut Changes) -> bool {
         let hand = Hand { by: "centre", at_ms: round.now_ms };
-        let old = self.of(round, &order.resource).filter(|o| o.state.is_live() && o.id != order.id);
+        // Who left and came back: what was recorded then stayed.
+        let stayed = |o: &Order| o.state == State::Withdrawn && o.by == "configuration";
+        let old: Vec<Order> =
+            self.of(round, &order.resource).filter(|o| o.state.is_live() || stayed(o)).cloned().collect();
+        let within = |share: &Share<'_>| share.permitted && new.permitted && new.covers(share);
+        let stays = old.iter().any(|o| o.state == State::InForce && Share::of(o).is_some_and(|share| within(&share)));
         let mut narrowed = false;
-        for old in old.cloned().collect::<Vec<_>>() {
+        for old in old.into_iter().filter(|o| o.id != order.id) {
             let Some(share) = Share::of(&old) else { continue };
             let in_force = old.state == State::InForce;
-            if in_force && share.permitted && new.permitted && new.covers(&share) {
+            if in_force && within(&share) {
                 // It stays in force until the new one is.
                 continue;
             }
             narrowed |= in_force && share.permitted && share.covers(new);
-            if in_force && share.permitted {
+            // What waits may have been in force once, and still be recorded.
+            if share.permitted && (in_force || !stays) {
                 let ended = Order { version: order.version.clone(), by: "centre".into(), ..old.clone() };
                 changes.obeyed.push((ended, false));
             }
@@ -363,10 +369,24 @@ impl Book {
         };
         let older = self.orders.values().filter(same).filter(|o| o.id != order.id && o.state.is_live());
         for old in older.cloned().collect::<Vec<_>>() {
+            if Share::of(&old).is_some_and(|old| old.permitted && !(new.permitted && new.covers(&old))) {
+                changes.obeyed.push((Order { by: hand.by.into(), ..old.clone() }, false));
+            }
             self.put(old, State::Superseded, hand, &mut changes);
         }
         self.bring(order, hand, &mut changes);
         Ok(changes)
+    }
+
+    /// Whether what is recorded of a permission, which may be in force or wait, goes when a person declines it.
+    pub(super) fn ends_with(&self, order: &Order) -> bool {
+        let same = |o: &Order| {
+            o.destination == order.destination && o.patient == order.patient && o.resource == order.resource
+        };
+        let permits = |o: &Order| Share::of(o).is_some_and(|share| share.permitted);
+        let others = self.orders.values().filter(|o| same(o) && o.id != order.id && o.state == State::InForce);
+        let stays = others.into_iter().any(permits);
+        order.state == State::InForce || (permits(order) && !stays)
     }
 
     fn denies(&self, destination: &str, patient: &PatientId, share: &Share<'_>) -> bool {

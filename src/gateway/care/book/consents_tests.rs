@@ -299,7 +299,12 @@ fn a_person_may_decline_and_take_it_back() {
     desk.hear(&[permit("17", &["activity"])]);
     let id = desk.book.orders.keys().next().unwrap().clone();
     let hand = Hand { by: "Ada", at_ms: 9_000 };
-    assert_eq!(told(&desk.book.decline(&id, "no", hand).unwrap()), NONE);
+    let changes = desk.book.decline(&id, "no", hand).unwrap();
+    assert_eq!(
+        (told(&changes), desk.given()),
+        (vec!["end activity by Ada".to_owned()], vec![]),
+        "nothing refers to it"
+    );
     assert_eq!(desk.hear(&[permit("17", &["activity"])]), NONE);
     assert_eq!(desk.states(), [("consent to activity".into(), "declined")]);
     let rules = Rules::parse(&[], &[]).unwrap();
@@ -383,4 +388,57 @@ fn what_a_person_took_back_here_waits_for_a_person() {
     desk.withdraw("laboratory");
     desk.hear(&[permit("17", &[]), permit("18", &[]), over("19")]);
     assert!(!desk.given().contains(&"laboratory"), "{:?}", desk.history);
+}
+
+#[test]
+fn what_waits_while_its_grant_counts_ends_when_it_is_refused_or_narrowed() {
+    // Two in force; the end of one lets the other wait, and only what both permitted ends.
+    let waiting = || {
+        let mut desk = Desk::new(Apply::SignOff);
+        for one in [permit("17", &["vital-signs", "laboratory"]), permit("18", &["laboratory", "activity"])] {
+            desk.hear(&[one]);
+            desk.accept().unwrap();
+        }
+        desk.hear(&[over("18")]);
+        assert!(desk.states().contains(&("consent to laboratory, vital-signs".into(), "waits")));
+        assert_eq!(desk.given(), ["vital-signs"]);
+        desk
+    };
+    let mut desk = waiting();
+    let id = desk.book.orders.values().find(|o| o.state == State::Proposed).unwrap().id.clone();
+    let changes = desk.book.decline(&id, "no", Hand { by: "Ada", at_ms: 9_000 }).unwrap();
+    desk.record(&changes);
+    assert_eq!(desk.given(), NONE);
+    let mut desk = waiting();
+    desk.hear(&[permit("17", &["laboratory"])]);
+    assert_eq!(desk.given(), NONE);
+    // It left the roster and came back narrower.
+    for apply in [Apply::Automatic, Apply::SignOff] {
+        let mut desk = Desk::new(apply);
+        desk.hear(&[permit("17", &["vital-signs", "laboratory"])]);
+        if apply == Apply::SignOff {
+            desk.accept().unwrap();
+        }
+        desk.book.review(&Rules::parse(&[], &[]).unwrap(), |_| false, 5_000);
+        desk.hear(&[permit("17", &["vital-signs"])]);
+        assert_eq!(desk.given(), if apply == Apply::SignOff { &[][..] } else { &["vital-signs"] });
+    }
+    // What waits beside what is in force ends nothing.
+    let mut desk = Desk::new(Apply::SignOff);
+    desk.hear(&[permit("17", &["activity"])]);
+    desk.accept().unwrap();
+    desk.hear(&[permit("17", &["activity", "laboratory"])]);
+    desk.hear(&[permit("17", &["activity"])]);
+    assert_eq!(desk.given(), ["activity"]);
+    // A person goes back to a word that was declined, which is narrower.
+    let mut desk = Desk::new(Apply::SignOff);
+    desk.hear(&[permit("17", &["activity"])]);
+    let id = desk.book.orders.keys().next().unwrap().clone();
+    let hand = Hand { by: "Ada", at_ms: 9_000 };
+    desk.book.decline(&id, "no", hand).unwrap();
+    desk.hear(&[permit("17", &["activity", "laboratory"])]);
+    desk.accept().unwrap();
+    let changes = desk.book.accept(&Rules::parse(&[], &[]).unwrap(), &id, hand).unwrap();
+    desk.record(&changes);
+    assert_eq!(desk.given(), ["activity"]);
 }
