@@ -81,6 +81,21 @@ fn denial(categories: Option<Vec<String>>) -> Aim {
     Aim::Share { permitted: false, categories, from_ms: None, until_ms: None }
 }
 
+fn permits(aim: &Aim) -> bool {
+    matches!(aim, Aim::Share { permitted: true, .. })
+}
+
+/// Pages of one answer may show two versions of a resource: what ends or refuses counts, else the newest.
+fn newest_copies(taken: &mut Vec<(&Heard, Aim)>, closed: &BTreeSet<&str>) {
+    let mut newest: BTreeMap<String, Option<i64>> = BTreeMap::new();
+    for (one, _) in taken.iter() {
+        let at = newest.entry(one.resource.clone()).or_default();
+        *at = one.updated_ms.max(*at);
+    }
+    let is_newest = |one: &Heard| newest.get(&one.resource).is_some_and(|at| one.updated_ms == *at);
+    taken.retain(|(one, aim)| !permits(aim) || (!closed.contains(&*one.resource) && is_newest(one)));
+}
+
 /// The general word with what it stands for.
 fn wide(mut categories: BTreeSet<&str>) -> BTreeSet<&str> {
     if categories.contains(GENERAL) {
@@ -138,6 +153,7 @@ impl Book {
     ) -> Changes {
         let mut changes = Changes::default();
         let mut taken: Vec<(&Heard, Aim)> = Vec::new();
+        let mut closed: BTreeSet<&str> = BTreeSet::new();
         for one in heard {
             let known = self.of(round, &one.resource).next().is_some();
             let elses = one.patient.as_ref().is_some_and(|p| p != round.patient);
@@ -145,6 +161,7 @@ impl Book {
                 continue;
             }
             if !one.active || elses {
+                closed.insert(&one.resource);
                 self.end(round, one, &mut changes);
                 continue;
             }
@@ -155,23 +172,32 @@ impl Book {
                 _ => Err("it is no Consent"),
             });
             match said {
-                Ok(None) => self.end(round, one, &mut changes),
-                Ok(Some(aim)) => taken.push((one, aim)),
+                Ok(None) => {
+                    closed.insert(&one.resource);
+                    self.end(round, one, &mut changes);
+                }
+                Ok(Some(aim)) => {
+                    if !permits(&aim) {
+                        closed.insert(&one.resource);
+                    }
+                    taken.push((one, aim));
+                }
                 Err(why) => {
                     let id = id(round, &one.resource, why);
                     self.refuse(round, one, id, &TargetError::Unclear(why), &mut changes);
                 }
             }
         }
-        taken.sort_by_key(|(_, aim)| matches!(aim, Aim::Share { permitted: true, .. }));
+        newest_copies(&mut taken, &closed);
+        taken.sort_by_key(|(_, aim)| permits(aim));
         let mut permissions = 0;
         for (one, aim) in taken {
-            let aim = match aim {
-                Aim::Share { permitted: true, .. } => {
+            let aim = match permits(&aim) {
+                true => {
                     permissions += 1;
                     self.less(round, one, aim)
                 }
-                denial => denial,
+                false => aim,
             };
             if permissions <= PERMISSIONS_MAX {
                 self.take(round, one, aim, &kept_back, &mut changes);
@@ -237,8 +263,17 @@ impl Book {
     ) {
         let centre = Hand { by: "centre", at_ms: round.now_ms };
         let order = proposed(round, heard, id(round, &heard.resource, &format!("{aim:?}")), aim);
+        let known_ms = self.of(round, &heard.resource).filter_map(|o| o.updated_ms).max();
+        let order = Order { updated_ms: heard.updated_ms.max(known_ms), ..order };
         let Some(new) = Share::of(&order) else { return };
         let before = self.orders.get(&order.id).map(|o| o.state.clone());
+        if new.permitted && heard.updated_ms.is_some() && heard.updated_ms < known_ms && !self.narrows(&order, &new) {
+            // A copy that is behind. It may only narrow: the centre's clock may have been set back.
+            return;
+        }
+        self.newest(round, heard, changes);
+        let undated = heard.updated_ms.is_none() && known_ms.is_some();
+        let waits = undated || new.holds(kept_back);
         let narrowed = self.outdate(round, &order, &new, changes);
         let in_force = before == Some(State::InForce);
         if !new.permitted {
@@ -257,8 +292,8 @@ impl Book {
             Some(State::InForce | State::Declined { .. }) => {}
             Some(State::Superseded) if denied => {}
             _ if denied => self.put(order, State::Superseded, centre, changes),
-            Some(State::Proposed) if new.holds(kept_back) => {}
-            _ if new.holds(kept_back) => self.put(order, State::Proposed, centre, changes),
+            Some(State::Proposed) if waits => {}
+            _ if waits => self.put(order, State::Proposed, centre, changes),
             // It permits nothing that was not permitted.
             _ if narrowed => self.bring(order, centre, changes),
             Some(State::Proposed) => {}
@@ -267,6 +302,27 @@ impl Book {
                 Apply::SignOff => self.put(order, State::Proposed, centre, changes),
             },
         }
+    }
+
+    /// Within what the same resource has in force, and less.
+    fn narrows(&self, order: &Order, new: &Share<'_>) -> bool {
+        let same = |o: &&Order| {
+            o.destination == order.destination && o.patient == order.patient && o.resource == order.resource
+        };
+        let in_force = self.orders.values().filter(same).filter(|o| o.state == State::InForce && o.id != order.id);
+        in_force.filter_map(Share::of).any(|share| share.permitted && share.covers(new))
+    }
+
+    /// Keeps how new the newest word of a resource is that was ever heard, with an order of it, whatever it says.
+    fn newest(&mut self, round: &Round<'_>, heard: &Heard, changes: &mut Changes) {
+        let Some(newest) = self.of(round, &heard.resource).max_by_key(|o| o.updated_ms) else { return };
+        if heard.updated_ms <= newest.updated_ms {
+            return;
+        }
+        let order = Order { updated_ms: heard.updated_ms, ..newest.clone() };
+        changes.orders.retain(|o| o.id != order.id);
+        changes.orders.push(order.clone());
+        self.orders.insert(order.id.clone(), order);
     }
 
     /// What the same resource said before. What goes beyond the new word ends at once. Whether the new word lies within one that was in force.
@@ -321,11 +377,11 @@ impl Book {
     /// person took back is not given with the rest.
     fn settle(&mut self, round: &Round<'_>, kept_back: &impl Fn(&str) -> bool, changes: &mut Changes) {
         let hand = Hand { by: "centre", at_ms: round.now_ms };
-        let counts = |o: &Order| self.orders.get(&o.id).is_some_and(|now| now.state == State::InForce);
+        let counts = |o: &Order| self.orders.get(&o.id).filter(|now| now.state == State::InForce).cloned();
         let refuses = |o: &Order| Share::of(o).is_some_and(|share| !share.permitted);
-        changes.obeyed.retain(|(order, on)| !on || refuses(order) || counts(order));
-        let mut again: BTreeMap<String, Order> =
-            std::mem::take(&mut changes.again).into_iter().filter(counts).map(|o| (o.id.clone(), o)).collect();
+        changes.obeyed.retain(|(order, on)| !on || refuses(order) || counts(order).is_some());
+        let again = std::mem::take(&mut changes.again);
+        let mut again: BTreeMap<String, Order> = again.iter().filter_map(counts).map(|o| (o.id.clone(), o)).collect();
         again.retain(|_, order| {
             let denied = |share: &Share<'_>| self.denies(round.destination, round.patient, share);
             let waits = Share::of(order).is_none_or(|share| share.holds(kept_back) || denied(&share));
@@ -342,6 +398,7 @@ impl Book {
         let hand = Hand { by: "centre", at_ms: round.now_ms };
         // Also what a person recorded here with a reference to it.
         changes.over.push((heard.resource.clone(), heard.version.clone()));
+        self.newest(round, heard, changes);
         let live: Vec<Order> = self.of(round, &heard.resource).filter(|o| o.state.is_live()).cloned().collect();
         for order in live {
             let in_force = order.state == State::InForce;

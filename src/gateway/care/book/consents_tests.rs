@@ -442,3 +442,55 @@ fn what_waits_while_its_grant_counts_ends_when_it_is_refused_or_narrowed() {
     desk.record(&changes);
     assert_eq!(desk.given(), ["activity"]);
 }
+
+#[test]
+fn an_older_version_brings_nothing_back() {
+    let at = |updated_ms: i64, heard: Heard| Heard { updated_ms: Some(updated_ms), ..heard };
+    let mut desk = Desk::new(Apply::Automatic);
+    desk.hear(&[at(3, permit("17", &["activity"]))]);
+    desk.hear(&[at(4, over("17"))]);
+    assert_eq!(desk.hear(&[at(3, permit("17", &["activity"]))]), NONE, "a copy that is behind");
+    assert_eq!((desk.given(), desk.in_force()), (vec![], vec![]));
+    // Over twice, seen twice.
+    desk.hear(&[at(6, over("17"))]);
+    desk.hear(&[at(5, permit("17", &["activity"]))]);
+    assert_eq!(desk.given(), NONE);
+    // Without a time nobody can tell: it waits.
+    desk.hear(&[Heard { updated_ms: None, ..permit("17", &["activity"]) }]);
+    assert_eq!((desk.given(), desk.states()), (vec![], vec![("consent to activity".into(), "waits")]));
+    assert_eq!(desk.hear(&[at(5, permit("17", &["laboratory"]))]), NONE, "that it had none changes nothing of that");
+    desk.hear(&[at(7, permit("17", &["activity", "procedure"]))]);
+    assert_eq!(desk.given(), ["activity", "procedure"]);
+    // A refusal, said twice.
+    desk.hear(&[at(8, deny("17", &[]))]);
+    desk.hear(&[at(10, deny("17", &[]))]);
+    desk.hear(&[at(9, permit("17", &["activity", "procedure"]))]);
+    assert_eq!(desk.given(), NONE);
+    // An older word may still be a narrower one: the centre's clock may have been set back.
+    let mut desk = Desk::new(Apply::Automatic);
+    desk.hear(&[at(9, permit("17", &["activity", "procedure"]))]);
+    desk.hear(&[at(8, permit("17", &["activity", "laboratory"]))]);
+    assert_eq!(desk.given(), ["activity", "procedure"]);
+    desk.hear(&[at(8, permit("17", &["activity"]))]);
+    assert_eq!(desk.given(), ["activity"]);
+}
+
+#[test]
+fn of_two_copies_in_one_answer_what_ends_or_refuses_counts() {
+    let at = |updated_ms: i64, heard: Heard| Heard { updated_ms: Some(updated_ms), ..heard };
+    let permits = || at(3, permit("17", &["activity", "procedure"]));
+    for (other, left) in
+        [(over("17"), &[][..]), (deny("17", &["activity"]), &[]), (permit("17", &["activity"]), &["activity"])]
+    {
+        for first in [true, false] {
+            let both = if first { [permits(), at(4, other.clone())] } else { [at(4, other.clone()), permits()] };
+            let mut new = Desk::new(Apply::Automatic);
+            let mut known = Desk::new(Apply::Automatic);
+            known.hear(&[permits()]);
+            for desk in [&mut new, &mut known] {
+                desk.hear(&both);
+                assert_eq!((desk.given(), desk.in_force()), (left.to_vec(), left.to_vec()), "{other:?} {first}");
+            }
+        }
+    }
+}
