@@ -88,12 +88,17 @@ impl Care {
             return Ok(());
         };
         let desk = Desk { destination, patient, at_ms: self.surveys.clock.now().wall_ms };
+        let mut done = Ok(());
         for deed in deeds(changes) {
-            if let Some(said) = word(&self.recorded(&desk), &deed, desk.at_ms)? {
-                self.say(&desk, said).await?;
-            }
+            let said = match word(&self.recorded(&desk), &deed, desk.at_ms) {
+                Ok(Some(said)) => self.say(&desk, said).await,
+                Ok(None) => Ok(()),
+                Err(why) => Err(why),
+            };
+            // What one has no room for keeps no other from being taken back.
+            done = done.and(said);
         }
-        Ok(())
+        done
     }
 
     async fn say(&self, desk: &Desk<'_>, said: Said) -> Result<(), Fault> {
@@ -123,7 +128,8 @@ pub(super) enum Deed<'a> {
     Counts(&'a Order),
 }
 
-/// What is recorded of what changed, in that order.
+/// What is recorded of what changed, in that order: all that takes back or refuses before anything that gives, as there may be
+/// no room for that.
 pub(super) fn deeds(changes: &Changes) -> Vec<Deed<'_>> {
     let gone = changes.over.iter();
     let gone = gone.map(|(resource, version)| Deed::Over { resource, version: version.as_deref(), by: "centre" });
@@ -134,7 +140,11 @@ pub(super) fn deeds(changes: &Changes) -> Vec<Deed<'_>> {
         }
         _ => None,
     });
-    gone.chain(obeyed).chain(changes.again.iter().map(Deed::Counts)).collect()
+    let mut deeds: Vec<_> = gone.chain(obeyed).chain(changes.again.iter().map(Deed::Counts)).collect();
+    deeds.sort_by_key(
+        |deed| matches!(deed, Deed::Counts(order) if matches!(order.aim, Some(Aim::Share { permitted: true, .. }))),
+    );
+    deeds
 }
 
 /// The word of the history that says so. None: it says so already.

@@ -189,19 +189,19 @@ impl Book {
             }
         }
         newest_copies(&mut taken, &closed);
-        taken.sort_by_key(|(_, aim)| permits(aim));
+        // What is in force is looked at before the bound is reached: it may have been narrowed.
+        let in_force = |one: &Heard| self.of(round, &one.resource).any(|o| o.state == State::InForce);
+        taken.sort_by_cached_key(|(one, aim)| (permits(aim), permits(aim) && !in_force(one)));
         let mut permissions = 0;
         for (one, aim) in taken {
-            let aim = match permits(&aim) {
-                true => {
-                    permissions += 1;
-                    self.less(round, one, aim)
-                }
-                false => aim,
-            };
-            if permissions <= PERMISSIONS_MAX {
-                self.take(round, one, aim, &kept_back, &mut changes);
+            permissions += usize::from(permits(&aim));
+            if permissions > PERMISSIONS_MAX {
+                // One reason is enough.
+                self.beyond(round, one, permissions == PERMISSIONS_MAX + 1, &mut changes);
+                continue;
             }
+            let aim = if permits(&aim) { self.less(round, one, aim) } else { aim };
+            self.take(round, one, aim, &kept_back, &mut changes);
         }
         self.settle(round, &kept_back, &mut changes);
         self.forget(round.patient, &mut changes);
@@ -234,6 +234,18 @@ impl Book {
         };
         self.end(round, &heard, &mut changes);
         changes
+    }
+
+    /// More permissions than are looked at: this one permits nothing.
+    fn beyond(&mut self, round: &Round<'_>, heard: &Heard, said: bool, changes: &mut Changes) {
+        if self.of(round, &heard.resource).any(|o| o.state.is_live()) {
+            self.end(round, heard, changes);
+        }
+        if said {
+            let why = "there are more Consents of this patient that permit something than are looked at";
+            let id = id(round, &heard.resource, why);
+            self.refuse(round, heard, id, &TargetError::Unclear(why), changes);
+        }
     }
 
     /// What is left of a permission beside what other Consents refuse; where nothing is, as it is.

@@ -271,7 +271,7 @@ fn more_permissions_than_anybody_has_are_not_all_kept() {
     let mut desk = Desk::new(Apply::SignOff);
     let many: Vec<Heard> = (0..500).map(|n| permit(&n.to_string(), &[])).collect();
     desk.hear(&many);
-    assert!(desk.states().len() <= 64, "{}", desk.states().len());
+    assert_eq!(desk.states().len(), 65, "and a reason");
     assert_eq!(desk.hear(&[many[499].clone(), deny("500", &[])]), ["-all by centre"]);
 }
 
@@ -493,4 +493,52 @@ fn of_two_copies_in_one_answer_what_ends_or_refuses_counts() {
             }
         }
     }
+}
+
+#[test]
+fn where_there_is_no_room_for_a_grant_what_is_taken_back_is_recorded_all_the_same() {
+    let mut desk = Desk::new(Apply::Automatic);
+    desk.hear(&[permit("17", &["vital-signs", "activity"]), permit("18", &["laboratory", "procedure"])]);
+    let before = desk.history.0[0].clone();
+    while desk.history.0.len() < crate::limits::CONSENT_WORDS_MAX {
+        desk.history.0.insert(0, before.clone());
+    }
+    let whose = patient();
+    let round = Round { destination: "centre", patient: &whose, apply: desk.apply, now_ms: 9_000 };
+    let codes = Codes { own: BTreeMap::new(), sensitive: BTreeSet::new(), trusted: true };
+    let heard = [permit("17", &["activity"]), permit("18", &["procedure"])];
+    let changes = desk.book.hear_consents(&round, &codes, &heard, |_| false);
+    let mut full = 0;
+    for deed in deeds(&changes) {
+        match word(&desk.history, &deed, 9_000) {
+            Ok(said) => {
+                assert_eq!(full, 0, "nothing is taken back after what could not be given");
+                desk.history.0.extend(said);
+            }
+            Err(_) => full += 1,
+        }
+    }
+    assert_eq!((full, desk.given()), (2, vec![]), "both ended, neither is given");
+}
+
+#[test]
+fn beyond_the_bound_a_permission_ends_with_a_reason_and_those_in_force_are_looked_at_first() {
+    let named = |from: usize| (from..from + 64).map(move |n| permit(&n.to_string(), &["activity", "procedure"]));
+    let mut desk = Desk::new(Apply::Automatic);
+    desk.hear(&[permit("500", &["vital-signs", "laboratory"])]);
+    // In place 65, and narrower.
+    let mut many: Vec<Heard> = named(0).collect();
+    many.push(permit("500", &["vital-signs"]));
+    desk.hear(&many);
+    assert!(desk.given().contains(&"vital-signs") && !desk.given().contains(&"laboratory"), "{:?}", desk.given());
+    let refused = |desk: &Desk| desk.book.orders.values().filter(|o| o.state.word() == "refused").count();
+    assert_eq!(refused(&desk), 1);
+    assert_eq!(desk.hear(&many), NONE);
+    // More in force than are looked at: those end.
+    desk.hear(&named(100).collect::<Vec<_>>());
+    let in_force = |desk: &Desk| desk.book.orders.values().filter(|o| o.state == State::InForce).count();
+    assert_eq!(in_force(&desk), 128);
+    many.extend(named(100));
+    assert_eq!(desk.hear(&many).iter().filter(|told| told.starts_with("over")).count(), 64);
+    assert_eq!((in_force(&desk), refused(&desk)), (64, 2), "one reason for each answer is enough");
 }
