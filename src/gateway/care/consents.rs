@@ -58,19 +58,23 @@ impl Care {
         self.share(&round, |book| Ok(book.unsettle(&round, given))).await.map_err(alone)?;
         self.share(&round, |book| hear(book, &heard)).await.map_err(alone)?;
         let live = self.book.lock().await.live(name, patient);
+        let mut done = Ok(());
         for resource in live.iter().filter(|r| r.starts_with("Consent/")) {
             if heard.iter().any(|h| h.resource == *resource) {
                 continue;
             }
-            match prober.order(resource).await.map_err(away)? {
-                None => self.share(&round, |book| Ok(book.lose_consent(&round, resource))).await.map_err(alone)?,
-                Some(one) => {
+            let asked = match prober.order(resource).await {
+                Ok(None) => self.share(&round, |book| Ok(book.lose_consent(&round, resource))).await.map_err(alone),
+                Ok(Some(one)) => {
                     let one = std::slice::from_ref(&one);
-                    self.share(&round, |book| hear(book, one)).await.map_err(alone)?;
+                    self.share(&round, |book| hear(book, one)).await.map_err(alone)
                 }
-            }
+                Err(trouble) => Err(away(trouble)),
+            };
+            // What became of one cannot be told: the others may have ended.
+            done = done.and(asked);
         }
-        Ok(())
+        done
     }
 
     async fn share(
