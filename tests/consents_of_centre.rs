@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::disallowed_methods)]
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use serde_json::{Value, json};
 use wardline::clock::Clock;
 use wardline::config::FhirSettings;
@@ -18,6 +21,7 @@ use support::centre::{delete, put};
 use support::device::Device;
 use support::fhir_server::{FhirServer, Kind};
 use support::gateway::{Gateway, until};
+use support::scripted::{Reply, Scripted};
 
 const CATEGORY: &str = "http://terminology.hl7.org/CodeSystem/observation-category";
 const BUNDLE: usize = 5;
@@ -249,6 +253,60 @@ async fn what_refuses_counts_at_once_and_what_is_not_understood_grants_nothing()
     assert!(gateway.json_of(&["thresholds", "ask"], 1)[0]["why"].is_string());
     assert_eq!(history(&gateway, 0), before);
     assert!(before.iter().all(|(_, by, _)| by == "centre" || by == "policy"), "{before:?}");
+    assert!(!gateway.log().contains("canary"), "a patient is in the log");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_fails_for_one_patient_or_one_consent_keeps_no_other_from_being_asked_about() {
+    let gone = Arc::new(AtomicBool::new(false));
+    let script = gone.clone();
+    let centre = Scripted::start(move |request| {
+        let bundle = |of: &[Value]| {
+            let entry: Vec<Value> = of.iter().map(|one| json!({"resource": one})).collect();
+            Reply::json(200, &json!({"resourceType": "Bundle", "type": "searchset", "entry": entry}))
+        };
+        let path = request.path.as_str();
+        let of = |patient: u32| path.contains("/Consent?") && path.contains(&format!("canary-{patient}&"));
+        if [0, 2, 3].into_iter().any(of) {
+            return Reply::status(403);
+        }
+        match path {
+            _ if path.ends_with("/Consent/c1a") => Reply::status(500),
+            _ if path.ends_with("/Consent/c1b") => {
+                Reply::json(404, &json!({"resourceType": "OperationOutcome", "issue": []}))
+            }
+            _ if of(1) && !script.load(Ordering::Relaxed) => {
+                bundle(&["c1a", "c1b"].map(|id| consent(id, 1, "active", &permit())))
+            }
+            _ if of(4) => bundle(&[consent("c4", 4, "active", &permit())]),
+            _ => bundle(&[]),
+        }
+    })
+    .await;
+    let patients: String = (0..5).map(|n| format!("[[patient]]\nreference = \"Patient/canary-{n}\"\n")).collect();
+    let mut gateway = Gateway::new(&format!(
+        "[journal]\nreserve_mib = 1\n[[destination]]\nkind = \"fhir\"\nname = \"centre\"\nurl = \"{}\"\n\
+         idempotency = \"conditional-create\"\nconsent = \"recorded\"\n\
+         care_plan = {{ consents = \"automatic\", every_min = 1440 }}\n{patients}",
+        centre.url
+    ));
+    gateway.start();
+    let ask = || {
+        let asked = gateway.json_of(&["thresholds", "ask"], 1);
+        assert!(asked[0]["why"].as_str().unwrap().contains("403"), "{asked}");
+        listed(&gateway)
+    };
+    // The first one must not be asked about; two in a row are the centre's trouble, for this round.
+    let first = ask();
+    assert!(first.contains(&is("in-force", "Consent/c1b")), "{first:?}");
+    // The next round begins where this one ended.
+    let second = ask();
+    assert!(second.contains(&is("in-force", "Consent/c4")), "{second:?}");
+    // Two are not shown any more: of one it cannot be told why, the other was deleted.
+    gone.store(true, Ordering::Relaxed);
+    let third = ask();
+    assert!(third.contains(&is("in-force", "Consent/c1a")), "{third:?}");
+    assert!(!third.contains(&is("in-force", "Consent/c1b")), "{third:?}");
     assert!(!gateway.log().contains("canary"), "a patient is in the log");
 }
 

@@ -260,8 +260,12 @@ fn read(consent: &Consent) -> Result<Provision, Unclear> {
     if consent.verification.iter().any(|v| v.verified != Some(true)) {
         return Err("it was not verified with the patient");
     }
-    let kinds = consent.category.iter().flat_map(codes);
-    if consent.category.is_empty() || !kinds.into_iter().all(|kind| kind.is_some_and(|k| KINDS.contains(&&*k))) {
+    // Each category by itself: one in words only has no code, and may say anything.
+    let known = |category: &Value| {
+        let kinds: Vec<Option<String>> = codes(category).collect();
+        !kinds.is_empty() && kinds.iter().all(|kind| kind.as_deref().is_some_and(|kind| KINDS.contains(&kind)))
+    };
+    if consent.category.is_empty() || !consent.category.iter().all(known) {
         return Err("its category is none that is known to say no more");
     }
     let rules: Vec<Option<String>> = consent.policy_rule.iter().flat_map(codes).collect();

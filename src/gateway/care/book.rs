@@ -134,13 +134,13 @@ impl Book {
     /// A person does not want an order, or has seen why it was refused.
     pub(super) fn decline(&mut self, id: &str, why: &str, hand: Hand<'_>) -> Result<Changes, Deny> {
         let order = self.orders.get(id).cloned().ok_or(Deny::Unknown)?;
-        let in_force = order.state == State::InForce;
+        let ends = self.ends_with(&order);
         if !order.state.is_live() && !matches!(order.state, State::Refused { .. }) {
             return Err(Deny::NotWaiting);
         }
         let mut changes = Changes::default();
         self.put(order.clone(), State::Declined { why: why.into() }, hand, &mut changes);
-        if in_force {
+        if ends {
             changes.obeyed.push((Order { by: hand.by.into(), ..order }, false));
         }
         Ok(changes)

@@ -5,12 +5,13 @@
 
 use std::sync::Arc;
 
-use super::book::{Changes, Codes, Round};
+use super::book::{Book, Changes, Codes, Round};
 use super::{Care, CareError, Unasked};
 use crate::careplan::{Aim, Order};
 use crate::config::{Apply, CarePlanSettings};
 use crate::consent::{ALL, GENERAL, GENERALS, History, Said};
 use crate::control::Fault;
+use crate::fhir::inbound::Heard;
 use crate::journal::Act;
 use crate::limits;
 use crate::reading::PatientId;
@@ -44,111 +45,67 @@ impl Care {
         let (now_ms, trusted) = (now.wall_ms, now.trusted);
         let codes = Codes { own: settings.consent_codes.clone(), sensitive, trusted };
         let round = Round { destination: name, patient, apply, now_ms };
-        let history = self.recorded(&Desk { destination: name, patient, at_ms: now_ms });
+        let desk = Desk { destination: name, patient, at_ms: now_ms };
+        let history = self.recorded(&desk);
         let given = |c: &str| history.last(c).is_some_and(|said| said.given);
+        // Looked at each time: a person may speak while the centre is asked.
+        let hear = |book: &mut Book, heard: &[Heard]| {
+            let history = self.recorded(&desk);
+            Ok(book.hear_consents(&round, &codes, heard, |c| kept_back(&history, c)))
+        };
         // What cannot be recorded for one patient keeps no other from being asked about.
         let alone = |why| Unasked { why, lasts: false };
         self.share(&round, |book| Ok(book.unsettle(&round, given))).await.map_err(alone)?;
-        self.share(&round, |book| Ok(book.hear_consents(&round, &codes, &heard))).await.map_err(alone)?;
+        self.share(&round, |book| hear(book, &heard)).await.map_err(alone)?;
         let live = self.book.lock().await.live(name, patient);
+        let mut done = Ok(());
         for resource in live.iter().filter(|r| r.starts_with("Consent/")) {
             if heard.iter().any(|h| h.resource == *resource) {
                 continue;
             }
-            match prober.order(resource).await.map_err(away)? {
-                None => self.share(&round, |book| Ok(book.lose_consent(&round, resource))).await.map_err(alone)?,
-                Some(one) => {
+            let asked = match prober.order(resource).await {
+                Ok(None) => self.share(&round, |book| Ok(book.lose_consent(&round, resource))).await.map_err(alone),
+                Ok(Some(one)) => {
                     let one = std::slice::from_ref(&one);
-                    self.share(&round, |book| Ok(book.hear_consents(&round, &codes, one))).await.map_err(alone)?;
+                    self.share(&round, |book| hear(book, one)).await.map_err(alone)
                 }
-            }
+                Err(trouble) => Err(away(trouble)),
+            };
+            // What became of one cannot be told: the others may have ended.
+            done = done.and(asked);
         }
-        Ok(())
+        done
     }
 
     async fn share(
         &self,
         round: &Round<'_>,
-        step: impl FnOnce(&mut super::Book) -> Result<Changes, Fault>,
+        step: impl FnOnce(&mut Book) -> Result<Changes, Fault>,
     ) -> Result<(), Fault> {
         self.change_for(Some((round.destination, round.patient)), step).await
     }
 
     /// Records what changes, before it is in the book: if the box goes down in between, it is heard again, and is the same.
     pub(super) async fn record(&self, whose: Option<(&str, &PatientId)>, changes: &Changes) -> Result<(), Fault> {
-        let at_ms = self.surveys.clock.now().wall_ms;
-        if let Some((destination, patient)) = whose {
-            let desk = Desk { destination, patient, at_ms };
-            for (resource, version) in &changes.over {
-                self.over(&desk, resource, version.as_deref(), "centre").await?;
-            }
-        }
-        let ended = changes.obeyed.iter().map(|(order, on)| (order, *on));
-        for (order, on) in ended.chain(changes.again.iter().map(|order| (order, true))) {
-            let Some(Aim::Share { permitted, categories, from_ms, until_ms }) = &order.aim else { continue };
-            let desk = Desk { destination: &order.destination, patient: &order.patient, at_ms };
-            match (permitted, on) {
-                (true, false) => self.over(&desk, &order.resource, order.version.as_deref(), &order.by).await?,
-                (false, false) => {}
-                (_, true) => {
-                    let said = Said {
-                        given: *permitted,
-                        categories: categories.clone(),
-                        from_ms: *from_ms,
-                        until_ms: *until_ms,
-                        by: order.by.clone(),
-                        at_ms,
-                        reference: Some(order.reference()),
-                    };
-                    self.say(&desk, said).await?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes back what is in force by this Consent, and only that.
-    async fn over(&self, desk: &Desk<'_>, resource: &str, version: Option<&str>, by: &str) -> Result<(), Fault> {
-        let history = self.recorded(desk);
-        let named = history.0.iter().flat_map(|said| said.categories.iter().map(String::as_str));
-        let mut categories: Vec<&str> = named.chain(GENERALS).filter(|c| *c != ALL).collect();
-        categories.sort_unstable();
-        categories.dedup();
-        let theirs = |said: &Said| said.given && said.reference.as_deref().map(base) == Some(resource);
-        categories.retain(|c| history.last(c).is_some_and(theirs));
-        if categories.is_empty() {
+        let shares = changes.obeyed.iter().map(|(order, _)| order).find(|o| matches!(o.aim, Some(Aim::Share { .. })));
+        let Some((destination, patient)) = whose.or(shares.map(|o| (&*o.destination, &o.patient))) else {
             return Ok(());
+        };
+        let desk = Desk { destination, patient, at_ms: self.surveys.clock.now().wall_ms };
+        let mut done = Ok(());
+        for deed in deeds(changes) {
+            let said = match word(&self.recorded(&desk), &deed, desk.at_ms) {
+                Ok(Some(said)) => self.say(&desk, said).await,
+                Ok(None) => Ok(()),
+                Err(why) => Err(why),
+            };
+            // What one has no room for keeps no other from being taken back.
+            done = done.and(said);
         }
-        let reference = match version {
-            Some(version) => format!("{resource}/_history/{version}"),
-            None => resource.to_owned(),
-        };
-        let said = Said {
-            given: false,
-            categories: categories.into_iter().map(str::to_owned).collect(),
-            from_ms: None,
-            until_ms: None,
-            by: by.into(),
-            at_ms: desk.at_ms,
-            reference: Some(reference),
-        };
-        self.say(desk, said).await
+        done
     }
 
     async fn say(&self, desk: &Desk<'_>, said: Said) -> Result<(), Fault> {
-        let history = self.recorded(desk);
-        let given = |c: &str| history.last(c).is_some_and(|said| said.given);
-        if !said.given {
-            let known = history.0.iter().flat_map(|s| s.categories.iter().map(String::as_str)).chain(GENERALS);
-            // `all` is every category that was ever named.
-            let covered =
-                |c: &str| said.categories.iter().any(|s| s == c || s == ALL || (s == GENERAL && GENERALS.contains(&c)));
-            if !known.into_iter().any(|c| covered(c) && given(c)) {
-                return Ok(());
-            }
-        } else if history.0.len() >= limits::CONSENT_WORDS_MAX {
-            return Err(Fault::Refused("too much was said of this patient and destination".into()));
-        }
         tracing::info!(
             destination = desk.destination,
             given = said.given,
@@ -165,6 +122,90 @@ impl Care {
         let history = consents.gate(desk.destination).and_then(|gate| gate.history(desk.patient));
         history.cloned().unwrap_or_default()
     }
+}
+
+/// One thing to be recorded.
+pub(super) enum Deed<'a> {
+    /// Nothing counts any more that refers to it.
+    Over { resource: &'a str, version: Option<&'a str>, by: &'a str },
+    /// It counts: what it permits, or refuses.
+    Counts(&'a Order),
+}
+
+/// What is recorded of what changed, in that order: all that takes back or refuses before anything that gives, as there may be
+/// no room for that.
+pub(super) fn deeds(changes: &Changes) -> Vec<Deed<'_>> {
+    let gone = changes.over.iter();
+    let gone = gone.map(|(resource, version)| Deed::Over { resource, version: version.as_deref(), by: "centre" });
+    let obeyed = changes.obeyed.iter().filter_map(|(order, on)| match (&order.aim, on) {
+        (Some(Aim::Share { .. }), true) => Some(Deed::Counts(order)),
+        (Some(Aim::Share { permitted: true, .. }), false) => {
+            Some(Deed::Over { resource: &order.resource, version: order.version.as_deref(), by: &order.by })
+        }
+        _ => None,
+    });
+    let mut deeds: Vec<_> = gone.chain(obeyed).chain(changes.again.iter().map(Deed::Counts)).collect();
+    deeds.sort_by_key(
+        |deed| matches!(deed, Deed::Counts(order) if matches!(order.aim, Some(Aim::Share { permitted: true, .. }))),
+    );
+    deeds
+}
+
+/// The word of the history that says so. None: it says so already.
+pub(super) fn word(history: &History, deed: &Deed<'_>, at_ms: i64) -> Result<Option<Said>, Fault> {
+    let given = |c: &str| history.last(c).is_some_and(|said| said.given);
+    let known = || history.0.iter().flat_map(|s| s.categories.iter().map(String::as_str)).chain(GENERALS);
+    match deed {
+        Deed::Over { resource, version, by } => {
+            let reference = version.map_or_else(|| (*resource).to_owned(), |v| format!("{resource}/_history/{v}"));
+            let categories = referring(history, resource, known());
+            let said = Said {
+                given: false,
+                categories,
+                from_ms: None,
+                until_ms: None,
+                by: (*by).to_owned(),
+                at_ms,
+                reference: Some(reference),
+            };
+            Ok(Some(said).filter(|said| !said.categories.is_empty()))
+        }
+        Deed::Counts(order) => {
+            let Some(Aim::Share { permitted, categories, from_ms, until_ms }) = &order.aim else { return Ok(None) };
+            if *permitted && history.0.len() >= limits::CONSENT_WORDS_MAX {
+                return Err(Fault::Refused("too much was said of this patient and destination".into()));
+            }
+            // `all` is every category that was ever named.
+            let covered =
+                |c: &str| categories.iter().any(|s| s == c || s == ALL || (s == GENERAL && GENERALS.contains(&c)));
+            if !permitted && !known().any(|c| covered(c) && given(c)) {
+                return Ok(None);
+            }
+            Ok(Some(Said {
+                given: *permitted,
+                categories: categories.clone(),
+                from_ms: *from_ms,
+                until_ms: *until_ms,
+                by: order.by.clone(),
+                at_ms,
+                reference: Some(order.reference()),
+            }))
+        }
+    }
+}
+
+/// A person took it back here, or this box did when records were damaged: only a person gives it again.
+pub(super) fn kept_back(history: &History, category: &str) -> bool {
+    history.last(category).is_some_and(|said| !said.given && !matches!(&*said.by, "centre" | "policy"))
+}
+
+/// Categories that are given by this Consent, and only by it.
+fn referring<'a>(history: &History, resource: &str, known: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let theirs = |said: &Said| said.given && said.reference.as_deref().map(base) == Some(resource);
+    let mut categories: Vec<&str> = known.filter(|c| *c != ALL && history.last(c).is_some_and(theirs)).collect();
+    categories.sort_unstable();
+    categories.dedup();
+    categories.into_iter().map(str::to_owned).collect()
 }
 
 /// Whether an order is a consent.

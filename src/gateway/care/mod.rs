@@ -51,6 +51,8 @@ pub(super) struct Care {
     /// One at a time speaks.
     book: Mutex<Book>,
     asked: Mutex<HashMap<(Arc<str>, PatientId), Heard>>,
+    /// Of each destination, the patient who was asked about last.
+    last: Mutex<HashMap<Arc<str>, PatientId>>,
 }
 
 /// When a patient was asked about, and up to when the centre's word is known.
@@ -63,7 +65,7 @@ struct Heard {
 /// A patient was not asked about.
 struct Unasked {
     why: Fault,
-    /// The others' questions would meet it too.
+    /// The others' questions may meet it too.
     lasts: bool,
 }
 
@@ -149,7 +151,7 @@ impl Care {
         commands: mpsc::Sender<Command>,
     ) -> Arc<Self> {
         let book = Mutex::new(remembered(&surveys.journal));
-        Arc::new(Self { surveys, roster, rules, commands, book, asked: Mutex::default() })
+        Arc::new(Self { surveys, roster, rules, commands, book, asked: Mutex::default(), last: Mutex::default() })
     }
 
     /// Asks each destination as often as it is configured, until nobody listens.
@@ -189,7 +191,8 @@ impl Care {
             return said;
         };
         let until = tokio::time::Instant::now() + limits::CARE_ROUND_MAX;
-        for (patient, _) in self.roster.all() {
+        let mut troubled = false;
+        for patient in self.turns(name).await {
             if tokio::time::Instant::now() > until {
                 said.why = Some("there was no time to ask about every patient".into());
                 break;
@@ -214,6 +217,9 @@ impl Care {
                 }
                 shared => shared,
             };
+            self.last.lock().await.insert(name.clone(), patient);
+            // One patient's may be a matter of that patient: a right that is lacking, a record that is slow.
+            let again = std::mem::replace(&mut troubled, matches!(asked, Err(Unasked { lasts: true, .. })));
             match asked {
                 Ok(()) => said.patients += 1,
                 Err(Unasked { why, lasts }) => {
@@ -221,7 +227,7 @@ impl Care {
                         tracing::info!(destination = %name, why = %why, "The centre could not be asked what it orders.");
                     }
                     said.why = Some(why.to_string());
-                    if lasts {
+                    if lasts && again {
                         break;
                     }
                 }
@@ -230,6 +236,16 @@ impl Care {
         self.trouble(name, said.why.as_deref()).await;
         self.remind(true).await;
         said
+    }
+
+    /// All patients, beginning after the one who was asked about last: whoever is behind a round that ended early is first next time.
+    async fn turns(&self, name: &Arc<str>) -> Vec<PatientId> {
+        let mut patients: Vec<PatientId> = self.roster.all().into_iter().map(|(patient, _)| patient).collect();
+        if let Some(last) = self.last.lock().await.get(name) {
+            let done = patients.partition_point(|patient| patient <= last);
+            patients.rotate_left(done);
+        }
+        patients
     }
 
     async fn round(

@@ -81,6 +81,21 @@ fn denial(categories: Option<Vec<String>>) -> Aim {
     Aim::Share { permitted: false, categories, from_ms: None, until_ms: None }
 }
 
+fn permits(aim: &Aim) -> bool {
+    matches!(aim, Aim::Share { permitted: true, .. })
+}
+
+/// Pages of one answer may show two versions of a resource: what ends or refuses counts, else the newest.
+fn newest_copies(taken: &mut Vec<(&Heard, Aim)>, closed: &BTreeSet<&str>) {
+    let mut newest: BTreeMap<String, Option<i64>> = BTreeMap::new();
+    for (one, _) in taken.iter() {
+        let at = newest.entry(one.resource.clone()).or_default();
+        *at = one.updated_ms.max(*at);
+    }
+    let is_newest = |one: &Heard| newest.get(&one.resource).is_some_and(|at| one.updated_ms == *at);
+    taken.retain(|(one, aim)| !permits(aim) || (!closed.contains(&*one.resource) && is_newest(one)));
+}
+
 /// The general word with what it stands for.
 fn wide(mut categories: BTreeSet<&str>) -> BTreeSet<&str> {
     if categories.contains(GENERAL) {
@@ -116,6 +131,10 @@ impl<'a> Share<'a> {
         all(self) || all(other) || !self.categories.is_disjoint(&other.categories)
     }
 
+    fn holds(&self, wanted: &impl Fn(&str) -> bool) -> bool {
+        self.categories.iter().any(|category| wanted(category))
+    }
+
     /// Refuses all that the other one permits.
     fn overrules(&self, other: &Self) -> bool {
         !self.permitted && (self.categories.contains(ALL) || other.categories.is_subset(&self.categories))
@@ -123,15 +142,18 @@ impl<'a> Share<'a> {
 }
 
 impl Book {
-    /// What a destination shows of a patient's Consents: what ends first, then what refuses, then what permits.
+    /// What a destination shows of a patient's Consents: what ends first, then what refuses, then what permits. `kept_back`:
+    /// categories that a person took back here, which only a person gives again.
     pub(in crate::gateway::care) fn hear_consents(
         &mut self,
         round: &Round<'_>,
         codes: &Codes,
         heard: &[Heard],
+        kept_back: impl Fn(&str) -> bool,
     ) -> Changes {
         let mut changes = Changes::default();
         let mut taken: Vec<(&Heard, Aim)> = Vec::new();
+        let mut closed: BTreeSet<&str> = BTreeSet::new();
         for one in heard {
             let known = self.of(round, &one.resource).next().is_some();
             let elses = one.patient.as_ref().is_some_and(|p| p != round.patient);
@@ -139,6 +161,7 @@ impl Book {
                 continue;
             }
             if !one.active || elses {
+                closed.insert(&one.resource);
                 self.end(round, one, &mut changes);
                 continue;
             }
@@ -149,28 +172,38 @@ impl Book {
                 _ => Err("it is no Consent"),
             });
             match said {
-                Ok(None) => self.end(round, one, &mut changes),
-                Ok(Some(aim)) => taken.push((one, aim)),
+                Ok(None) => {
+                    closed.insert(&one.resource);
+                    self.end(round, one, &mut changes);
+                }
+                Ok(Some(aim)) => {
+                    if !permits(&aim) {
+                        closed.insert(&one.resource);
+                    }
+                    taken.push((one, aim));
+                }
                 Err(why) => {
                     let id = id(round, &one.resource, why);
                     self.refuse(round, one, id, &TargetError::Unclear(why), &mut changes);
                 }
             }
         }
-        taken.sort_by_key(|(_, aim)| matches!(aim, Aim::Share { permitted: true, .. }));
+        newest_copies(&mut taken, &closed);
+        // What is in force is looked at before the bound is reached: it may have been narrowed.
+        let in_force = |one: &Heard| self.of(round, &one.resource).any(|o| o.state == State::InForce);
+        taken.sort_by_cached_key(|(one, aim)| (permits(aim), permits(aim) && !in_force(one)));
         let mut permissions = 0;
         for (one, aim) in taken {
-            let aim = match aim {
-                Aim::Share { permitted: true, .. } => {
-                    permissions += 1;
-                    self.less(round, one, aim)
-                }
-                denial => denial,
-            };
-            if permissions <= PERMISSIONS_MAX {
-                self.take(round, one, aim, &mut changes);
+            permissions += usize::from(permits(&aim));
+            if permissions > PERMISSIONS_MAX {
+                // One reason is enough.
+                self.beyond(round, one, permissions == PERMISSIONS_MAX + 1, &mut changes);
+                continue;
             }
+            let aim = if permits(&aim) { self.less(round, one, aim) } else { aim };
+            self.take(round, one, aim, &kept_back, &mut changes);
         }
+        self.settle(round, &kept_back, &mut changes);
         self.forget(round.patient, &mut changes);
         changes
     }
@@ -203,6 +236,18 @@ impl Book {
         changes
     }
 
+    /// More permissions than are looked at: this one permits nothing.
+    fn beyond(&mut self, round: &Round<'_>, heard: &Heard, said: bool, changes: &mut Changes) {
+        if self.of(round, &heard.resource).any(|o| o.state.is_live()) {
+            self.end(round, heard, changes);
+        }
+        if said {
+            let why = "there are more Consents of this patient that permit something than are looked at";
+            let id = id(round, &heard.resource, why);
+            self.refuse(round, heard, id, &TargetError::Unclear(why), changes);
+        }
+    }
+
     /// What is left of a permission beside what other Consents refuse; where nothing is, as it is.
     fn less(&self, round: &Round<'_>, heard: &Heard, aim: Aim) -> Aim {
         let Aim::Share { categories, from_ms, until_ms, .. } = &aim else { return aim };
@@ -220,11 +265,27 @@ impl Book {
         Aim::Share { permitted: true, categories, from_ms: *from_ms, until_ms: *until_ms }
     }
 
-    fn take(&mut self, round: &Round<'_>, heard: &Heard, aim: Aim, changes: &mut Changes) {
+    fn take(
+        &mut self,
+        round: &Round<'_>,
+        heard: &Heard,
+        aim: Aim,
+        kept_back: &impl Fn(&str) -> bool,
+        changes: &mut Changes,
+    ) {
         let centre = Hand { by: "centre", at_ms: round.now_ms };
         let order = proposed(round, heard, id(round, &heard.resource, &format!("{aim:?}")), aim);
+        let known_ms = self.of(round, &heard.resource).filter_map(|o| o.updated_ms).max();
+        let order = Order { updated_ms: heard.updated_ms.max(known_ms), ..order };
         let Some(new) = Share::of(&order) else { return };
         let before = self.orders.get(&order.id).map(|o| o.state.clone());
+        if new.permitted && heard.updated_ms.is_some() && heard.updated_ms < known_ms && !self.narrows(&order, &new) {
+            // A copy that is behind. It may only narrow: the centre's clock may have been set back.
+            return;
+        }
+        self.newest(round, heard, changes);
+        let undated = heard.updated_ms.is_none() && known_ms.is_some();
+        let waits = undated || new.holds(kept_back);
         let narrowed = self.outdate(round, &order, &new, changes);
         let in_force = before == Some(State::InForce);
         if !new.permitted {
@@ -243,6 +304,8 @@ impl Book {
             Some(State::InForce | State::Declined { .. }) => {}
             Some(State::Superseded) if denied => {}
             _ if denied => self.put(order, State::Superseded, centre, changes),
+            Some(State::Proposed) if waits => {}
+            _ if waits => self.put(order, State::Proposed, centre, changes),
             // It permits nothing that was not permitted.
             _ if narrowed => self.bring(order, centre, changes),
             Some(State::Proposed) => {}
@@ -253,20 +316,47 @@ impl Book {
         }
     }
 
+    /// Within what the same resource has in force, and less.
+    fn narrows(&self, order: &Order, new: &Share<'_>) -> bool {
+        let same = |o: &&Order| {
+            o.destination == order.destination && o.patient == order.patient && o.resource == order.resource
+        };
+        let in_force = self.orders.values().filter(same).filter(|o| o.state == State::InForce && o.id != order.id);
+        in_force.filter_map(Share::of).any(|share| share.permitted && share.covers(new))
+    }
+
+    /// Keeps how new the newest word of a resource is that was ever heard, with an order of it, whatever it says.
+    fn newest(&mut self, round: &Round<'_>, heard: &Heard, changes: &mut Changes) {
+        let Some(newest) = self.of(round, &heard.resource).max_by_key(|o| o.updated_ms) else { return };
+        if heard.updated_ms <= newest.updated_ms {
+            return;
+        }
+        let order = Order { updated_ms: heard.updated_ms, ..newest.clone() };
+        changes.orders.retain(|o| o.id != order.id);
+        changes.orders.push(order.clone());
+        self.orders.insert(order.id.clone(), order);
+    }
+
     /// What the same resource said before. What goes beyond the new word ends at once. Whether the new word lies within one that was in force.
     fn outdate(&mut self, round: &Round<'_>, order: &Order, new: &Share<'_>, changes: &mut Changes) -> bool {
         let hand = Hand { by: "centre", at_ms: round.now_ms };
-        let old = self.of(round, &order.resource).filter(|o| o.state.is_live() && o.id != order.id);
+        // Who left and came back: what was recorded then stayed.
+        let stayed = |o: &Order| o.state == State::Withdrawn && o.by == "configuration";
+        let old: Vec<Order> =
+            self.of(round, &order.resource).filter(|o| o.state.is_live() || stayed(o)).cloned().collect();
+        let within = |share: &Share<'_>| share.permitted && new.permitted && new.covers(share);
+        let stays = old.iter().any(|o| o.state == State::InForce && Share::of(o).is_some_and(|share| within(&share)));
         let mut narrowed = false;
-        for old in old.cloned().collect::<Vec<_>>() {
+        for old in old.into_iter().filter(|o| o.id != order.id) {
             let Some(share) = Share::of(&old) else { continue };
             let in_force = old.state == State::InForce;
-            if in_force && share.permitted && new.permitted && new.covers(&share) {
+            if in_force && within(&share) {
                 // It stays in force until the new one is.
                 continue;
             }
             narrowed |= in_force && share.permitted && share.covers(new);
-            if in_force && share.permitted {
+            // What waits may have been in force once, and still be recorded.
+            if share.permitted && (in_force || !stays) {
                 let ended = Order { version: order.version.clone(), by: "centre".into(), ..old.clone() };
                 changes.obeyed.push((ended, false));
             }
@@ -295,11 +385,32 @@ impl Book {
         }
     }
 
+    /// Given is only what counts when all was heard: what came later in the same answer may have ended or refused it. What a
+    /// person took back is not given with the rest.
+    fn settle(&mut self, round: &Round<'_>, kept_back: &impl Fn(&str) -> bool, changes: &mut Changes) {
+        let hand = Hand { by: "centre", at_ms: round.now_ms };
+        let counts = |o: &Order| self.orders.get(&o.id).filter(|now| now.state == State::InForce).cloned();
+        let refuses = |o: &Order| Share::of(o).is_some_and(|share| !share.permitted);
+        changes.obeyed.retain(|(order, on)| !on || refuses(order) || counts(order).is_some());
+        let again = std::mem::take(&mut changes.again);
+        let mut again: BTreeMap<String, Order> = again.iter().filter_map(counts).map(|o| (o.id.clone(), o)).collect();
+        again.retain(|_, order| {
+            let denied = |share: &Share<'_>| self.denies(round.destination, round.patient, share);
+            let waits = Share::of(order).is_none_or(|share| share.holds(kept_back) || denied(&share));
+            if waits {
+                self.put(order.clone(), State::Proposed, hand, changes);
+            }
+            !waits
+        });
+        changes.again = again.into_values().collect();
+    }
+
     /// Nothing of a Consent counts any more.
     fn end(&mut self, round: &Round<'_>, heard: &Heard, changes: &mut Changes) {
         let hand = Hand { by: "centre", at_ms: round.now_ms };
         // Also what a person recorded here with a reference to it.
         changes.over.push((heard.resource.clone(), heard.version.clone()));
+        self.newest(round, heard, changes);
         let live: Vec<Order> = self.of(round, &heard.resource).filter(|o| o.state.is_live()).cloned().collect();
         for order in live {
             let in_force = order.state == State::InForce;
@@ -327,10 +438,24 @@ impl Book {
         };
         let older = self.orders.values().filter(same).filter(|o| o.id != order.id && o.state.is_live());
         for old in older.cloned().collect::<Vec<_>>() {
+            if Share::of(&old).is_some_and(|old| old.permitted && !(new.permitted && new.covers(&old))) {
+                changes.obeyed.push((Order { by: hand.by.into(), ..old.clone() }, false));
+            }
             self.put(old, State::Superseded, hand, &mut changes);
         }
         self.bring(order, hand, &mut changes);
         Ok(changes)
+    }
+
+    /// Whether what is recorded of a permission, which may be in force or wait, goes when a person declines it.
+    pub(super) fn ends_with(&self, order: &Order) -> bool {
+        let same = |o: &Order| {
+            o.destination == order.destination && o.patient == order.patient && o.resource == order.resource
+        };
+        let permits = |o: &Order| Share::of(o).is_some_and(|share| share.permitted);
+        let others = self.orders.values().filter(|o| same(o) && o.id != order.id && o.state == State::InForce);
+        let stays = others.into_iter().any(permits);
+        order.state == State::InForce || (permits(order) && !stays)
     }
 
     fn denies(&self, destination: &str, patient: &PatientId, share: &Share<'_>) -> bool {
