@@ -17,7 +17,8 @@ fn after_boot(s: u64, right: bool) -> Stamp {
 }
 
 fn waiting(n: u64, received: Stamp) -> Reading {
-    let mut reading = reading(n, "cuff");
+    // Each of a device of its own: one that is on its way holds up the next one of its device.
+    let mut reading = reading(n, &format!("cuff-{n}"));
     reading.taken.received = received;
     (reading.taken.at_ms, reading.taken.method) = (None, TimeMethod::Pending);
     reading
