@@ -120,14 +120,15 @@ impl FhirSink {
             // Once, whatever it shows: an alert may be waiting behind it.
             self.searches.seen.store(true, Ordering::Relaxed);
             let look = tokio::time::timeout(LOOK_MAX, self.look(&place)).await;
-            if let Ok(Ok(answer)) = look {
-                if answer.status == 200 && answer.body.windows(SEARCH.len()).any(|part| part == SEARCH) {
-                    tracing::warn!(
-                        "the destination keeps a search for a Device as it stands: Devices are named by identifier from now on"
-                    );
-                    self.searches.on.store(false, Ordering::Relaxed);
-                    return;
-                }
+            if let Ok(Ok(answer)) = look
+                && answer.status == 200
+                && answer.body.windows(SEARCH.len()).any(|part| part == SEARCH)
+            {
+                tracing::warn!(
+                    "the destination keeps a search for a Device as it stands: Devices are named by identifier from now on"
+                );
+                self.searches.on.store(false, Ordering::Relaxed);
+                return;
             }
         }
         self.searches.found(offered);
