@@ -278,14 +278,14 @@ fn in_context(record: &Record, draft: &mut Draft) {
         (Role::Exercised, "exercise_duration_s", 0, "s"),
     ];
     for (role, field, power, unit) in numbers {
-        // 65535 s is "overrun", and more than a hundred percent no intensity.
+        // Less than nothing is no amount, 65535 s is "overrun", and more than a hundred percent no intensity.
         let most = match role {
             Role::Exercise => 100,
             Role::Exercised => 65_534,
             _ => i64::MAX,
         };
         if let (Some(Value::Number(n)), Some(unit)) = (record.value(field), Unit::parse(unit))
-            && n <= Decimal::from(most)
+            && (Decimal::ZERO..=Decimal::from(most)).contains(&n)
         {
             draft.parts.push(Part { role, value: Value::Number(n.scale10(power)), unit });
         }
@@ -467,6 +467,8 @@ mod tests {
         // Nonsense is left out; of another record it is no part of this one.
         let nonsense = sample("1b", "c4ff78b0110000 0a0700 02 ffff ff".replace(' ', "").as_str());
         assert_eq!((nonsense.parts.len(), nonsense.quality.len()), (1, 1));
+        let negative = sample("1b", "c4ff78b0110000 010700 01 05e8".replace(' ', "").as_str());
+        assert_eq!((negative.parts.len(), negative.quality.len()), (1, 1), "breakfast of less than nothing");
         let other = format!("1b0700e807060f080000c4ff78b0110000{}", "020800 01".replace(' ', ""));
         assert_eq!(rejected("2A18", &other), "WL-D002");
     }

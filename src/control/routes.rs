@@ -24,7 +24,7 @@ use crate::reading::PatientId;
 /// A device is handed out so much later than now at most: clocks of people and boxes differ.
 const HAND_OUT_AHEAD_MAX: Duration = Duration::from_secs(300);
 /// A hand-out that is nearer to now is "now": nobody types faster.
-const HAND_OUT_BY_HAND_MS: i64 = 60_000;
+const HAND_OUT_BY_HAND_MS: u64 = 60_000;
 
 /// A person waits for the answer: longer than a slow commit, shorter than patience.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
@@ -323,7 +323,7 @@ async fn add_device(
         let why = "it is handed out later than now: what it measures until then would have no holder. Say it when it has happened";
         return Err(Fault::Refused(why.into()));
     }
-    if hands_over_by_an_unset_clock(&desk, &device).await {
+    if hands_over_by_an_unset_clock(&desk, &device).await? {
         let why =
             "somebody else has it, and the box does not know what time it is (WL-O015): say since when, with `--since`";
         return Err(Fault::Refused(why.into()));
@@ -333,15 +333,15 @@ async fn add_device(
 
 /// Whether the end of somebody's window would be the time of a clock that nobody set: what they measured after it would be the
 /// next one's.
-async fn hands_over_by_an_unset_clock(desk: &Desk, device: &DeviceSettings) -> bool {
+async fn hands_over_by_an_unset_clock(desk: &Desk, device: &DeviceSettings) -> Result<bool, Fault> {
     let now = desk.clock.now();
-    let by_our_clock = |since: jiff::Timestamp| (since.as_millisecond() - now.wall_ms).abs() < HAND_OUT_BY_HAND_MS;
+    let by_our_clock = |since: jiff::Timestamp| since.as_millisecond().abs_diff(now.wall_ms) < HAND_OUT_BY_HAND_MS;
     if now.trusted || !device.since.is_none_or(by_our_clock) {
-        return false;
+        return Ok(false);
     }
     let stays = |patient| device.patient.iter().chain(device.slots.values()).any(|wanted| wanted == patient);
-    let held = desk.charts.held(device.id.clone()).await.unwrap_or_default();
-    held.0.iter().any(|window| window.until_ms.is_none() && !stays(&window.patient))
+    let held = desk.charts.held(device.id.clone()).await?;
+    Ok(held.0.iter().any(|window| window.until_ms.is_none() && !stays(&window.patient)))
 }
 
 /// The body of an order that is for administrators.

@@ -23,7 +23,7 @@ const ASK_MAX: Duration = Duration::from_secs(4);
 /// So often a bus that does not answer is asked again before it counts as one that knows nothing: a minute of starting.
 const PATIENT_TURNS: u32 = 12;
 /// A battery-backed clock that ours was taken from goes as ours does, seconds.
-const BATTERY_OFF_MAX_S: i64 = 60;
+const BATTERY_OFF_MAX_S: u64 = 60;
 /// Set anew by more than this, the times of receipts of before are wrong by as much.
 const STEP_MAX: Duration = Duration::from_secs(60);
 /// For so long it is told that the clock was set anew.
@@ -95,7 +95,7 @@ fn has_the_time(batteries: &Path, wall_s: i64) -> Option<bool> {
     let mut clocks = std::fs::read_dir(batteries).ok()?.flatten().map(|entry| entry.path()).peekable();
     clocks.peek()?;
     let says = |clock: &Path, what: &str| std::fs::read_to_string(clock.join(what)).unwrap_or_default();
-    let near = |said: String| said.trim().parse::<i64>().is_ok_and(|at| (at - wall_s).abs() <= BATTERY_OFF_MAX_S);
+    let near = |said: String| said.trim().parse::<i64>().is_ok_and(|at| at.abs_diff(wall_s) <= BATTERY_OFF_MAX_S);
     Some(clocks.any(|clock| says(&clock, "hctosys").trim() == "1" && near(says(&clock, "since_epoch"))))
 }
 
@@ -158,7 +158,7 @@ struct Watch {
     started: Stamp,
     /// It is told that the clock is not set.
     unset: bool,
-    /// How far the wall clock is from the monotonic one, since it can be believed; milliseconds, and the boot.
+    /// How far the wall clock is from the monotonic one, since it can be believed; milliseconds.
     line: Option<i64>,
     /// When it was last set anew.
     stepped: Option<Stamp>,
